@@ -1,0 +1,76 @@
+"""The Kubernetes cluster that a stack belongs to.
+
+Contexts are names on one machine; two clusters can have the same. The stack records the UID of `kube-system` at its
+first `up`; from then on a context that leads to another cluster stops `preview` and `up` before anything is sent, and
+`refresh` before it could take every object for deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import (
+    CheckFailure,
+    CheckResult,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    ResourceProvider,
+    UpdateResult,
+)
+
+from components.kubeapi import Api
+
+
+def other_cluster(recorded: str, found: str, context: str) -> str:
+    return (
+        f"context {context} leads to another cluster (kube-system UID {found}) than the one this stack was made on "
+        f"({recorded}). Point `kubeContext` to the right cluster; for a new cluster use a new stack, or, if the old "
+        "one is gone for good, remove this stack's state with `pulumi stack rm --force` and `pulumi stack init` again."
+    )
+
+
+def expect_cluster(api: Api, recorded: str) -> None:
+    """Raises ValueError unless `api` leads to the cluster with the recorded UID."""
+    found = api.cluster_uid()
+    if found != recorded:
+        raise ValueError(other_cluster(recorded, found, api.context or "(current)"))
+
+
+class _IdentityProvider(ResourceProvider):
+    serialize_as_secret_always = False
+
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        recorded = olds.get("uid")
+        if recorded and recorded != news["uid"]:
+            return CheckResult(news, [CheckFailure("uid", other_cluster(recorded, news["uid"], news["context"]))])
+        return CheckResult(news, [])
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult(props["uid"], dict(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        return DiffResult(changes=any(olds.get(key) != news.get(key) for key in ("context", "kubeconfig")))
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(dict(news))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        expect_cluster(Api(props.get("kubeconfig"), props["context"]), props["uid"])
+        return ReadResult(id_, dict(props))
+
+
+class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
+    """Depend on this, through the provider, with everything that goes to the cluster.
+
+    `uid`: of kube-system, as found now. `context`, `kubeconfig`: how it was found; a change of these alone is no fault.
+    """
+
+    uid: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, *, uid: str, context: str, kubeconfig: str | None, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(_IdentityProvider(), name, {"uid": uid, "context": context, "kubeconfig": kubeconfig}, opts)

@@ -1,0 +1,122 @@
+"""The few calls to a Kubernetes API server that Pulumi's provider does not make for us.
+
+A thin, synchronous edge on kr8s: kubeconfig, contexts and every way to authenticate are its business. Used by the
+program before anything is registered, by the dynamic providers, and while `up` waits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import kr8s
+from httpx import HTTPError
+
+FIELD_MANAGER = "ray-on-kubernetes"
+REQUEST_TIMEOUT_SECONDS = 30.0
+
+
+class ClusterError(Exception):
+    """The API server could not be asked, or refused; the message says what to do about it."""
+
+
+class Api:
+    """One API server, by kubeconfig and context; each call has a deadline.
+
+    Raises ClusterError where there is no such kubeconfig or context, the server cannot be reached, or it refuses.
+    """
+
+    def __init__(self, kubeconfig: str | None, context: str | None) -> None:
+        self.context = context
+        if kubeconfig and not Path(kubeconfig).expanduser().is_file():
+            raise ClusterError(f"kubeconfig {kubeconfig}: no such file. Set `kubeconfig` to the file, or unset it.")
+        path = str(Path(kubeconfig).expanduser()) if kubeconfig else None
+        try:
+            self._api = kr8s.api(kubeconfig=path, context=context or None)
+            self._api.timeout = REQUEST_TIMEOUT_SECONDS
+        except HTTPError as error:
+            raise self._unreachable(error) from error
+        except kr8s.ServerError as error:
+            raise self._refused("connect", "", error) from error
+        except (kr8s.APITimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+        except ValueError as error:
+            raise ClusterError(
+                f"kubeconfig or context not usable: {error}. `kubectl config get-contexts` lists contexts."
+            )
+
+    def _unreachable(self, error: Exception) -> ClusterError:
+        name = f"context {self.context}" if self.context else "the current context"
+        return ClusterError(
+            f"{name}: the cluster does not answer ({type(error).__name__}: {error}). "
+            "Is it running, and does the context point to it? Try `kubectl cluster-info`."
+        )
+
+    def _refused(self, method: str, path: str, error: kr8s.ServerError) -> ClusterError:
+        code = error.response.status_code if error.response is not None else "?"
+        name = f"context {self.context}" if self.context else "the current context"
+        if code == 401:
+            return ClusterError(f"{name}: the credentials are not accepted (401). Log in again, then retry.")
+        if code == 403:
+            return ClusterError(f"{name}: not allowed: {error}. Ask for that right, or use another context.")
+        return ClusterError(f"{name}: {method} {path} failed ({code}): {error}")
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any] | None:
+        """Answer's JSON, or None for 404. `path` is absolute, such as `/api/v1/namespaces/x`."""
+        base, _, rest = path.rpartition("/")
+        try:
+            with self._api.call_api(
+                method,
+                base=base,
+                version="",
+                url=rest,
+                params=dict(params or {}),
+                headers={"Content-Type": content_type},
+                content=None if body is None else json.dumps(body),
+            ) as response:
+                answer: dict[str, Any] = response.json()
+                return answer
+        except kr8s.ServerError as error:
+            if error.response is not None and error.response.status_code == 404:
+                return None
+            raise self._refused(method, path, error) from error
+        except (HTTPError, kr8s.APITimeoutError, OSError) as error:
+            raise self._unreachable(error) from error
+
+    def get(self, path: str, **params: str) -> dict[str, Any] | None:
+        """The object or list at `path`; None where there is none."""
+        return self.call("GET", path, params=params)
+
+    def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+        """Server-side apply; never the annotation of client-side apply, which a CRD of this size would overflow."""
+        answer = self.call(
+            "PATCH",
+            path,
+            body=manifest,
+            params={"fieldManager": FIELD_MANAGER, "force": str(force).lower()},
+            content_type="application/apply-patch+yaml",
+        )
+        if answer is None:
+            raise ClusterError(f"apply {path}: the API server does not know that kind of object")
+        return answer
+
+    def delete(self, path: str) -> None:
+        """Ask for deletion; an object that is not there is no error."""
+        self.call("DELETE", path, body={"propagationPolicy": "Foreground"})
+
+    def cluster_uid(self) -> str:
+        """UID of the namespace kube-system: the cluster's identity, whatever contexts are called."""
+        namespace = self.get("/api/v1/namespaces/kube-system")
+        if namespace is None:
+            raise ClusterError("namespace kube-system: not found; this is no Kubernetes cluster that Ray can be put on")
+        return str(namespace["metadata"]["uid"])
