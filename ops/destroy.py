@@ -1,0 +1,133 @@
+"""`make destroy`: look for what others would lose, destroy, then prove that nothing is left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from components.cluster_identity import expect_cluster
+from components.kubeapi import Api, ClusterError
+from ops import engine, inventory
+
+RAY_KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices", "RayCronJob": "raycronjobs"}
+SETTLE_SECONDS = 120.0
+
+
+class Refused(Exception):
+    """Nothing was destroyed; the message says what stands in the way."""
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def ray_objects(api: Api) -> list[inventory.Object]:
+    """Every object of KubeRay's kinds on the cluster, whoever made it."""
+    found = []
+    for kind, plural in RAY_KINDS.items():
+        listing = next(
+            (answer for version in ("v1", "v1alpha1") if (answer := api.get(f"/apis/ray.io/{version}/{plural}"))), None
+        )
+        for item in (listing or {"items": []})["items"]:
+            metadata = item["metadata"]
+            where = inventory.path(listing["apiVersion"], kind, metadata["namespace"], metadata["name"])  # type: ignore[index]
+            found.append(inventory.Object(kind, metadata["namespace"], metadata["name"], where))
+    return sorted(found)
+
+
+def foreign(
+    found: Iterable[inventory.Object], own: Iterable[inventory.Object], *, owns_operator: bool
+) -> list[inventory.Object]:
+    """Objects that a destroy would take along or leave without an operator, though the stack did not make them.
+
+    In the stack's own namespaces all of them; anywhere else only where the operator goes with this stack.
+    """
+    mine = {(entry.kind, entry.namespace, entry.name) for entry in own}
+    namespaces = {entry.name for entry in own if entry.kind == "Namespace"}
+    return [
+        entry
+        for entry in found
+        if (entry.kind, entry.namespace, entry.name) not in mine and (owns_operator or entry.namespace in namespaces)
+    ]
+
+
+def connect(state: Sequence[Mapping[str, Any]]) -> Api:
+    """The cluster that the stack's state belongs to. Raises ClusterError where the context leads elsewhere."""
+    identity = next(
+        (resource for resource in state if resource["type"] == "pulumi-python:dynamic/cluster:ClusterIdentity"), None
+    )
+    if identity is None:
+        raise Refused("the stack's state holds no cluster: nothing was ever deployed, or it is destroyed already")
+    inputs = identity["inputs"]
+    api = Api(inputs.get("kubeconfig"), inputs["context"])
+    try:
+        expect_cluster(api, inputs["uid"])
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return api
+
+
+def destroy(
+    stack: str,
+    *,
+    others: str,
+    jobs: str,
+    environment: Mapping[str, str] | None = None,
+    config_file: Path | None = None,
+) -> int:
+    """Destroys `stack`; returns 0 when nothing of it is left on the cluster, 1 otherwise.
+
+    `others`: what to do about RayClusters, RayJobs and RayServices that the stack did not make: "refuse" or "delete"
+    (those in the stack's own namespaces only). `jobs`: about jobs that run: "refuse", "wait" or "stop".
+    """
+    state = engine.stack_state(stack, environment=environment)
+    listed = inventory.objects(state)
+    try:
+        api = connect(state)
+        _settle_others(api, listed, others)
+        _settle_jobs(engine.stack_outputs(stack, environment=environment).get("contract"), jobs)
+    except (Refused, ClusterError) as error:
+        say(f"not destroyed: {error}")
+        return 1
+    say(f"{stack}: {len(listed)} objects to go")
+    started = time.monotonic()
+    config = ["--config-file", str(config_file)] if config_file else []
+    code = engine.run(["destroy", "--yes", "--skip-preview", *config], stack=stack, environment=environment)
+    left = inventory.wait_until_gone(api, listed, SETTLE_SECONDS if code == 0 else 0)
+    retained = [entry for entry, _ in inventory.present(api, [entry for entry in listed if entry.retained])]
+    for entry in retained:
+        say(f"retained as asked: {entry}")
+    for entry, answer in left:
+        say(f"left: {entry}: {inventory.why_stuck(answer)}")
+    say(f"{stack}: {len(left)} left, {len(retained)} retained, {time.monotonic() - started:.0f} s")
+    return 0 if code == 0 and not left else 1
+
+
+def _settle_others(api: Api, listed: Sequence[inventory.Object], others: str) -> None:
+    owns_operator = any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed)
+    found = foreign(ray_objects(api), listed, owns_operator=owns_operator)
+    if not found:
+        return
+    names = ", ".join(map(str, found))
+    namespaces = {entry.name for entry in listed if entry.kind == "Namespace"}
+    outside = [entry for entry in found if entry.namespace not in namespaces]
+    if others != "delete" or outside:
+        hint = "" if outside else "; `--others delete` takes them along"
+        raise Refused(f"made outside this stack: {names}. Delete them first{hint}")
+    # With the operator still there, so that finalizers are served.
+    for entry in found:
+        say(f"deleting {entry}, made outside this stack")
+        api.delete(entry.path)
+    left = inventory.wait_until_gone(api, found, SETTLE_SECONDS)
+    if left:
+        raise Refused("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
+
+
+def _settle_jobs(contract: Any, policy: str) -> None:
+    from ops.running_jobs import settle
+
+    if contract:
+        settle(contract, policy)

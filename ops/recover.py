@@ -1,0 +1,51 @@
+"""After an `up` that was killed: the lock it left, and the operations it had begun."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from components.kubeapi import Api
+from ops import engine, inventory
+from ops.destroy import connect
+
+
+def begun(pending: Iterable[Mapping[str, Any]], api: Api) -> list[tuple[str, str]]:
+    """URN and id of every creation that was under way and did reach the cluster.
+
+    A Kubernetes resource's id is `namespace/name`, or `name` where it has no namespace.
+    """
+    found = []
+    for operation in pending:
+        resource = operation["resource"]
+        if operation["type"] != "creating" or not resource["type"].startswith(inventory.KUBERNETES):
+            continue
+        inputs = resource.get("inputs") or {}
+        metadata = inputs.get("metadata") or {}
+        if "name" not in metadata:
+            continue
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        if api.get(inventory.path(inputs["apiVersion"], inputs["kind"], namespace, name)):
+            found.append((resource["urn"], f"{namespace}/{name}" if namespace else name))
+    return found
+
+
+def recover(stack: str, environment: Mapping[str, str] | None = None) -> int:
+    """Releases the stack's lock and settles what was under way; the engine's exit code.
+
+    An object that was being created and is on the cluster is taken into the state, so that the next `up` neither makes
+    it twice nor trips over it; a creation that never arrived is forgotten. Nobody else may be running an `up` of this
+    stack: its lock is released.
+    """
+    engine.run(["cancel", "--yes", stack], stack=None, environment=environment)
+    state = engine.deployment(stack, environment=environment)
+    pending = state.get("pending_operations") or []
+    arguments = ["refresh", "--yes", "--skip-preview"]
+    if pending:
+        arrived = begun(pending, connect(state.get("resources") or []))
+        for urn, identifier in arrived:
+            print(f"was created all the same: {urn.rpartition('::')[2]} ({identifier})", file=sys.stderr)
+            arguments += ["--import-pending-creates", urn, "--import-pending-creates", identifier]
+        arguments.append("--clear-pending-creates")
+    return engine.run(arguments, stack=stack, environment=environment)

@@ -1,0 +1,138 @@
+"""A stack's manifests as files, without a cluster, a secret or the stack's backend; and what a change does to them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.crd_apply import digest
+from ops import engine
+from ops.changes import CHANGES, DESTRUCTIVE, NO_CHANGES
+
+PLACEHOLDER = "placeholder-for-a-secret"
+
+
+def without_secrets(stack_file: Mapping[str, Any]) -> dict[str, Any]:
+    """A stack file whose encrypted values are placeholders and which needs no key: only `config:` is kept."""
+
+    def masked(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return PLACEHOLDER if set(value) == {"secure"} else {key: masked(entry) for key, entry in value.items()}
+        return [masked(entry) for entry in value] if isinstance(value, list) else value
+
+    return {"config": masked(stack_file.get("config") or {})}
+
+
+def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
+    """Writes the manifests of `stack` below `to`, which is emptied first.
+
+    A throw-away file backend; no kubeconfig is read. Raises EngineFailed with what the engine said.
+    """
+    stack_file = root / f"Pulumi.{stack}.yaml"
+    settings = without_secrets(yaml.safe_load(stack_file.read_text()))
+    settings["config"][f"{engine.PROJECT}:renderTo"] = str(to)
+    shutil.rmtree(to, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="render-") as scratch:
+        config_file = Path(scratch) / stack_file.name
+        config_file.write_text(yaml.safe_dump(settings))
+        backend = Path(scratch) / "state"
+        backend.mkdir()
+        environment = {
+            "PULUMI_BACKEND_URL": f"file://{backend}",
+            "PULUMI_CONFIG_PASSPHRASE": "throw-away",
+            "KUBECONFIG": os.devnull,
+        }
+        config = ["--config-file", str(config_file)]
+        _quietly(["stack", "init", stack, "--no-select"], root, environment)
+        _quietly(["up", "--yes", "--skip-preview", "--stack", stack, *config], root, environment)
+
+
+def _quietly(arguments: list[str], root: Path, environment: Mapping[str, str]) -> None:
+    done = subprocess.run(
+        [str(engine.find_cli()), *arguments, "--non-interactive", "--color", "never"],
+        cwd=root,
+        env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise engine.EngineFailed(f"pulumi {arguments[0]}", done.returncode, done.stdout)
+
+
+def readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest as a reviewer sees it: a CRD's schema as a digest, a Secret's values as their names."""
+    kind = manifest.get("kind")
+    if kind == "CustomResourceDefinition":
+        versions = [version["name"] for version in manifest["spec"]["versions"]]
+        content = {"group": manifest["spec"]["group"], "versions": versions, "digest": digest(manifest["spec"])}
+        return {**manifest, "spec": content}
+    if kind == "Secret":
+        hidden = {key: dict.fromkeys(manifest[key], "(hidden)") for key in ("data", "stringData") if key in manifest}
+        return {**manifest, **hidden}
+    return dict(manifest)
+
+
+def read(folder: Path) -> dict[str, list[str]]:
+    """Rendered manifests as `kind namespace/name` -> lines of YAML."""
+    manifests = {}
+    for file in sorted(folder.rglob("*.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            if not document:
+                continue
+            metadata = document["metadata"]
+            name = f"{document['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
+            text = yaml.safe_dump(readable(document), sort_keys=True)
+            manifests[name] = text.splitlines()
+    return manifests
+
+
+def compare(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> tuple[int, str]:
+    """Exit code (0 same, 2 changed, 3 something goes away) and a unified diff, object by object."""
+    lines: list[str] = []
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            state = "added" if name not in old else "removed" if name not in new else "changed"
+            lines.append(f"### {state}: {name}")
+            lines += list(difflib.unified_diff(old.get(name, []), new.get(name, []), "base", "here", lineterm=""))[2:]
+            lines.append("")
+    if not lines:
+        return NO_CHANGES, "no changes"
+    return (DESTRUCTIVE if set(old) - set(new) else CHANGES), "\n".join(lines)
+
+
+def diff(stack: str, base: str) -> tuple[int, str]:
+    """What the working tree does to `stack`'s manifests compared with the git revision `base`.
+
+    Each side is rendered by its own code. A stack that `base` does not have yet is all new.
+    """
+    with tempfile.TemporaryDirectory(prefix="diff-") as scratch:
+        here, there, tree = Path(scratch) / "here", Path(scratch) / "there", Path(scratch) / "base"
+        render(stack, here)
+        _git("worktree", "add", "--detach", str(tree), base)
+        try:
+            cache = engine.ROOT / ".cache" / "kuberay"
+            if cache.is_dir():
+                (tree / ".cache").mkdir(exist_ok=True)
+                (tree / ".cache" / "kuberay").symlink_to(cache)
+            (tree / ".venv").symlink_to(sys.prefix)
+            if (tree / f"Pulumi.{stack}.yaml").is_file():
+                render(stack, there, root=tree)
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+        return compare(read(there), read(here))
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=engine.ROOT, check=True, capture_output=True)
