@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy test lint format unit lock outputs preview diff render destroy recover inventory drift bench
+.PHONY: help demo demo-destroy test lint format unit lock outputs up preview diff render destroy recover inventory drift bench
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,14 +38,17 @@ lock: .venv/.ready  ## requirements.txt and requirements-dev.txt -> requirements
 outputs: .venv/.ready  ## the stack's outputs as a file for people and CI without Pulumi
 	$(BIN)/python -m ops outputs --stack $(STACK)
 
-preview: .venv/.ready  ## what `up` would do to STACK; exit 0 no changes, 2 changes, 3 destructive changes, 1 error
+up: .venv/.ready  ## `pulumi up` of STACK without questions, for CI
+	$(BIN)/python -m ops up --stack $(STACK)
+
+preview: .venv/.ready  ## what `up` would do to STACK, and which jobs run there now
 	$(BIN)/python -m ops preview --stack $(STACK)
 
 render: .venv/.ready  ## STACK's manifests as files, without a cluster or secrets
 	$(BIN)/python -m ops render --stack $(STACK)
 
 diff: .venv/.ready  ## STACK's manifests here against those of the git revision BASE
-	$(BIN)/python -m ops diff --stack $(STACK) --base $(BASE)
+	$(BIN)/python -m ops diff --stack $(STACK) --base $(BASE) $(if $(COMMENT),--comment $(COMMENT))
 
 destroy: .venv/.ready  ## destroy STACK, then prove that nothing is left
 	$(BIN)/python -m ops destroy --stack $(STACK)
@@ -56,7 +59,7 @@ recover: .venv/.ready  ## after an `up` that was killed: settle the state so tha
 inventory: .venv/.ready  ## which of STACK's objects are on the cluster
 	$(BIN)/python -m ops inventory --stack $(STACK)
 
-drift: .venv/.ready  ## does the cluster still agree with STACK; exit 2 if not
+drift: .venv/.ready  ## does the cluster still agree with STACK; fails if not
 	$(BIN)/python -m ops drift --stack $(STACK)
 
 bench: .venv/.ready  ## the measurements of docs/benchmarks.md

@@ -11,6 +11,9 @@ import click
 from components.kubeapi import ClusterError
 from ops import changes, engine
 
+detailed_option = click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 0 no changes, 2 changes, 3 something goes away, 1 error."
+)
 stack_option = click.option("--stack", required=True, envvar="STACK", help="The stack, such as dev.")
 
 
@@ -56,14 +59,22 @@ def outputs(stack: str, path: Path | None) -> None:
 
 @ops.command()
 @stack_option
-def preview(stack: str) -> None:
-    """What `up` would do. Exit code: 0 no changes, 2 changes, 3 something is deleted or replaced, 1 error."""
+def up(stack: str) -> None:
+    """`pulumi up` without questions, for CI; the engine's exit code."""
+    sys.exit(engine.run(["up", "--yes", "--skip-preview"], stack=stack))
+
+
+@ops.command()
+@stack_option
+@detailed_option
+def preview(stack: str, detailed_exitcode: bool) -> None:
+    """What `up` would do, and which jobs run there now. `make` has exit codes of its own: call this for details."""
     code, found = changes.observe(["preview", "--diff"], stack=stack)
     if code:
         sys.exit(changes.ERROR)
     click.echo(changes.summary(found), err=True)
     _running_jobs(stack)
-    sys.exit(changes.exit_code(found))
+    sys.exit(changes.exit_code(found) if detailed_exitcode else 0)
 
 
 def _running_jobs(stack: str) -> None:
@@ -100,13 +111,18 @@ def render(stack: str, to: Path | None) -> None:
 @ops.command()
 @stack_option
 @click.option("--base", required=True, envvar="BASE", help="Git revision to compare with, such as origin/main.")
-def diff(stack: str, base: str) -> None:
-    """The stack's manifests here against those of BASE. Exit code: 0 same, 2 changed, 3 something goes, 1 error."""
+@click.option("--comment", type=click.Path(path_type=Path), help="Also write it as a comment for a pull request.")
+@detailed_option
+def diff(stack: str, base: str, comment: Path | None, detailed_exitcode: bool) -> None:
+    """The stack's manifests here against those of BASE, without a cluster or a secret."""
+    from ops.render import as_comment
     from ops.render import diff as compare
 
     code, text = compare(stack, base)
     click.echo(text)
-    sys.exit(code)
+    if comment:
+        comment.write_text(as_comment(stack, code, text))
+    sys.exit(code if detailed_exitcode else 0)
 
 
 @ops.command()

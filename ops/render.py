@@ -40,6 +40,8 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
     stack_file = root / f"Pulumi.{stack}.yaml"
     settings = without_secrets(yaml.safe_load(stack_file.read_text()))
     settings["config"][f"{engine.PROJECT}:renderTo"] = str(to)
+    for key in ("kubeContext", "kubeconfig"):
+        settings["config"].pop(f"{engine.PROJECT}:{key}", None)
     shutil.rmtree(to, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="render-") as scratch:
         config_file = Path(scratch) / stack_file.name
@@ -132,6 +134,23 @@ def diff(stack: str, base: str) -> tuple[int, str]:
         finally:
             _git("worktree", "remove", "--force", str(tree))
         return compare(read(there), read(here))
+
+
+HEADLINES = {NO_CHANGES: "no changes", CHANGES: "changes", DESTRUCTIVE: "**objects go away**"}
+# GitHub refuses a comment of more than 65,536 characters.
+COMMENT_CHARACTERS = 60_000
+
+
+def as_comment(stack: str, code: int, text: str) -> str:
+    """A pull request's comment on one stack: the outcome first, the diff folded, cut where it would be refused."""
+    shown = text[:COMMENT_CHARACTERS]
+    cut = (
+        "" if shown == text else f"\n... {len(text) - len(shown)} more characters: `make diff STACK={stack}` shows all"
+    )
+    title = f"### Stack `{stack}`: {HEADLINES[code]}\n"
+    if code == NO_CHANGES:
+        return title
+    return f"{title}\n<details><summary>manifests</summary>\n\n```diff\n{shown}{cut}\n```\n</details>\n"
 
 
 def _git(*arguments: str) -> None:
