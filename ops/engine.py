@@ -57,6 +57,20 @@ def version() -> str:
     return _capture(["version"], cwd=ROOT, environment={}).strip()
 
 
+def plugin_versions() -> list[str]:
+    """`name version` of each plugin in use that says its own version."""
+    found = []
+    for plugin in PLUGINS:
+        program = shutil.which(plugin)
+        if program:
+            done = subprocess.run(
+                [program, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20, check=False
+            )
+            said = (done.stdout or done.stderr).strip().splitlines()
+            found.append(f"{plugin} {said[-1] if said else 'unknown'}")
+    return found
+
+
 def run(
     arguments: Sequence[str], *, stack: str | None, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -52,10 +53,7 @@ def jobs(outputs: Path, *arguments: str, cwd: Path = ROOT, seconds: float = 300)
 
 
 def _clean_environment() -> dict[str, str]:
-    import os
-
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_", "RAYJOBS_"))}
-    return kept
+    return {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_", "RAYJOBS_"))}
 
 
 def test_w1_up_brings_crds_then_the_operator_from_kustomize(stack: Stack, api: Api) -> None:

@@ -1,0 +1,95 @@
+"""Fixtures of the end-to-end tests: the real engine, operator and Kubernetes, and the summary at the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.kubeapi import Api
+from ops import engine
+from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
+from tests.support.stack import Stack
+
+ROWS: list[tuple[str, str, float]] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time limit is for the test alone: a first start builds Kubernetes, which takes minutes."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.kubernetes)
+            item.add_marker(pytest.mark.engine)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Kubernetes for the whole session, with the engine there as well."""
+    try:
+        engine.find_engine()
+        with use_cluster() as found:
+            yield found
+    except (ClusterUnavailableError, engine.EngineMissing) as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Api:
+    return Api(str(cluster.kubeconfig), cluster.context)
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Callable[..., str]:
+    return cluster.kubectl
+
+
+@pytest.fixture(scope="session")
+def new_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
+    """Makes throw-away stacks; what a test left deployed is destroyed at the end."""
+    made: list[Stack] = []
+
+    def make(name: str, template: str = "dev") -> Stack:
+        stack = Stack(name, tmp_path_factory.mktemp(name), cluster.kubeconfig, cluster.context, template)
+        made.append(stack)
+        return stack
+
+    yield make
+    for stack in reversed(made):
+        stack.destroy(check=False)
+        shutil.rmtree(stack.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def stack(new_stack: Callable[..., Stack], request: pytest.FixtureRequest) -> Stack:
+    """One stack for the module, whose tests tell a story in order."""
+    return new_stack(request.module.__name__.rpartition("test_")[2].replace("_", "-"))
+
+
+@pytest.fixture
+def outputs_file(stack: Stack) -> Path:
+    """The stack's outputs contract as a file, as `make outputs` writes it."""
+    file = stack.folder / "outputs.json"
+    file.write_text(json.dumps(stack.outputs()["contract"]))
+    return file
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or (report.when == "setup" and report.outcome != "passed"):
+        ROWS.append((report.nodeid.rpartition("::")[2], report.outcome, report.duration))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not ROWS:
+        return
+    terminalreporter.section("end to end")
+    for name, outcome, seconds in ROWS:
+        terminalreporter.line(f"{outcome:8} {seconds:6.1f} s  {name.removeprefix('test_').replace('_', ' ')}")
+    try:
+        terminalreporter.line(f"engine {engine.version()}, {', '.join(engine.plugin_versions())}")
+    except (engine.EngineMissing, engine.EngineFailed) as error:
+        terminalreporter.line(str(error))
