@@ -17,6 +17,8 @@ from components.kubeapi import Api, ClusterError
 CRDS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OWNER_ANNOTATION = "ray-on-kubernetes/stack"
 VERSION_ANNOTATION = "ray-on-kubernetes/kuberay-version"
+DIGEST_ANNOTATION = "ray-on-kubernetes/digest"
+SHOWN_FIELDS = 8
 WAIT_SECONDS = 120.0
 
 Crd = Mapping[str, Any]
@@ -43,6 +45,54 @@ def get(api: Api, name: str) -> dict[str, Any] | None:
     return api.get(f"{CRDS_PATH}/{name}")
 
 
+def fields(crd: Crd) -> set[str]:
+    """Path of every field in the stored version's schema, such as `spec.workerGroupSpecs[].template.spec`."""
+    stored = next(version for version in crd["spec"]["versions"] if version.get("storage"))
+    found: set[str] = set()
+
+    def walk(schema: Mapping[str, Any], path: str) -> None:
+        for name, entry in (schema.get("properties") or {}).items():
+            inner = f"{path}.{name}" if path else name
+            found.add(inner)
+            walk(entry, inner)
+        if isinstance(schema.get("items"), Mapping):
+            walk(schema["items"], f"{path}[]")
+
+    walk(stored.get("schema", {}).get("openAPIV3Schema", {}), "")
+    return found
+
+
+def field_changes(old: Crd, new: Crd) -> str:
+    """What a new CRD adds and takes away, field by field; a field inside a new one is not said again."""
+    before, after = fields(old), fields(new)
+
+    def outermost(paths: set[str]) -> list[str]:
+        return sorted(path for path in paths if path.rpartition(".")[0].removesuffix("[]") not in paths)
+
+    def shown(paths: list[str]) -> str:
+        more = f" and {len(paths) - SHOWN_FIELDS} more" if len(paths) > SHOWN_FIELDS else ""
+        return ", ".join(paths[:SHOWN_FIELDS]) + more
+
+    added, removed = outermost(after - before), outermost(before - after)
+    parts = [f"adds {shown(added)}"] if added else []
+    parts += [f"REMOVES {shown(removed)}"] if removed else []
+    return "; ".join(parts) or "changes the rules of existing fields"
+
+
+def pending_changes(api: Api, documents: Sequence[Crd]) -> list[str]:
+    """What `apply` would do to each CRD on the cluster, a line each; empty where all of them are as they should be."""
+    known = {
+        metadata["name"]: (metadata.get("annotations") or {}).get(DIGEST_ANNOTATION)
+        for metadata in api.metadata(CRDS_PATH)
+    }
+    lines = []
+    for document in documents:
+        name = document["metadata"]["name"]
+        if name in known and known[name] != digest(document["spec"]) and (live := get(api, name)):
+            lines.append(f"{name}: {field_changes(live, document)}")
+    return lines
+
+
 def foreign(api: Api, names: Sequence[str], owner: str) -> list[str]:
     """Which of the CRDs are on the cluster and were not put there, or left there, by the stack `owner`."""
     found = ((name, get(api, name)) for name in names)
@@ -65,6 +115,7 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
                 **(document["metadata"].get("annotations") or {}),
                 OWNER_ANNOTATION: owner,
                 VERSION_ANNOTATION: version,
+                DIGEST_ANNOTATION: digest(document["spec"]),
             },
         }
         manifest = {

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pulumi
-from components.overlay import crd_documents
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
@@ -28,6 +27,7 @@ from pulumi_kubernetes import kustomize
 from components import crd_apply
 from components.cluster_identity import expect_cluster
 from components.kubeapi import Api
+from components.overlay import crd_documents
 
 # What an update looks at. `live` is an output of ours, the SDK's own `__provider` is left out on purpose: another
 # Python version pickles differently, which is no change to a CRD.
@@ -131,11 +131,15 @@ class KubeRayCRDs(pulumi.ComponentResource):
         if uid is None:
             kustomize.v2.Directory(name, directory=str(overlay), opts=pulumi.ResourceOptions(parent=self))
         else:
+            documents = crd_documents(source)
+            if pulumi.runtime.is_dry_run():
+                for line in crd_apply.pending_changes(Api(kubeconfig, context), documents):
+                    pulumi.log.info(f"CRD {line}", self)
             owner = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
             AppliedCRDs(
                 name,
                 {
-                    "crds": crd_apply.summary(crd_documents(source)),
+                    "crds": crd_apply.summary(documents),
                     "version": version,
                     "owner": owner,
                     "adopt": adopt,

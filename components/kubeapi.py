@@ -45,7 +45,7 @@ class Api:
         except ValueError as error:
             raise ClusterError(
                 f"kubeconfig or context not usable: {error}. `kubectl config get-contexts` lists contexts."
-            )
+            ) from error
 
     def _unreachable(self, error: Exception) -> ClusterError:
         name = f"context {self.context}" if self.context else "the current context"
@@ -71,6 +71,7 @@ class Api:
         body: Any = None,
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any] | None:
         """Answer's JSON, or None for 404. `path` is absolute, such as `/api/v1/namespaces/x`."""
         base, _, rest = path.rpartition("/")
@@ -81,7 +82,7 @@ class Api:
                 version="",
                 url=rest,
                 params=dict(params or {}),
-                headers={"Content-Type": content_type},
+                headers={"Content-Type": content_type, "Accept": accept},
                 content=None if body is None else json.dumps(body),
             ) as response:
                 answer: dict[str, Any] = response.json()
@@ -96,6 +97,11 @@ class Api:
     def get(self, path: str, **params: str) -> dict[str, Any] | None:
         """The object or list at `path`; None where there is none."""
         return self.call("GET", path, params=params)
+
+    def metadata(self, path: str) -> list[dict[str, Any]]:
+        """The metadata alone of every object in the list at `path`: small, even where the objects are not."""
+        listing = self.call("GET", path, accept="application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+        return [item["metadata"] for item in (listing or {"items": []})["items"]]
 
     def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
         """Server-side apply; never the annotation of client-side apply, which a CRD of this size would overflow."""
