@@ -63,6 +63,14 @@ def default_state() -> Path:
     return cache_root() / "native" / "state"
 
 
+def running_state() -> Path | None:
+    """The state directory of the cluster that runs on this machine now; None: there is none."""
+    if not OWNER.exists():
+        return None
+    state = Path(OWNER.read_text())
+    return state if any(pid is not None for pid in node.running(state).values()) else None
+
+
 def containerd_root() -> Path:
     """containerd's contents, kept between runs: importing the images anew would cost most of a start."""
     return cache_root() / "native" / "containerd"
@@ -132,7 +140,7 @@ def _alone(state: Path) -> Iterator[None]:
     with locked(LOCK):
         other = Path(OWNER.read_text()) if OWNER.exists() else state
         if other != state:
-            if any(pid is not None for pid in node.running(other).values()):
+            if running_state() == other:
                 raise NativeError(
                     f"Another native cluster runs, with the state directory {other}; there can be one at a time. "
                     f"Stop it: python -m tests.support.native down --state {other}"

@@ -22,6 +22,7 @@ from tests.support.native_config import (
     HOST_LINK,
     NAMESPACE,
     NODE_ADDRESS,
+    SERVICE_RANGE,
     containerd_socket,
 )
 
@@ -164,8 +165,9 @@ def create_network() -> None:
     run("ip", "-n", NAMESPACE, "link", "set", "lo", "up")
     run("ip", "-n", NAMESPACE, "addr", "add", f"{NODE_ADDRESS}/30", "dev", "eth0")
     run("ip", "-n", NAMESPACE, "link", "set", "eth0", "up")
-    # Service addresses need a route before iptables can rewrite them; nothing is let out behind it.
-    run("ip", "-n", NAMESPACE, "route", "add", "default", "via", HOST_ADDRESS)
+    # Service addresses need a route before iptables can rewrite them. There is no other way out, so that what asks
+    # for one (an image's registry, say) is refused at once and not after a timeout.
+    run("ip", "-n", NAMESPACE, "route", "add", SERVICE_RANGE, "via", HOST_ADDRESS)
     run("modprobe", "-q", "br_netfilter", quiet=True) if shutil.which("modprobe") else None
     inside = ("nsenter", f"--net=/run/netns/{NAMESPACE}", "--", "sh", "-c")
     run(*inside, "echo 1 > /proc/sys/net/ipv4/ip_forward")

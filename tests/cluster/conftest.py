@@ -1,0 +1,36 @@
+"""Fixtures on a real Kubernetes; which one it is, tests/support/cluster.py says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
+from tests.support.ray_head import RayHead, run_ray_head
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time limit is for the test alone: a first start builds Kubernetes, which takes minutes."""
+    for item in items:
+        if item.path.is_relative_to(__file__.rpartition("/")[0]):
+            item.add_marker(pytest.mark.kubernetes)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(300, func_only=True))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A Kubernetes for the whole session."""
+    try:
+        with use_cluster() as found:
+            yield found
+    except ClusterUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def ray_head(cluster: Cluster) -> Iterator[RayHead]:
+    """A ready Ray head behind the operator's service name, in a namespace of its own, for one test module."""
+    with run_ray_head(cluster) as head:
+        yield head
