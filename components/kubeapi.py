@@ -6,16 +6,33 @@ program before anything is registered, by the dynamic providers, and while `up` 
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import kr8s
+import kr8s.asyncio
 from httpx import HTTPError
+
+T = TypeVar("T")
 
 FIELD_MANAGER = "ray-on-kubernetes"
 REQUEST_TIMEOUT_SECONDS = 30.0
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """A loop in a thread of its own: Pulumi's program runs inside one already, which must not be blocked twice."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="kubernetes-api", daemon=True).start()
+    return loop
+
+
+def _wait_for(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run_coroutine_threadsafe(work, _loop()).result()
 
 
 class ClusterError(Exception):
@@ -34,7 +51,7 @@ class Api:
             raise ClusterError(f"kubeconfig {kubeconfig}: no such file. Set `kubeconfig` to the file, or unset it.")
         path = str(Path(kubeconfig).expanduser()) if kubeconfig else None
         try:
-            self._api = kr8s.api(kubeconfig=path, context=context or None)
+            self._api = _wait_for(kr8s.asyncio.api(kubeconfig=path, context=context or None))
             self._api.timeout = REQUEST_TIMEOUT_SECONDS
         except HTTPError as error:
             raise self._unreachable(error) from error
@@ -74,25 +91,25 @@ class Api:
         accept: str = "application/json",
     ) -> dict[str, Any] | None:
         """Answer's JSON, or None for 404. `path` is absolute, such as `/api/v1/namespaces/x`."""
-        base, _, rest = path.rpartition("/")
+        request = {
+            "params": dict(params or {}),
+            "headers": {"Content-Type": content_type, "Accept": accept},
+            "content": None if body is None else json.dumps(body),
+        }
         try:
-            with self._api.call_api(
-                method,
-                base=base,
-                version="",
-                url=rest,
-                params=dict(params or {}),
-                headers={"Content-Type": content_type, "Accept": accept},
-                content=None if body is None else json.dumps(body),
-            ) as response:
-                answer: dict[str, Any] = response.json()
-                return answer
+            return _wait_for(self._ask(method, path, request))
         except kr8s.ServerError as error:
             if error.response is not None and error.response.status_code == 404:
                 return None
             raise self._refused(method, path, error) from error
         except (HTTPError, kr8s.APITimeoutError, OSError) as error:
             raise self._unreachable(error) from error
+
+    async def _ask(self, method: str, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        base, _, last = path.rpartition("/")
+        async with self._api.call_api(method, base=base, version="", url=last, **request) as response:
+            answer: dict[str, Any] = response.json()
+            return answer
 
     def get(self, path: str, **params: str) -> dict[str, Any] | None:
         """The object or list at `path`; None where there is none."""
