@@ -1,0 +1,72 @@
+"""Ray on Kubernetes: settings, then resources, then outputs."""
+
+import pulumi
+
+from components import checks, outputs, overlay, preflight, progress, source
+from components.cluster import connect
+from components.crds import KubeRayCRDs
+from components.namespace import Namespace
+from components.operator import KubeRayOperator
+from components.provider import provider
+from components.raycluster import RayCluster
+from components.settings import load
+
+settings = load()
+kuberay = settings.kuberay
+tree = source.resolve(kuberay.version, kuberay.source)
+manifests = checks.rayclusters(settings, tree)
+crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
+cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
+if cluster:
+    preflight.check(cluster.api, settings)
+
+on_cluster = pulumi.ResourceOptions(provider=provider(settings, cluster))
+namespaces = {
+    name: Namespace(name, protect=settings.protect, opts=on_cluster)
+    for name, ours in settings.namespaces.items()
+    if ours
+}
+system: list[pulumi.Resource] = [namespaces[kuberay.namespace]] if kuberay.owns_namespace else []
+if kuberay.crds != "existing":
+    system.append(
+        KubeRayCRDs(
+            "kuberay-crds",
+            source=tree,
+            overlay=crd_overlay,
+            version=kuberay.version,
+            uid=cluster.uid if cluster else None,
+            context=cluster.context if cluster else "",
+            kubeconfig=settings.kubeconfig or None,
+            adopt=kuberay.crds == "adopt",
+            retain=kuberay.retain_crds,
+            opts=on_cluster,
+        )
+    )
+if kuberay.operator == "own":
+    system.append(
+        KubeRayOperator(
+            "kuberay-operator", overlay=operator_overlay, version=kuberay.version, depends_on=system, opts=on_cluster
+        )
+    )
+for ray, manifest in zip(settings.clusters, manifests, strict=True):
+    made = RayCluster(
+        f"{ray.namespace}/{ray.name}",
+        manifest=manifest,
+        ready_timeout_seconds=ray.ready_timeout_seconds,
+        delete_timeout_seconds=ray.delete_timeout_seconds,
+        depends_on=[*system, *([namespaces[ray.namespace]] if ray.create_namespace else [])],
+        protect=settings.protect,
+        opts=on_cluster,
+    )
+    if cluster:
+        progress.watch(cluster.api, manifest, made)
+
+record = outputs.contract(
+    settings,
+    project=pulumi.get_project(),
+    stack=pulumi.get_stack(),
+    context=cluster.context if cluster else "",
+    uid=cluster.uid if cluster else None,
+)
+for name, value in {"contract": record, **outputs.flat(record)}.items():
+    pulumi.export(name, value)

@@ -1,0 +1,28 @@
+"""Every manifest of the stack, checked against the pinned version before anything is registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components import raycluster, rules, schema
+from components.errors import refuse
+from components.settings import Settings
+from components.versions import CONDITIONS, at_least
+
+
+def rayclusters(settings: Settings, tree: Path) -> list[dict[str, Any]]:
+    """The manifest of each cluster in the settings. Raises StackError with everything that KubeRay would not take."""
+    version = settings.kuberay.version
+    # Of somebody else's operator nothing is known of its gates.
+    gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else frozenset(rules.GATED.values())
+    manifests, problems = [], []
+    for index, cluster in enumerate(settings.clusters):
+        manifest = raycluster.manifest(cluster, version)
+        found = schema.problems(manifest, tree, version) or rules.violations(manifest, gates)
+        if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
+            found.append(f"KubeRay {version}: it has no conditions to wait for; write `readiness: state` to do without")
+        problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in found]
+        manifests.append(manifest)
+    refuse(f"KubeRay {version} would not take these settings:", problems)
+    return manifests

@@ -1,0 +1,175 @@
+"""What all settings have in common: strict types, camelCase keys, errors that name key, value and what is allowed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+from pydantic.alias_generators import to_camel
+
+from components.errors import refuse
+
+
+class Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+
+
+class Problems(ValueError):
+    """Several problems of one object, each as (key below the object, text)."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{key}: {text}" for key, text in problems))
+        self.problems = list(problems)
+
+    @classmethod
+    def check(cls, problems: Sequence[tuple[str, str]]) -> None:
+        if problems:
+            raise cls(problems)
+
+
+QUANTITY = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")
+FACTORS: dict[str | None, Decimal] = {None: Decimal(1), "m": Decimal("0.001")}
+FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTP", 1)}
+FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTP", 1)}
+
+
+def amount(quantity: str) -> Decimal:
+    """A Kubernetes quantity as a number: CPUs, or bytes. Raises ValueError for anything else."""
+    found = QUANTITY.match(quantity)
+    if not found:
+        raise ValueError("no Kubernetes quantity; allowed: such as 500m or 2 (CPUs), 512Mi or 4Gi (bytes)")
+    return Decimal(found.group(1)) * FACTORS[found.group(2)]
+
+
+def _quantity(value: Any) -> Any:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and amount(value) <= 0:
+        raise ValueError("not above zero; allowed: such as 500m or 2 (CPUs), 512Mi or 4Gi (bytes)")
+    return value
+
+
+def _memory(value: Any) -> Any:
+    value = _quantity(value)
+    if isinstance(value, str) and amount(value) < 1024 * 1024:
+        raise ValueError("less than 1Mi, a unit is missing; allowed: such as 512Mi or 4Gi")
+    return value
+
+
+def _text(value: Any) -> Any:
+    """Numbers and booleans as people write them in YAML, where Ray and Kubernetes want text."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def version(pattern: str, example: str) -> pydantic.AfterValidator:
+    """Text that is a version of the form of `example`."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"no version; allowed: of the form {example}")
+        return value
+
+    return pydantic.AfterValidator(check)
+
+
+def _name_of(pattern: str, limit: int, allowed: str) -> pydantic.AfterValidator:
+    def check(value: str) -> str:
+        if len(value) > limit or not re.fullmatch(pattern, value):
+            raise ValueError(f"not a valid name; allowed: {allowed}, at most {limit} characters")
+        return value
+
+    return pydantic.AfterValidator(check)
+
+
+Cpu = Annotated[str, pydantic.BeforeValidator(_quantity)]
+Memory = Annotated[str, pydantic.BeforeValidator(_memory)]
+Text = Annotated[str, pydantic.BeforeValidator(_text)]
+Namespace = Annotated[str, _name_of(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", 63, "a-z, 0-9 and inner dashes")]
+ObjectName = Annotated[str, _name_of(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", 253, "a-z, 0-9, inner dashes and dots")]
+# The operator's own limit: names of pods and services are made from it.
+ClusterName = Annotated[str, _name_of(r"[a-z]([-a-z0-9]*[a-z0-9])?", 53, "a-z first, then a-z, 0-9 and inner dashes")]
+GroupName = Annotated[str, _name_of(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", 50, "a-z, 0-9 and inner dashes")]
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
+def parse(model: type[AnyModel], raw: Mapping[str, Any]) -> AnyModel:
+    """`raw`, as it stands in a stack file, as settings. Raises StackError with every problem in it."""
+    try:
+        return model.model_validate_json(json.dumps(raw))
+    except pydantic.ValidationError as error:
+        refuse("The stack's configuration cannot be used:", sorted(set(_told(model, error))))
+        raise  # for the type checker: there is always at least one problem
+
+
+def _told(model: type[Model], error: pydantic.ValidationError) -> Iterator[str]:
+    for entry in error.errors(include_url=False):
+        loc, context = entry["loc"], entry.get("ctx", {})
+        cause = context.get("error")
+        if isinstance(cause, Problems):
+            yield from (f"{_path((*loc, key) if key else loc)}: {text}" for key, text in cause.problems)
+            continue
+        if entry["type"] == "extra_forbidden":
+            text = f"unknown key; allowed: {', '.join(_keys_at(model, loc[:-1]))}"
+        elif entry["type"] == "missing":
+            text = "is missing"
+        else:
+            reason = str(cause) if cause else _reason(entry["type"], entry["msg"], context)
+            text = f"{_shown(entry['input'], loc)}: {reason}"
+        yield f"{_path(loc)}: {text}"
+
+
+def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    if kind == "literal_error":
+        return f"allowed: {context['expected']}".replace("'", "")
+    if kind == "string_type":
+        return "allowed: text (in quotes, where YAML would read a number)"
+    return message.replace("Input should be", "allowed:").replace("a valid ", "")
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    path = ""
+    for step in loc:
+        if str(step).startswith("<"):  # the tag of a union's branch: no key of the stack file
+            continue
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path
+
+
+def _shown(value: Any, loc: Sequence[int | str]) -> str:
+    if "env" in loc:
+        return "(value not shown)"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a list" if isinstance(value, list) else json.dumps(value)[:80]
+
+
+def _keys_at(model: type[Model], loc: Sequence[int | str]) -> list[str]:
+    """The keys that the object at `loc` may have."""
+    current: type[Model] | None = model
+    named = False  # inside a mapping, where the next step is a name that people chose
+    for step in loc:
+        if current is None:
+            return []
+        if named or isinstance(step, int):
+            named = False
+            continue
+        field = next((f for f in current.model_fields.values() if f.alias == step), None)
+        annotation = field.annotation if field else None
+        named = getattr(annotation, "__origin__", None) is dict
+        current = _model_in(annotation)
+    return sorted(str(field.alias) for field in current.model_fields.values()) if current else []
+
+
+def _model_in(annotation: Any) -> type[Model] | None:
+    """The model in `X`, `X | None`, `list[X]`, `dict[str, X]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return annotation
+    found = (_model_in(inner) for inner in getattr(annotation, "__args__", ()))
+    return next((model for model in found if model), None)

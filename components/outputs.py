@@ -1,0 +1,52 @@
+"""What the program exports: the contract that `jobs` reads, and flat outputs for people. See docs/architecture.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.settings import Settings
+from components.settings_cluster import TOKEN_KEY, Cluster
+
+SCHEMA_VERSION = 1
+DASHBOARD_PORT = 8265
+
+
+def contract(settings: Settings, *, project: str, stack: str, context: str, uid: str | None) -> dict[str, Any]:
+    """The versioned record; `uid` is None in render mode. It names the token's Secret and never holds its value."""
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "project": project,
+        "stack": stack,
+        "kubeconfig": settings.kubeconfig or None,
+        "kubeContext": context,
+        "clusterUid": uid,
+        "operator": {"namespace": settings.kuberay.namespace, "version": settings.kuberay.version},
+        "clusters": [_cluster(cluster) for cluster in settings.clusters],
+    }
+
+
+def _cluster(cluster: Cluster) -> dict[str, Any]:
+    secret = cluster.auth_secret
+    return {
+        "name": cluster.name,
+        "namespace": cluster.namespace,
+        "headService": cluster.head_service,
+        "dashboardPort": DASHBOARD_PORT,
+        "rayVersion": cluster.ray_version,
+        "externalUrl": None,
+        "authSecret": {"name": secret, "key": TOKEN_KEY} if secret else None,
+    }
+
+
+def flat(record: dict[str, Any]) -> dict[str, Any]:
+    """The outputs that a person types, of the first cluster where there are several."""
+    outputs = {
+        "operatorNamespace": record["operator"]["namespace"],
+        "operatorVersion": record["operator"]["version"],
+        "kubeContext": record["kubeContext"],
+    }
+    if record["clusters"]:
+        first = record["clusters"][0]
+        outputs |= {key: first[key] for key in ("namespace", "headService", "dashboardPort", "rayVersion")}
+        outputs["cluster"] = first["name"]
+    return outputs

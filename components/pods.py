@@ -1,0 +1,69 @@
+"""Pod templates of a RayCluster, from settings; pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.merge import merged
+from components.settings_cluster import Cluster
+from components.settings_pods import Pod, SecretKey
+
+HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
+
+
+def resources(pod: Pod) -> dict[str, Any]:
+    """Limits, and requests that equal them unless stated otherwise.
+
+    CPU and memory are always there: the autoscaler cannot count a group without a figure.
+    """
+    limits: dict[str, Any] = {"cpu": pod.cpu, "memory": pod.memory}
+    requests = {"cpu": pod.requests.cpu or pod.cpu, "memory": pod.requests.memory or pod.memory}
+    if pod.ephemeral_storage:
+        limits["ephemeral-storage"] = requests["ephemeral-storage"] = pod.ephemeral_storage
+    if pod.gpu:
+        limits[pod.gpu_resource] = requests[pod.gpu_resource] = str(pod.gpu)
+    return {"limits": limits, "requests": requests}
+
+
+def env(pod: Pod) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+        if isinstance(value, SecretKey)
+        else {"name": name, "value": value}
+        for name, value in pod.env.items()
+    ]
+
+
+def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str, int], ...] = ()) -> dict[str, Any]:
+    """The pod template of a group; `container` is the name of its Ray container."""
+    ray = {
+        "name": container,
+        "image": cluster.image,
+        "imagePullPolicy": cluster.image_pull_policy,
+        "ports": [{"name": name, "containerPort": port} for name, port in ports],
+        "resources": resources(pod),
+        "env": env(pod),
+        "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
+        "volumeMounts": pod.volume_mounts,
+        "securityContext": pod.security_context,
+    }
+    spec = {
+        "containers": [stated(ray)],
+        "volumes": pod.volumes,
+        "nodeSelector": pod.node_selector,
+        "tolerations": pod.tolerations,
+        "affinity": pod.affinity,
+        "topologySpreadConstraints": pod.topology_spread_constraints,
+        "priorityClassName": pod.priority_class_name,
+        "serviceAccountName": pod.service_account_name,
+        "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
+        "securityContext": pod.pod_security_context,
+    }
+    metadata = stated({"labels": pod.labels, "annotations": pod.annotations})
+    result: dict[str, Any] = merged(stated({"metadata": metadata, "spec": stated(spec)}), pod.pod_template)
+    return result
+
+
+def stated(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what was left out: empty objects would be written into every manifest and diff."""
+    return {key: value for key, value in fields.items() if value not in (None, {}, [], ())}

@@ -1,0 +1,98 @@
+"""What can be known of the cluster before anything is registered: namespaces, and what somebody else installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from components.crd_apply import CRDS_PATH
+from components.errors import StackError, refuse
+from components.kubeapi import Api, ClusterError
+from components.raycluster import api_version
+from components.settings import Settings
+from components.settings_kuberay import KubeRay
+from components.versions import image_tag
+
+OPERATOR_LABELS = "app.kubernetes.io/component=kuberay-operator"
+
+
+def check(api: Api, settings: Settings) -> None:
+    """Raises StackError with everything that would stop `up` halfway."""
+    try:
+        problems = [*_namespaces(api, settings), *_existing(api, settings.kuberay)]
+    except ClusterError as error:
+        raise StackError(str(error)) from error
+    refuse("The cluster is not ready for this stack:", problems)
+
+
+def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
+    for name, ours in settings.namespaces.items():
+        found = api.get(f"/api/v1/namespaces/{name}")
+        if found is None:
+            if not ours:
+                yield f"namespace {name}: not there, and `createNamespace` is false; create it, or set that to true"
+        elif found["metadata"].get("deletionTimestamp"):
+            since = found["metadata"]["deletionTimestamp"]
+            yield (
+                f"namespace {name}: being deleted since {since}; wait until it is gone. "
+                f"`kubectl get namespace {name} -o yaml` says what holds it."
+            )
+
+
+def _existing(api: Api, kuberay: KubeRay) -> Iterator[str]:
+    if kuberay.crds == "existing":
+        yield from _existing_crd(api, kuberay)
+    if kuberay.operator == "existing":
+        yield from _existing_operator(api, kuberay)
+
+
+def _existing_crd(api: Api, kuberay: KubeRay) -> Iterator[str]:
+    wanted = api_version(kuberay.version).partition("/")[2]
+    crd = api.get(f"{CRDS_PATH}/rayclusters.ray.io")
+    if crd is None:
+        yield "`kuberay.crds: existing`: rayclusters.ray.io is not installed; install KubeRay, or set it to `own`"
+        return
+    served = [version["name"] for version in crd["spec"]["versions"] if version["served"]]
+    if wanted not in served:
+        yield f"rayclusters.ray.io on the cluster serves {', '.join(served)}; KubeRay {kuberay.version} needs {wanted}"
+        return
+    schema = next(version for version in crd["spec"]["versions"] if version["name"] == wanted)
+    fields = schema["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    missing = sorted(_spec_fields(kuberay) - set(fields))
+    if missing:
+        yield (
+            f"rayclusters.ray.io on the cluster is older than KubeRay {kuberay.version}, without {', '.join(missing)}. "
+            "Set `kuberay.version` to the installed version, or have its owner upgrade it."
+        )
+
+
+def _spec_fields(kuberay: KubeRay) -> set[str]:
+    """Fields of the RayCluster spec in the pinned version."""
+    from components import schema, source
+    from components.overlay import crd_documents
+
+    documents = crd_documents(source.resolve(kuberay.version, kuberay.source))
+    found: dict[str, Any] = schema.of_kind(documents, api_version(kuberay.version), "RayCluster") or {}
+    return set(found["properties"]["spec"]["properties"])
+
+
+def _existing_operator(api: Api, kuberay: KubeRay) -> Iterator[str]:
+    path = f"/apis/apps/v1/namespaces/{kuberay.namespace}/deployments"
+    found = (api.get(path, labelSelector=OPERATOR_LABELS) or {"items": []})["items"]
+    # The Helm chart has other labels than kustomize; the name is the same.
+    found = found or [named for named in [api.get(f"{path}/kuberay-operator")] if named]
+    if not found:
+        yield (
+            f"`kuberay.operator: existing`: no operator in namespace {kuberay.namespace}; set `kuberay.namespace` to "
+            "where it runs, or `kuberay.operator: own`"
+        )
+        return
+    image = found[0]["spec"]["template"]["spec"]["containers"][0]["image"]
+    tag = image_tag(image)
+    if tag and tag.startswith("v") and tag != kuberay.version:
+        yield (
+            f"the operator in namespace {kuberay.namespace} is {tag}, `kuberay.version` is {kuberay.version}; "
+            f"allowed: {tag}, or have its owner upgrade it"
+        )
+    if not found[0].get("status", {}).get("availableReplicas"):
+        yield f"the operator in namespace {kuberay.namespace} is not available; its owner has to repair it first"

@@ -1,0 +1,154 @@
+"""Why a RayCluster is not ready yet, said while `up` waits and not after a ten-minute timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+from components.kubeapi import Api, ClusterError
+from components.raycluster import RayCluster
+
+POLL_SECONDS = 5.0
+PATIENCE_POLLS = 2  # a reason seen this often in a row is worth a warning; a pod just made is briefly unschedulable
+
+Object = Mapping[str, Any]
+
+# Reasons of a container that does not start, and of events, that do not pass by themselves.
+STUCK = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+}
+TELLING_EVENTS = {
+    "InvalidRayClusterSpec",
+    "InvalidRayClusterMetadata",
+    "InvalidRayClusterStatus",
+    "FailedToCreateHeadPod",
+    "FailedToCreateWorkerPod",
+    "FailedToCreateService",
+    "FailedCreate",
+    "FailedMount",
+    "FailedAttachVolume",
+}
+
+
+def reasons(pods: Sequence[Object], events: Sequence[Object], cluster: Object | None) -> list[str]:
+    """What keeps a RayCluster from being ready, each thing once, for people.
+
+    `pods` of the cluster, `events` of its namespace, the RayCluster itself (None: not created yet).
+    """
+    name = cluster["metadata"]["name"] if cluster else ""
+    names = {pod["metadata"]["name"] for pod in pods} | {name}
+    found = [text for pod in pods for text in _of_pod(pod)]
+    found += [text for event in events for text in _of_event(event, names)]
+    found += list(_of_conditions(cluster)) if cluster else []
+    return list(dict.fromkeys(found))
+
+
+def _of_pod(pod: Object) -> Iterator[str]:
+    name, status = _stable(pod), pod.get("status", {})
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            yield f"{name}: no node takes it: {condition.get('message', condition.get('reason', ''))}"
+    for container in [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]:
+        waiting = container.get("state", {}).get("waiting") or {}
+        ended = (container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated")) or {}
+        if waiting.get("reason") in STUCK:
+            text = f"{name}, container {container['name']}: {waiting['reason']}"
+            yield f"{text}: {waiting['message']}" if waiting.get("message") else f"{text} ({container['image']})"
+        if ended.get("exitCode"):
+            yield (
+                f"{name}, container {container['name']}: ended with {ended['exitCode']} ({ended.get('reason', '')}); "
+                f"see `kubectl logs -n {pod['metadata']['namespace']} {pod['metadata']['name']} -c {container['name']}`"
+            )
+
+
+def _stable(pod: Object) -> str:
+    """A pod without the random end of its name: the next try of the same group is the same reason."""
+    labels = pod["metadata"].get("labels", {})
+    kind = labels.get("ray.io/node-type", "pod")
+    group = labels.get("ray.io/group")
+    return f"{kind} pod of {group}" if kind == "worker" and group else f"{kind} pod"
+
+
+def _of_event(event: Object, names: set[str]) -> Iterator[str]:
+    about = event.get("involvedObject", {})
+    if event.get("type") == "Warning" and event.get("reason") in TELLING_EVENTS and about.get("name") in names:
+        yield f"{about.get('kind')} {about.get('name')}: {event['reason']}: {event.get('message', '')}"
+
+
+def _of_conditions(cluster: Object) -> Iterator[str]:
+    for condition in cluster.get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            yield f"RayCluster: {condition.get('reason')}: {condition.get('message', '')}"
+
+
+class Watch:
+    """Polls one RayCluster in the background and tells each new reason once, until `stop`."""
+
+    def __init__(self, api: Api, namespace: str, name: str, path: str, tell: Callable[[str], None]) -> None:
+        self._api, self._namespace, self._name, self._path, self._tell = api, namespace, name, path, tell
+        self._done = threading.Event()
+        self._seen: dict[str, int] = {}
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name=f"progress-{self._name}", daemon=True).start()
+
+    def stop(self) -> None:
+        self._done.set()
+
+    def _run(self) -> None:
+        while not self._done.wait(POLL_SECONDS):
+            try:
+                self.look()
+            except ClusterError:
+                continue  # the engine's own request will say it
+
+    def look(self) -> None:
+        """One poll."""
+        pods, events = f"/api/v1/namespaces/{self._namespace}/pods", f"/api/v1/namespaces/{self._namespace}/events"
+        cluster = self._api.get(self._path)
+        if cluster is None:
+            return
+        started = cluster["metadata"]["creationTimestamp"]
+        own = self._api.get(pods, labelSelector=f"ray.io/cluster={self._name}") or {"items": []}
+        warnings = self._api.get(events, fieldSelector="type=Warning") or {"items": []}
+        recent = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
+        for reason in reasons(own["items"], recent, cluster):
+            self._seen[reason] = self._seen.get(reason, 0) + 1
+            if self._seen[reason] == PATIENCE_POLLS:
+                self._tell(reason)
+
+
+def watch(api: Api, manifest: Object, cluster: RayCluster) -> None:
+    """Tells, as warnings on `cluster`, why it is not ready, until it is. Not in previews."""
+    if pulumi.runtime.is_dry_run():
+        return
+    metadata = manifest["metadata"]
+    path = f"/apis/{manifest['apiVersion']}/namespaces/{metadata['namespace']}/rayclusters/{metadata['name']}"
+
+    def begin(_urn: str) -> None:
+        # Warnings go through the program's own event loop: only there can the SDK look up what they are about.
+        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def tell(reason: str) -> None:
+            text = f"not ready yet: {reason}"
+            loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, cluster), context=context)
+
+        watching = Watch(api, metadata["namespace"], metadata["name"], path, tell)
+        watching.start()
+        cluster.object.id.apply(lambda _id: watching.stop())
+
+    # The component's URN is known at once, the RayCluster's own only when the wait is over.
+    cluster.urn.apply(begin)

@@ -1,0 +1,29 @@
+"""The one Kubernetes provider of the stack; the default one is off in Pulumi.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.cluster import Cluster
+from components.cluster_identity import ClusterIdentity
+from components.settings import Settings
+
+
+def provider(settings: Settings, cluster: Cluster | None) -> kubernetes.Provider:
+    """For `cluster`, after its identity was compared with the recorded one; without a cluster: into `renderTo`."""
+    if cluster is None:
+        return kubernetes.Provider("render", render_yaml_to_directory=settings.render_to)
+    identity = ClusterIdentity(
+        "cluster", uid=cluster.uid, context=cluster.context, kubeconfig=settings.kubeconfig or None
+    )
+    return kubernetes.Provider(
+        "cluster",
+        # Empty means the usual rules. Left out, the SDK would put this machine's KUBECONFIG into the state.
+        kubeconfig=str(Path(settings.kubeconfig).expanduser()) if settings.kubeconfig else "",
+        context=cluster.context or None,
+        cluster_identifier=cluster.uid,
+        opts=pulumi.ResourceOptions(depends_on=[identity]),
+    )

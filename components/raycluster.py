@@ -1,0 +1,156 @@
+"""The RayCluster: settings to manifest (pure), and the component around it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pulumi
+
+from components.kubeobject import declare
+from components.merge import merged
+from components.pods import HEAD_PORTS, stated, template
+from components.settings_cluster import Autoscaling, Cluster
+from components.settings_pods import Head, Pod, WorkerGroup
+from components.versions import AUTOSCALER_VERSION, V1_API, at_least
+
+# The autoscaler writes into the list of worker groups, which the API server gives to one owner as a whole. Without
+# force the next change of ours would be a conflict; with it, and no `replicas` from us, no worker is lost.
+FORCE_ANNOTATION = "pulumi.com/patchForce"
+WAIT_ANNOTATION = "pulumi.com/waitFor"
+
+
+def api_version(kuberay_version: str) -> str:
+    return "ray.io/v1" if at_least(kuberay_version, V1_API) else "ray.io/v1alpha1"
+
+
+def manifest(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
+    """The RayCluster object, with `cluster.spec` laid over the finished spec."""
+    scaling = cluster.autoscaling
+    spec = {
+        "rayVersion": cluster.ray_version,
+        "suspend": cluster.suspend or None,
+        "upgradeStrategy": stated({"type": cluster.upgrade_strategy}),
+        "authOptions": _auth(cluster),
+        "enableInTreeAutoscaling": scaling.enabled,
+        "autoscalerOptions": _autoscaler(scaling, kuberay_version) if scaling.enabled else None,
+        "headGroupSpec": _head(cluster, kuberay_version),
+        "workerGroupSpecs": [_worker(cluster, name, group) for name, group in cluster.worker_groups.items()],
+    }
+    return {
+        "apiVersion": api_version(kuberay_version),
+        "kind": "RayCluster",
+        "metadata": {
+            "name": cluster.name,
+            "namespace": cluster.namespace,
+            **stated({"labels": cluster.labels}),
+            "annotations": {
+                **cluster.annotations,
+                FORCE_ANNOTATION: "true",
+                WAIT_ANNOTATION: json.dumps(ready_when(cluster)),
+            },
+        },
+        "spec": merged(stated(spec), cluster.spec),
+    }
+
+
+def ready_when(cluster: Cluster) -> list[str]:
+    """What Pulumi waits for, all of it. Unlike a hook after creation, a wait that fails stays in the state."""
+    if cluster.readiness == "state":
+        return [f"jsonpath={{.status.state}}={'suspended' if cluster.suspend else 'ready'}"]
+    if cluster.suspend:
+        return ["condition=RayClusterSuspended"]
+    # The head takes jobs, and the workers that the settings ask for have been there once.
+    return ["condition=HeadPodReady", "condition=RayClusterProvisioned"]
+
+
+def _auth(cluster: Cluster) -> dict[str, Any] | None:
+    if cluster.auth.mode == "disabled":
+        return None
+    return {"mode": "token", **stated({"secretName": cluster.auth.secret_name})}
+
+
+def _autoscaler(scaling: Autoscaling, kuberay_version: str) -> dict[str, Any]:
+    limits = {"cpu": scaling.resources.cpu, "memory": scaling.resources.memory}
+    requests = scaling.resources.requests
+    # Always said: left out, the operator and Ray each decide for themselves, and not alike. KubeRay before the field
+    # knows nothing but v1, so v1 needs no saying there; v2 is said all the same, and refused by the version's schema.
+    said = scaling.version == "v2" or at_least(kuberay_version, AUTOSCALER_VERSION)
+    return {
+        **({"version": scaling.version} if said else {}),
+        "upscalingMode": scaling.upscaling_mode,
+        "idleTimeoutSeconds": scaling.idle_timeout_seconds,
+        "imagePullPolicy": "IfNotPresent",
+        "resources": {
+            "limits": limits,
+            "requests": {"cpu": requests.cpu or limits["cpu"], "memory": requests.memory or limits["memory"]},
+        },
+        **stated({"env": [{"name": name, "value": value} for name, value in scaling.env.items()]}),
+    }
+
+
+def _group(pod: Pod, start_params: dict[str, str], resources: dict[str, str]) -> dict[str, Any]:
+    return {"rayStartParams": start_params, **stated({"resources": resources, "labels": pod.ray_labels})}
+
+
+def _head(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
+    head: Head = cluster.head
+    # No task on the head unless asked for: said once, in the place where this head says its resources.
+    if head.ray_resources:
+        group = _group(head, head.ray_start_params, {"CPU": "0", **head.ray_resources})
+    else:
+        group = _group(head, {"num-cpus": "0", **head.ray_start_params}, {})
+    if not at_least(kuberay_version, V1_API):
+        group["serviceType"] = "ClusterIP"  # had no default yet
+    return {**group, "template": template(cluster, head, "ray-head", HEAD_PORTS)}
+
+
+def _worker(cluster: Cluster, name: str, group: WorkerGroup) -> dict[str, Any]:
+    counts: dict[str, Any] = {"minReplicas": group.min, "maxReplicas": group.max}
+    if not cluster.autoscaling.enabled:
+        counts["replicas"] = group.min if group.replicas is None else group.replicas
+    if group.num_of_hosts > 1:
+        counts["numOfHosts"] = group.num_of_hosts
+    options = {"idleTimeoutSeconds": group.idle_timeout_seconds, "priority": group.priority}
+    return {
+        "groupName": name,
+        **counts,
+        **stated(options),
+        **_group(group, group.ray_start_params, group.ray_resources),
+        "template": template(cluster, group, "ray-worker"),
+    }
+
+
+class RayCluster(pulumi.ComponentResource):
+    """One RayCluster; created once `manifest` is usable, as told by `ready_when`.
+
+    `depends_on`: its namespace and the operator; the order of `destroy` follows from it.
+    """
+
+    object: pulumi.CustomResource
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        manifest: dict[str, Any],
+        ready_timeout_seconds: int,
+        delete_timeout_seconds: int,
+        depends_on: Sequence[pulumi.Resource],
+        protect: bool = False,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
+        ready, gone = f"{ready_timeout_seconds}s", f"{delete_timeout_seconds}s"
+        self.object = declare(
+            name,
+            manifest,
+            pulumi.ResourceOptions(
+                parent=self,
+                depends_on=list(depends_on),
+                protect=protect,
+                custom_timeouts=pulumi.CustomTimeouts(create=ready, update=ready, delete=gone),
+            ),
+        )
+        self.register_outputs({"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]})
