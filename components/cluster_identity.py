@@ -7,7 +7,9 @@ first `up`; from then on a context that leads to another cluster stops `preview`
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import pulumi
 from pulumi.dynamic import (
@@ -21,7 +23,10 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from components.kubeapi import Api
+from components.kubeapi import Api, ClusterError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def other_cluster(recorded: str, found: str, context: str) -> str:
@@ -37,6 +42,19 @@ def expect_cluster(api: Api, recorded: str) -> None:
     found = api.cluster_uid()
     if found != recorded:
         raise ValueError(other_cluster(recorded, found, api.context or "(current)"))
+
+
+def plainly(method: Callable[P, T]) -> Callable[P, T]:
+    """A provider's method whose failures are shown without the frames that led there: the message says it all."""
+
+    @functools.wraps(method)
+    def call(*arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return method(*arguments, **named)
+        except (ClusterError, ValueError) as error:
+            raise ClusterError(str(error)) from None
+
+    return call
 
 
 class _IdentityProvider(ResourceProvider):
@@ -57,6 +75,7 @@ class _IdentityProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(dict(news))
 
+    @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         expect_cluster(Api(props.get("kubeconfig"), props["context"]), props["uid"])
         return ReadResult(id_, dict(props))

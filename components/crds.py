@@ -25,13 +25,14 @@ from pulumi.dynamic import (
 from pulumi_kubernetes import kustomize
 
 from components import crd_apply
-from components.cluster_identity import expect_cluster
+from components.cluster_identity import expect_cluster, plainly
 from components.kubeapi import Api
 from components.overlay import crd_documents
 
 # What an update looks at. `live` is an output of ours, the SDK's own `__provider` is left out on purpose: another
 # Python version pickles differently, which is no change to a CRD.
 COMPARED = ("crds", "version", "owner", "context", "kubeconfig", "clusterUid")
+OUTPUTS_ONLY = ("live", "__provider")
 
 
 def _api(props: dict[str, Any]) -> Api:
@@ -51,6 +52,7 @@ def _apply(props: dict[str, Any]) -> dict[str, Any]:
 class _CrdProvider(ResourceProvider):
     serialize_as_secret_always = False
 
+    @plainly
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         # No old inputs: the CRDs are about to be created, in a preview as well as in an update.
         if not olds and not news["adopt"]:
@@ -67,9 +69,11 @@ class _CrdProvider(ResourceProvider):
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=any(olds.get(key) != news.get(key) for key in COMPARED))
 
+    @plainly
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("kuberay-crds", _apply(props))
 
+    @plainly
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         outputs = _apply(news)
         # A CRD that the new version no longer has goes, unless objects of it are left.
@@ -78,6 +82,7 @@ class _CrdProvider(ResourceProvider):
             crd_apply.remove(_api(news), dropped)
         return UpdateResult(outputs)
 
+    @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         found = crd_apply.live_digests(_api(props), sorted(props["live"]))
         if not any(found.values()):
@@ -87,8 +92,12 @@ class _CrdProvider(ResourceProvider):
             name: entry if found[name] == props["live"][name] else {**entry, "digest": _drift(found[name])}
             for name, entry in props["crds"].items()
         }
-        return ReadResult(id_, {**props, "crds": crds})
+        outputs = {**props, "crds": crds}
+        if crds == props["crds"]:
+            return ReadResult(id_, outputs)
+        return ReadResult(id_, outputs, {key: value for key, value in outputs.items() if key not in OUTPUTS_ONLY})
 
+    @plainly
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         crd_apply.remove(_api(props), sorted(props["crds"]))
 

@@ -23,12 +23,23 @@ FIELD_MANAGER = "ray-on-kubernetes"
 REQUEST_TIMEOUT_SECONDS = 30.0
 
 
+_loop_lock = threading.Lock()
+
+
 @functools.cache
-def _loop() -> asyncio.AbstractEventLoop:
-    """A loop in a thread of its own: Pulumi's program runs inside one already, which must not be blocked twice."""
+def _started_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="kubernetes-api", daemon=True).start()
     return loop
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """A loop in a thread of its own: Pulumi's program runs inside one already, which must not be blocked twice.
+
+    The engine calls a dynamic provider from several threads at once; all of them get the same loop.
+    """
+    with _loop_lock:
+        return _started_loop()
 
 
 def _wait_for(work: Coroutine[Any, Any, T]) -> T:
