@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tests.support.native_build import NativeError, say
 from tests.support.native_config import (
-    CNI_NETWORK,
     HOST_ADDRESS,
     HOST_LINK,
     NAMESPACE,
@@ -119,12 +118,17 @@ def stop_all(state: Path) -> None:
     for name in ("kubelet", *running(state)):
         if name != "containerd":
             stop(state, name)
-    sockets = [file.read_text() for file in (state / "containerd").glob("io.containerd.runtime.v2.task/*/*/address")]
+    tasks = list((state / "containerd").glob("io.containerd.runtime.v2.task/*/*"))
+    sockets = [(task / "address").read_text() for task in tasks if (task / "address").exists()]
     until(lambda: not _kill(_containers()), "the end of the containers' processes", 20)
     until(lambda: not _kill(_shims(state)), "the end of the containers' shims", 20)
     stop(state, "containerd")
+    # Both places are fixed: a killed shim leaves its socket, a killed pod its record of the network plugins.
     for socket in sockets:
         Path(socket.removeprefix("unix://")).unlink(missing_ok=True)
+    for task in tasks:
+        for record in Path("/var/lib/cni/results").glob(f"*-{task.name}-*"):
+            record.unlink()
 
 
 def _kill(pids: Iterator[int]) -> bool:
@@ -215,9 +219,6 @@ def remove_leftovers(state: Path, root: Path) -> None:
             if folder.is_dir():
                 _remove_cgroup(folder)
         _remove_cgroup(cgroup)
-    for results in ("/var/lib/cni/results", "/var/lib/cni/cache/results"):
-        for file in Path(results).glob(f"{CNI_NETWORK}-*"):
-            file.unlink()
     settings = state / "kernel-settings.json"
     if settings.exists():
         for name, value in json.loads(settings.read_text()).items():
