@@ -1,0 +1,118 @@
+"""The stack against kubectl doing the same by hand: no-op preview and up, first up, destroy, size of the state.
+
+The kubectl side gets the very same objects: the two overlays that the program made, the namespaces and the RayCluster as
+the render mode writes it, so neither side has less to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.measure import Sample, command, in_turn, keep, summary
+from ops import render
+from tests.support.cluster import Cluster, use_cluster
+from tests.support.native import kubectl_path
+from tests.support.stack import Stack
+
+NAMESPACE, CLUSTER, OPERATOR_NAMESPACE = "ray-cluster", "raycluster-autoscaler", "ray-system"
+NO_OP_RUNS, CYCLES = 5, 3
+
+
+class ByHand:
+    """kubectl with the objects in `folder` (render mode's `0-crd/` and `1-manifest/`)."""
+
+    def __init__(self, cluster: Cluster, folder: Path, overlays: Path) -> None:
+        self.kubectl = str(kubectl_path())
+        self.environment = {"KUBECONFIG": str(cluster.kubeconfig)}
+        self.folder = folder
+        self.overlays = overlays
+        manifests = sorted((folder / "1-manifest").glob("*.yaml"))
+        self.raycluster = next(file for file in manifests if "raycluster" in file.name.split("-")[1].lower() + file.name)
+        self.namespaces = [file for file in manifests if "-namespace-" in file.name]
+        self.rest = [file for file in manifests if file not in (self.raycluster, *self.namespaces)]
+
+    def shell(self, *lines: str, allowed: tuple[int, ...] = (0,)) -> Sample:
+        """One process for the whole sequence, as the walkthrough's script would be."""
+        script = "set -e\n" + "\n".join(line.replace("kubectl", self.kubectl, 1) for line in lines)
+        return command(["bash", "-c", script], environment=self.environment, allowed=allowed)
+
+    def no_op(self) -> Sample:
+        """Render the overlays and ask the server what would change; kubectl diff exits with 1 for a difference."""
+        rendered = " ".join(f"-f {file}" for file in (*self.namespaces, *self.rest, self.raycluster))
+        return self.shell(
+            f"kubectl kustomize {self.overlays} > {self.folder}/overlay.yaml",
+            f"kubectl diff --server-side --force-conflicts -f {self.folder}/overlay.yaml {rendered} || true",
+        )
+
+    def first(self) -> Sample:
+        apply = "kubectl apply --server-side --force-conflicts"
+        return self.shell(
+            *(f"{apply} -f {file}" for file in self.namespaces),
+            f"{apply} -k {self.overlays}",
+            *(f"{apply} -f {file}" for file in self.rest),
+            f"kubectl rollout status -n {OPERATOR_NAMESPACE} deployment/kuberay-operator --timeout=180s",
+            f"{apply} -f {self.raycluster}",
+            f"kubectl wait -n {NAMESPACE} raycluster/{CLUSTER} --for=condition=HeadPodReady --timeout=300s",
+            f"kubectl wait -n {NAMESPACE} raycluster/{CLUSTER} --for=condition=RayClusterProvisioned --timeout=300s",
+        )
+
+    def destroy(self) -> Sample:
+        return self.shell(
+            f"kubectl delete --cascade=foreground -f {self.raycluster} --timeout=180s",
+            f"kubectl delete -k {self.overlays} --timeout=180s",
+            *(f"kubectl delete --ignore-not-found -f {file} --timeout=180s" for file in self.namespaces),
+        )
+
+
+def measure() -> dict[str, Any]:
+    """Everything in one run, on the cluster that TEST_CLUSTER names (native by default)."""
+    with use_cluster() as cluster, tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        folder = Path(scratch)
+        stack = Stack("bench", folder / "stack", cluster.kubeconfig, cluster.context)
+        render.render("dev", folder / "rendered")
+        overlays = folder / "overlays"
+        overlays.mkdir()
+        for name in ("crds", "operator"):
+            shutil.copytree(render.engine.ROOT / ".cache" / "overlays" / "bench" / name, overlays / name)
+        by_hand = ByHand(cluster, folder / "rendered", overlays)
+        return {**_cycles(stack, by_hand), **_no_ops(stack, by_hand)}
+
+
+def _cycles(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
+    """First up and destroy in turn with kubectl's."""
+    ups: dict[str, list[Sample]] = {"up": [], "kubectl apply": []}
+    downs: dict[str, list[Sample]] = {"destroy": [], "kubectl delete": []}
+    for _ in range(CYCLES):
+        ups["up"].append(_pulumi(stack, "up", "--yes", "--skip-preview"))
+        downs["destroy"].append(_pulumi(stack, "destroy", "--yes", "--skip-preview"))
+        ups["kubectl apply"].append(by_hand.first())
+        downs["kubectl delete"].append(by_hand.destroy())
+    return {name: summary(samples) for name, samples in {**ups, **downs}.items()}
+
+
+def _no_ops(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
+    stack.up()
+    contestants: dict[str, Callable[[], Sample]] = {
+        "no-op preview": lambda: _pulumi(stack, "preview", "--expect-no-changes"),
+        "no-op up": lambda: _pulumi(stack, "up", "--yes", "--skip-preview", "--expect-no-changes"),
+        "kubectl kustomize and diff": by_hand.no_op,
+    }
+    samples = in_turn(contestants, NO_OP_RUNS)
+    size = stack.state_bytes()
+    stack.destroy()
+    return {**{name: summary(runs) for name, runs in samples.items()}, "state bytes": size}
+
+
+def _pulumi(stack: Stack, operation: str, *arguments: str) -> Sample:
+    line = ["pulumi", operation, "--stack", stack.name, "--config-file", str(stack.config_file), "--non-interactive"]
+    environment = {**os.environ, **stack.environment, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    return command([*line, *arguments], environment=environment, cwd=render.engine.ROOT)
+
+
+if __name__ == "__main__":
+    print(keep("stack", measure()))
