@@ -128,7 +128,7 @@ def diff(stack: str, base: str, comment: Path | None, detailed_exitcode: bool) -
 @ops.command()
 @stack_option
 @click.option("--others", type=click.Choice(["refuse", "delete"]), default="refuse", show_default=True)
-@click.option("--jobs", type=click.Choice(["refuse", "wait", "stop"]), default="refuse", show_default=True)
+@click.option("--jobs", type=click.Choice(["refuse", "wait", "stop", "ignore"]), default="refuse", show_default=True)
 def destroy(stack: str, others: str, jobs: str) -> None:
     """Destroy the stack and prove that nothing is left; exit code 0 only then.
 

@@ -81,7 +81,7 @@ def destroy(
     """Destroys `stack`; returns 0 when nothing of it is left on the cluster, 1 otherwise.
 
     `others`: what to do about RayClusters, RayJobs and RayServices that the stack did not make: "refuse" or "delete"
-    (those in the stack's own namespaces only). `jobs`: about jobs that run: "refuse", "wait" or "stop".
+    (those in the stack's own namespaces only). `jobs`: about jobs that run: "refuse", "wait", "stop" or "ignore".
     """
     state = engine.stack_state(stack, environment=environment)
     listed = inventory.objects(state)
@@ -129,5 +129,5 @@ def _settle_others(api: Api, listed: Sequence[inventory.Object], others: str) ->
 def _settle_jobs(contract: Any, policy: str) -> None:
     from ops.running_jobs import settle
 
-    if contract:
+    if contract and policy != "ignore":
         settle(contract, policy)

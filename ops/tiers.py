@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def why_not_e2e() -> str | None:
 
 
 # From fast to real.
-TIERS = {
+TIERS: dict[str, tuple[str, Callable[[], str | None]]] = {
     "unit": ("tests/unit", lambda: None),
     "jobs": ("tests/jobs", why_not_jobs),
     "cluster": ("tests/cluster", why_not_cluster),

@@ -1,0 +1,75 @@
+"""The jobs that run on a stack's clusters now, and what to do about them before the clusters go."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jobs
+from jobs.errors import JobsError
+from jobs.models import TERMINAL, JobInfo
+from ops.destroy import Refused
+
+WAIT_SECONDS = 24 * 3600.0
+
+
+@contextmanager
+def _clients(contract: Mapping[str, Any]) -> Iterator[Iterator[tuple[str, Any]]]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "outputs.json"
+        file.write_text(json.dumps(contract))
+
+        def each() -> Iterator[tuple[str, Any]]:
+            for cluster in contract["clusters"]:
+                with jobs.connect(outputs=file, cluster=cluster["name"]) as client:
+                    yield f"{cluster['namespace']}/{cluster['name']}", client
+
+        yield each()
+
+
+def _running(client: Any) -> list[JobInfo]:
+    return [job for job in client.list() if job.status not in TERMINAL and job.type == "SUBMISSION"]
+
+
+def find(contract: Mapping[str, Any]) -> dict[str, list[JobInfo]]:
+    """Jobs that have not ended, by `namespace/cluster`. Raises JobsError where a cluster cannot be asked."""
+    with _clients(contract) as clients:
+        return {name: _running(client) for name, client in clients}
+
+
+def report(contract: Mapping[str, Any]) -> None:
+    """Says which jobs a change would meet; a cluster that cannot be asked is named, and no error."""
+    try:
+        for name, running in find(contract).items():
+            for job in running:
+                print(f"{name}: job {job.submission_id} is {job.status}: {job.entrypoint}", file=sys.stderr)
+            if not running:
+                print(f"{name}: no job runs now", file=sys.stderr)
+    except JobsError as error:
+        print(f"running jobs are not known: {error}", file=sys.stderr)
+
+
+def settle(contract: Mapping[str, Any], policy: str) -> None:
+    """`refuse`, `wait` for, or `stop` every running job. Raises Refused while one runs or a cluster cannot be asked."""
+    try:
+        with _clients(contract) as clients:
+            for name, client in clients:
+                for job in _running(client):
+                    what = f"{name}: job {job.submission_id} ({job.entrypoint})"
+                    if policy == "refuse":
+                        raise Refused(f"{what} is {job.status}. `--jobs wait` waits for it, `--jobs stop` stops it")
+                    print(f"{what}: {'waiting for it' if policy == 'wait' else 'stopping it'}", file=sys.stderr)
+                    if policy == "wait":
+                        client.wait(job.submission_id, timeout=WAIT_SECONDS)
+                    else:
+                        client.stop(job.submission_id)
+    except JobsError as error:
+        hint = "" if policy == "refuse" else f" (`--jobs {policy}` was asked for)"
+        raise Refused(
+            f"whether jobs run is not known{hint}: {error} `--jobs ignore` destroys without asking"
+        ) from error
