@@ -54,8 +54,8 @@ NEEDED = {
 # What a start replaces. Logs stay after the end, for reading.
 STATE_PARTS = (
     *("apiserver", "cni", "cni-addresses", "config", "containerd", "containerd-opt", "controller-manager", "etcd"),
-    *("kubeconfig", "kubelet", "kubelet-certificates", "kubelet-plugins", "pids", "pki", "pod-logs", "scheduler"),
-    *("containerd.sock", "containerd.sock.ttrpc"),
+    *("kubeconfig", "kubelet", "kubelet-certificates", "kubelet-plugins", "pids", "pki", "pod-logs", "runc"),
+    *("scheduler", "containerd.sock", "containerd.sock.ttrpc"),
 )
 
 

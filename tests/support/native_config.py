@@ -128,6 +128,8 @@ restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{state}/runc"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "{cni_folder()}"
 conf_dir = "{cni}"
