@@ -1,0 +1,21 @@
+"""Submit, follow and account for Ray jobs: `from jobs import connect`. Names are loaded when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.api import AsyncClient, Client, Job, connect, connect_async
+    from jobs.errors import JobsError
+    from jobs.models import JobInfo, Result
+
+__all__ = ["AsyncClient", "Client", "Job", "JobInfo", "JobsError", "Result", "connect", "connect_async"]
+
+_HOMES = {"JobsError": "jobs.errors", "JobInfo": "jobs.models", "Result": "jobs.models"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'jobs' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "jobs.api")), name)

@@ -1,0 +1,78 @@
+"""The command line: arguments to library to exit code. Commands are loaded when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+import click
+
+from jobs.cli_options import on_sigterm, report
+
+# Command -> (module, one line of help). Listing the commands loads none of them.
+COMMANDS = {
+    "submit": ("jobs.cli_submit", "Submit a job, follow its log, exit by its result."),
+    "status": ("jobs.cli_jobs", "Show a job as the server has it now."),
+    "list": ("jobs.cli_jobs", "List the jobs that the server knows."),
+    "logs": ("jobs.cli_jobs", "Print a job's log; --follow to its end."),
+    "wait": ("jobs.cli_jobs", "Wait for jobs to end, exit by their result."),
+    "stop": ("jobs.cli_jobs", "Stop a job and wait until it has ended."),
+    "delete": ("jobs.cli_jobs", "Delete the record of a job that has ended."),
+    "check": ("jobs.cli_cluster", "Say whether jobs can run there, or what is wrong."),
+    "forward": ("jobs.cli_cluster", "Hold a tunnel open for the ray CLI and the dashboard."),
+    "local": ("jobs.cli_cluster", "Start, stop or show the Ray behind --local."),
+}
+
+
+class LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Submit, follow and account for Ray jobs on Kubernetes.
+
+    \b
+    First steps:
+      jobs check                                    can jobs run there?
+      jobs submit -- python -c "print('hello')"     run a command
+      jobs submit --working-dir . -- python train.py --epochs 3
+      jobs list                                     what is there
+      jobs logs --follow ID                         attach to one
+
+    The target is the selected stack of the Pulumi project around the working directory, an outputs file, or --address
+    URL; --local runs everything on this machine. `jobs COMMAND --help` is a page with examples.
+
+    \b
+    stdout is the job's own output; what this program says goes to stderr.
+    Exit codes: 0 succeeded, 1 failed, 2 refused input, 3 stopped, 4 lost,
+    5 a deadline passed, 6 unreachable or not allowed, 130 Ctrl-C, 143 SIGTERM.
+    """
+
+
+def main() -> None:
+    """The console command: never ends with a traceback for what a user can meet."""
+    signal.signal(signal.SIGTERM, on_sigterm)
+    try:
+        code = cli.main(prog_name="rayjobs" if sys.argv[0].endswith("rayjobs") else "jobs", standalone_mode=False)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): end as other programs do, without a second error at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    except (Exception, KeyboardInterrupt) as error:
+        code = report(error)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,307 @@
+"""What the commands and the Python API do, written once: submit, follow, wait, stop over one connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from jobs.client import Client, Submission, attach
+from jobs.connection import Connection
+from jobs.errors import DeadlinePassed, JobLost, JobsError, Refused
+from jobs.follow import Limits, LogFollower
+from jobs.models import LOST, JobInfo, JobSpec, Result, check_submission_id, new_submission_id, submission_id_of_key
+from jobs.transport import Deadline
+
+if TYPE_CHECKING:
+    from jobs.package import Plan
+
+T = TypeVar("T")
+
+STOP_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A submission as a person asks for it: `working_dir` may be a local path, which the server never sees.
+
+    `submission_id` or `key` name the job; with neither the id is random.
+    """
+
+    entrypoint: str
+    submission_id: str | None = None
+    key: str | None = None
+    working_dir: str | None = None
+    runtime_env: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    entrypoint_num_cpus: float | None = None
+    entrypoint_num_gpus: float | None = None
+    entrypoint_memory: int | None = None
+    entrypoint_resources: Mapping[str, float] | None = None
+    entrypoint_label_selector: Mapping[str, str] | None = None
+
+    def chosen_id(self) -> str:
+        """The id by which the job is known from here on. Raises Refused."""
+        if self.submission_id is not None and self.key is not None:
+            raise Refused("--submission-id and --key both name the job.", "Give one of them.")
+        if self.submission_id is not None:
+            return check_submission_id(self.submission_id)
+        return new_submission_id() if self.key is None else submission_id_of_key(self.key)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request that is ready to be sent: its id, its spec, and the package it needs (None: nothing to upload)."""
+
+    submission_id: str
+    spec: JobSpec
+    plan: Plan | None
+    may_exist: bool
+
+
+async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
+    """Reads the working directory; sends nothing. Raises Refused and what the package's plan raises."""
+    submission_id = request.chosen_id()
+    runtime_env = dict(request.runtime_env)
+    if request.working_dir is not None:
+        runtime_env["working_dir"] = request.working_dir
+    for module in runtime_env.get("py_modules") or []:
+        if isinstance(module, str) and "://" not in module:
+            raise Refused(
+                f"runtime_env names the local module {module!r} in py_modules, which is not uploaded.",
+                "Put it into the working_dir, or give the URI of a package.",
+            )
+    plan: Plan | None = None
+    working_dir = runtime_env.get("working_dir")
+    if isinstance(working_dir, str) and "://" not in working_dir:
+        from jobs import package
+
+        excludes = runtime_env.get("excludes")
+        plan = await in_thread(lambda: package.plan(Path(working_dir), excludes=excludes or [], use_cache=use_cache))
+        runtime_env["working_dir"] = plan.uri
+    spec = JobSpec(
+        entrypoint=request.entrypoint,
+        runtime_env=runtime_env,
+        metadata=dict(request.metadata),
+        entrypoint_num_cpus=request.entrypoint_num_cpus,
+        entrypoint_num_gpus=request.entrypoint_num_gpus,
+        entrypoint_memory=request.entrypoint_memory,
+        entrypoint_resources=dict(request.entrypoint_resources) if request.entrypoint_resources else None,
+        entrypoint_label_selector=dict(request.entrypoint_label_selector)
+        if request.entrypoint_label_selector
+        else None,
+    )
+    may_exist = request.submission_id is not None or request.key is not None
+    return Prepared(submission_id, spec, plan, may_exist)
+
+
+class Session:
+    """Operations on one Ray cluster. `note` gets lines for a person, `progress(sent, total)` an upload's bytes."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        note: Callable[[str], None] = lambda _text: None,
+        progress: Callable[[int, int], None] = lambda _sent, _total: None,
+        patience: float = 300.0,
+    ) -> None:
+        self.connection = connection
+        self.note = note
+        self.progress = progress
+        self.patience = patience
+
+    @property
+    def client(self) -> Client:
+        return self.connection.client
+
+    async def submit(self, prepared: Prepared, *, deadline: Deadline | None = None) -> Submission:
+        """Uploads what the server lacks and submits, exactly once. See Client.submit for what it raises."""
+        if prepared.may_exist:
+            there = await self.client.find(prepared.submission_id)
+            if there is not None:
+                return attach(prepared.spec, there)
+        if prepared.plan is not None:
+            await self._upload(prepared.plan, deadline)
+        return await self.client.submit(
+            prepared.spec, prepared.submission_id, deadline=deadline or Deadline(120.0), note=self.note
+        )
+
+    async def _upload(self, plan: Plan, deadline: Deadline | None) -> None:
+        from jobs import package
+
+        if await self.client.package_exists(plan.uri):
+            return
+        self.note(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
+        manager = package.packed(plan)
+        body, _ = await in_thread(manager.__enter__)
+        try:
+            await self.client.upload(plan.uri, body, deadline=deadline, progress=self.progress)
+        finally:
+            manager.__exit__(None, None, None)
+
+    def follower(
+        self,
+        submission_id: str,
+        *,
+        follow: bool = True,
+        seen: bool = False,
+        offset: int = 0,
+        limits: Limits | None = None,
+    ) -> LogFollower:
+        return LogFollower(
+            self.client,
+            submission_id,
+            follow=follow,
+            seen=seen,
+            offset=offset,
+            limits=limits,
+            patience=self.patience,
+            note=self.note,
+            on_change=self._on_change,
+        )
+
+    def _on_change(self, info: JobInfo) -> None:
+        self.note(f"Job {info.submission_id} is {info.status}.")
+
+    async def run(
+        self,
+        submission_id: str,
+        write: Callable[[bytes], None],
+        *,
+        seen: bool = True,
+        offset: int = 0,
+        limits: Limits | None = None,
+    ) -> Result:
+        """Follows to the end, gives every byte of the log to `write`, and returns the result, LOST included.
+
+        When one of `limits` passes the job is stopped, its log read to the end, and DeadlinePassed raised.
+        """
+        follower = self.follower(submission_id, seen=seen, offset=offset, limits=limits)
+        try:
+            await _pump(follower, write)
+        except JobLost:
+            return Result(submission_id, LOST, follower.info)
+        except DeadlinePassed as passed:
+            self.note(passed.what)
+            await self.stop(submission_id)
+            rest = self.follower(submission_id, seen=True, offset=follower.offset)
+            await _pump(rest, write)
+            raise DeadlinePassed(f"{passed.what} It was stopped.", passed.remedy) from passed
+        info = follower.info
+        assert info is not None  # The follower ends only on a job that has ended.
+        return Result(submission_id, info.status, info)
+
+    async def print_log(self, submission_id: str, write: Callable[[bytes], None], *, offset: int = 0) -> None:
+        """The log as it is now, from byte `offset` on."""
+        await _pump(self.follower(submission_id, follow=False, offset=offset), write)
+
+    async def wait(self, submission_ids: Sequence[str], *, deadline: Deadline | None = None) -> list[Result]:
+        """Waits for all, in the order given; one request a poll. Raises UnknownJob, DeadlinePassed, Unreachable."""
+        if len(submission_ids) == 1:
+            try:
+                info = await self.client.wait(
+                    submission_ids[0], deadline=deadline, patience=self.patience, on_change=self._on_change
+                )
+            except JobLost:
+                return [Result(submission_ids[0], LOST)]
+            return [Result(info.submission_id, info.status, info)]
+        return await self._wait_for_many(submission_ids, deadline or Deadline(None))
+
+    async def _wait_for_many(self, submission_ids: Sequence[str], deadline: Deadline) -> list[Result]:
+        results: dict[str, Result] = {}
+        statuses: dict[str, str] = {}
+        while True:
+            jobs = {job.submission_id: job for job in await self.client.list(Deadline(self.patience))}
+            for each in submission_ids:
+                if each in results:
+                    continue
+                info = jobs.get(each)
+                if info is None:
+                    try:
+                        info = await self.client.look(each, seen=each in statuses, patience=self.patience)
+                    except JobLost:
+                        results[each] = Result(each, LOST)
+                        continue
+                if statuses.get(each) != info.status:
+                    statuses[each] = info.status
+                    self._on_change(info)
+                if info.ended:
+                    results[each] = Result(each, info.status, info)
+            if len(results) == len(set(submission_ids)):
+                return [results[each] for each in submission_ids]
+            if deadline.passed:
+                left = [each for each in submission_ids if each not in results]
+                raise DeadlinePassed(
+                    f"{len(left)} of {len(submission_ids)} jobs have not ended after {deadline.seconds:.0f} s: "
+                    f"{', '.join(left[:5])}{', ...' if len(left) > 5 else ''}."
+                )
+            await asyncio.sleep(min(1.0, max(0.01, deadline.left)))
+
+    async def stop(self, submission_id: str, *, seconds: float = STOP_SECONDS, wait: bool = True) -> JobInfo:
+        """Stops the job and waits for its end. DeadlinePassed with a report when it does not end in time."""
+        deadline = Deadline(seconds)
+        info = await self.client.get(submission_id, deadline)
+        if info.ended:
+            self.note(f"Job {submission_id} had ended: {info.status}.")
+            return info
+        await self.client.stop(submission_id, deadline)
+        if not wait:
+            return info
+        try:
+            return await self.client.wait(submission_id, deadline=deadline, patience=seconds, poll=0.5, seen=True)
+        except DeadlinePassed:
+            info = await self.client.get(submission_id)
+            if info.ended:
+                return info
+            raise DeadlinePassed(
+                f"Job {submission_id} was asked to stop and is still {info.status} after {seconds:.0f} s. "
+                f"Ray says: {info.message}",
+                "A job that waits for resources stops when it gets them; `why` tells what it waits for.",
+            ) from None
+
+
+async def _pump(follower: LogFollower, write: Callable[[bytes], None]) -> None:
+    async with aclosing(follower.chunks()) as chunks:
+        async for chunk in chunks:
+            write(chunk)
+
+
+async def log_chunks(follower: LogFollower) -> AsyncGenerator[bytes, None]:
+    async with aclosing(follower.chunks()) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Blocking work beside the event loop, in a thread that does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(value)  # type: ignore[arg-type]
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = work()
+        except BaseException as caught:
+            error = caught
+        with contextlib.suppress(RuntimeError):  # A closed loop: nobody waits any more.
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
+
+
+__all__ = ["JobsError", "Prepared", "Request", "Session", "in_thread", "log_chunks", "prepare"]

@@ -1,0 +1,212 @@
+"""Every command against a real head, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.conftest import Cli, Head
+
+
+def new_id() -> str:
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+def output_of(stdout: bytes) -> bytes:
+    """The job's own output: Ray writes two lines of its own before it into the same log."""
+    return stdout.split(b"Running entrypoint for job", 1)[-1].split(b"\n", 1)[-1]
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "code", "status"),
+    [("true", 0, "SUCCEEDED"), ("exit 7", 1, "FAILED")],
+)
+def test_submit_exits_by_the_result_of_the_job(cli: Cli, entrypoint: str, code: int, status: str) -> None:
+    done = cli("submit", "--output", "json", "--", entrypoint)
+    record = json.loads(done.stdout)
+    assert (done.returncode, record["status"], record["exit_code"]) == (code, status, code)
+    assert record["driver_exit_code"] == (7 if code else 0)
+
+
+def test_a_stopped_job_ends_the_follower_with_3(cli: Cli) -> None:
+    job = new_id()
+    assert cli("submit", "--no-wait", "--submission-id", job, "--", "sleep 600").returncode == 0
+    follower = cli.start("logs", "--follow", job)
+    assert cli("stop", job).returncode == 0
+    assert follower.wait(60) == 3
+    assert cli("wait", job).returncode == 3
+
+
+def test_stdout_is_the_jobs_bytes_and_nothing_else(cli: Cli, head: Head) -> None:
+    job = new_id()
+    script = r"""import sys; sys.stdout.buffer.write(b'10%\r50%\r\n\xff\xfe \xe4\xb8\x96 \x1b[31mred\x1b[0m\nno end')"""
+    done = cli("submit", "--submission-id", job, "--", "python", "-c", script)
+    log = (head.log_dir / f"job-driver-{job}.log").read_bytes()
+    assert done.returncode == 0
+    assert done.stdout == log
+    assert output_of(done.stdout) == b"10%\r50%\r\n\xff\xfe \xe4\xb8\x96 \x1b[31mred\x1b[0m\nno end"
+    assert cli("logs", job).stdout == log
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python", "-c", "import sys; print(sys.argv[1:])", "two words", "it's", 'a "b"', "$HOME", "a;b", "*", "ü"],
+        ["python", "-c", "import sys; print(sys.argv[1:])", "", "back\\slash", "new\nline"],
+    ],
+)
+def test_the_entrypoint_arrives_as_typed(cli: Cli, words: list[str]) -> None:
+    done = cli("submit", "--", *words)
+    assert done.returncode == 0
+    assert done.stdout.decode().endswith(f"{words[3:]}\n")
+
+
+def test_one_word_is_a_line_for_the_shell(cli: Cli) -> None:
+    done = cli("submit", "--", "echo one && echo two | tr t T")
+    assert output_of(done.stdout) == b"one\nTwo\n"
+
+
+def test_no_wait_prints_the_id_and_the_job_runs_on(cli: Cli) -> None:
+    done = cli("submit", "--no-wait", "--", "sleep 2; echo late")
+    job = done.stdout.decode().strip()
+    assert done.returncode == 0
+    assert b"late" not in done.stdout
+    assert cli("wait", job).returncode == 0
+    assert output_of(cli("logs", job).stdout) == b"late\n"
+
+
+def test_the_working_directory_is_where_the_job_runs(cli: Cli) -> None:
+    (cli.cwd / "sub dir").mkdir()
+    (cli.cwd / "sub dir" / "größe.txt").write_text("from the directory")
+    (cli.cwd / "script.py").write_text("print(open('sub dir/größe.txt').read())")
+    done = cli("submit", "--working-dir", ".", "--", "python", "script.py")
+    assert done.returncode == 0, done.stderr
+    assert output_of(done.stdout) == b"from the directory\n"
+
+
+def test_runtime_env_metadata_and_resources_reach_the_job(cli: Cli) -> None:
+    (cli.cwd / "env.yaml").write_text("env_vars: {GREETING: hello}\n")
+    done = cli(
+        "submit", "--runtime-env", "env.yaml", "--metadata-json", '{"team": "search"}', "--entrypoint-num-cpus", "1",
+        "--", "echo $GREETING",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert b"hello\n" in done.stdout
+    listed = json.loads(cli("list", "--metadata", "team=search", "--output", "json").stdout)
+    assert [job["metadata"] for job in listed] == [{"team": "search"}]
+    assert listed[0]["runtime_env"]["env_vars"] == {"GREETING": "(not shown)"}
+
+
+def test_status_and_list_answer_with_0_for_a_failed_job(cli: Cli) -> None:
+    job = new_id()
+    assert cli("submit", "--submission-id", job, "--", "exit 3").returncode == 1
+    shown = cli("status", job)
+    assert shown.returncode == 0
+    assert b"FAILED" in shown.stdout
+    listed = cli("list", "--status", "failed")
+    assert listed.returncode == 0
+    assert job.encode() in listed.stdout
+
+
+def test_an_unknown_job_is_refused_by_every_command(cli: Cli) -> None:
+    for command in ("status", "logs", "wait", "stop", "delete"):
+        done = cli(command, "nobody")
+        assert (command, done.returncode, done.stdout) == (command, 2, b"")
+        assert b"knows no job 'nobody'" in done.stderr
+
+
+def test_delete_removes_an_ended_job_and_refuses_a_running_one(cli: Cli) -> None:
+    job = new_id()
+    cli("submit", "--no-wait", "--submission-id", job, "--", "sleep 600")
+    refused = cli("delete", job)
+    assert refused.returncode == 2
+    assert b"only a job that has ended" in refused.stderr
+    cli("stop", job)
+    assert cli("delete", job).returncode == 0
+    assert cli("status", job).returncode == 2
+
+
+def test_stopping_a_job_that_has_ended_leaves_it_as_it_is(cli: Cli) -> None:
+    job = new_id()
+    cli("submit", "--submission-id", job, "--", "true")
+    assert cli("stop", job).returncode == 0
+    assert json.loads(cli("status", job, "--output", "json").stdout)["status"] == "SUCCEEDED"
+
+
+def test_wait_for_several_exits_by_the_worst(cli: Cli) -> None:
+    good, bad = new_id(), new_id()
+    cli("submit", "--no-wait", "--submission-id", good, "--", "sleep 1")
+    cli("submit", "--no-wait", "--submission-id", bad, "--", "exit 9")
+    done = cli("wait", good, bad, "--output", "json")
+    assert done.returncode == 1
+    assert [record["status"] for record in json.loads(done.stdout)] == ["SUCCEEDED", "FAILED"]
+
+
+def test_wait_gives_up_with_5_and_the_job_goes_on(cli: Cli) -> None:
+    job = new_id()
+    cli("submit", "--no-wait", "--submission-id", job, "--", "sleep 600")
+    done = cli("wait", job, "--timeout", "1")
+    assert done.returncode == 5
+    assert job.encode() in done.stderr
+    assert json.loads(cli("status", job, "--output", "json").stdout)["status"] in ("PENDING", "RUNNING")
+    cli("stop", job)
+
+
+def test_a_job_that_runs_too_long_is_stopped_and_its_log_kept(cli: Cli) -> None:
+    job = new_id()
+    done = cli("submit", "--submission-id", job, "--timeout", "2", "--", "echo begun; sleep 600")
+    assert done.returncode == 5
+    assert b"begun" in done.stdout
+    assert b"--timeout" in done.stderr
+    assert json.loads(cli("status", job, "--output", "json").stdout)["status"] == "STOPPED"
+
+
+def test_a_job_that_no_node_can_take_ends_with_the_queue_timeout(cli: Cli) -> None:
+    done = cli("submit", "--queue-timeout", "2", "--entrypoint-num-gpus", "64", "--", "true", timeout=180)
+    assert done.returncode == 5
+    assert b"--queue-timeout" in done.stderr
+
+
+def test_a_broken_runtime_env_says_why(cli: Cli) -> None:
+    done = cli("submit", "--output", "json", "--working-dir", "https://127.0.0.1:9/none.zip", "--", "true")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error_type"] == "RUNTIME_ENV_SETUP_FAILURE"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ([], b"no entrypoint"),
+        (["--", " "], b"no entrypoint"),
+        (["--submission-id", "a/b", "--", "true"], b"a/b"),
+        (["--submission-id", "a", "--key", "b", "--", "true"], b"--key"),
+        (["--metadata-json", "{", "--", "true"], b"--metadata-json"),
+        (["--metadata-json", '{"a": 1}', "--", "true"], b"'a'"),
+        (["--runtime-env-json", "[]", "--", "true"], b"--runtime-env-json"),
+        (["--runtime-env", "missing.yaml", "--", "true"], b"missing.yaml"),
+        (["--entrypoint-num-cpus", "many", "--", "true"], b"--entrypoint-num-cpus"),
+        (["--working-dir", "nowhere", "--", "true"], b"nowhere"),
+        (["--headers", "nonsense", "--", "true"], b"--headers"),
+        (["--nonsense", "--", "true"], b"--nonsense"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_nothing_is_submitted(cli: Cli, words: list[str], named: bytes) -> None:
+    before = len(json.loads(cli("list", "--output", "json").stdout))
+    done = cli("submit", *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert named in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert len(json.loads(cli("list", "--output", "json").stdout)) == before
+
+
+def test_the_token_is_nowhere_in_what_is_printed(cli: Cli, head: Head, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong-token-of-somebody")
+    done = cli("list", "--token-file", str(wrong))
+    assert done.returncode == 6
+    assert b"wrong-token" not in done.stdout + done.stderr
+    done = cli("submit", "--output", "json", "--", "true")
+    assert head.token.encode() not in done.stdout + done.stderr
