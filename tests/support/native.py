@@ -49,6 +49,7 @@ NEEDED = {
     "ip": "iproute2",
     "nsenter": "util-linux",
     "openssl": "openssl",
+    "debootstrap": "debootstrap",
     "go": "golang (1.24 or newer)",
 }
 # What a start replaces. Logs stay after the end, for reading.
