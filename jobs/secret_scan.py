@@ -25,6 +25,15 @@ _CONTENTS = (
     (re.compile(rb"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]{34}(?![A-Za-z0-9])"), "contains a Hugging Face token"),
     (re.compile(rb"(?m)^\s*client-key-data:\s*[A-Za-z0-9+/=]{40,}"), "is a kubeconfig with a client key"),
 )
+# The forms that can stand inside a line of text.
+_TOKENS = (
+    re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9_])(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})"),
+    re.compile(r"(?<![A-Za-z0-9_])hf_[A-Za-z0-9]{34}(?![A-Za-z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9_-])sk-[A-Za-z0-9_-]{20,}"),
+    re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/-]{8,}=*"),
+    re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)"),
+)
 
 
 def by_name(relpath: str) -> str | None:
@@ -45,3 +54,10 @@ def by_content(content: bytes) -> str | None:
         if expression.search(content):
             return why
     return None
+
+
+def hide(text: str, instead: str) -> str:
+    """The text with every known form of key or token in it replaced."""
+    for expression in _TOKENS:
+        text = expression.sub(instead, text)
+    return text

@@ -1,0 +1,66 @@
+"""When a job that ended badly is tried again: a pure decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.models import LOST, Result
+
+# The server's words for "the entrypoint never came to run, or what ran it went away": another attempt may well do.
+# RUNTIME_ENV_SETUP_FAILURE and JOB_ENTRYPOINT_COMMAND_* are missing on purpose: they are the job's own doing.
+INFRASTRUCTURE = frozenset(
+    {
+        "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
+        "JOB_SUPERVISOR_ACTOR_START_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE",
+        "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
+        "JOB_SUPERVISOR_ACTOR_DIED",
+    }
+)
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """`retries` further attempts at most; `exit_codes`: of the driver, that are worth one too.
+
+    `lost`: a job that the cluster lost counts as well. Not so by default: nothing says how far it had come.
+    """
+
+    retries: int = 0
+    exit_codes: frozenset[int] = frozenset()
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    again: bool
+    why: str
+
+
+def judge(policy: RetryPolicy, result: Result, attempts_made: int) -> Verdict:
+    """Whether to try again after `attempts_made` attempts, the last of which ended with `result`."""
+    if result.status == "SUCCEEDED":
+        return Verdict(False, "it succeeded")
+    reason = _reason(policy, result)
+    if reason is None:
+        return Verdict(False, f"{result.error_type or result.status} is not a reason to try again")
+    if attempts_made > policy.retries:
+        return Verdict(False, f"{reason}, and {attempts_made} attempt(s) were made")
+    return Verdict(True, reason)
+
+
+def _reason(policy: RetryPolicy, result: Result) -> str | None:
+    if result.status == "STOPPED":
+        return None  # Somebody wanted it to end.
+    if result.status == LOST:
+        return "the cluster lost it" if policy.lost else None
+    if result.error_type in INFRASTRUCTURE:
+        return f"the cluster failed it ({result.error_type})"
+    if result.driver_exit_code is not None and result.driver_exit_code in policy.exit_codes:
+        return f"it exited with {result.driver_exit_code}"
+    return None
+
+
+def attempt_id(base: str, attempt: int) -> str:
+    """The submission id of an attempt: `base` for the first (0), then `<base>-r1`, `<base>-r2`, ..."""
+    return base if attempt == 0 else f"{base}-r{attempt}"

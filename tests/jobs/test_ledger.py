@@ -1,0 +1,437 @@
+"""The ledger: what it keeps, what it must not keep, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import git, redact
+from jobs.errors import Refused
+from jobs.ledger import DELETED, REFUSED, TAIL_BYTES, Ledger, LedgerFault, Origin, Place, Tail, TailBuffer
+from jobs.models import JobSpec, Result
+from jobs.rerun import rerun_spec
+from jobs.retries import RetryPolicy, judge
+
+ROOT = Path(__file__).parents[2]
+PLACE = Place("uid-1/ns/ray", "stack", "dev", "ray", "ns")
+SPEC = JobSpec("python train.py", {"working_dir": "gcs://_ray_pkg_1.zip"}, {"team": "a"}, entrypoint_num_cpus=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.sqlite"
+
+
+def test_a_submission_is_kept_with_its_spec_its_place_and_every_status(path: Path) -> None:
+    ledger = Ledger(path)
+    commit = git.Commit("c0ffee", True)
+    ledger.record_submission("a", SPEC, PLACE, Origin(key="nightly", working_dir="./src", commit=commit))
+    for status in ("PENDING", "RUNNING", "RUNNING"):
+        ledger.record_status("a", PLACE.identity, status)
+    ledger.record_status("a", PLACE.identity, "FAILED", driver_exit_code=3, error_type="JOB_ENTRYPOINT_COMMAND_ERROR")
+    entry = Ledger(path).get("a")
+    assert entry is not None
+    assert entry.spec == {
+        "entrypoint": "python train.py",
+        "runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"},
+        "metadata": {"team": "a"},
+        "entrypoint_num_cpus": 1,
+    }
+    assert (entry.place, entry.origin.key, entry.origin.commit, entry.digest) == (PLACE, "nightly", commit, SPEC.digest)
+    assert [status for status, _ in entry.changes] == ["SUBMITTING", "PENDING", "RUNNING", "FAILED"]
+    assert (entry.driver_exit_code, entry.error_type) == (3, "JOB_ENTRYPOINT_COMMAND_ERROR")
+    assert json.loads(json.dumps(entry.as_json()))["package"] == "gcs://_ray_pkg_1.zip"
+
+
+def test_a_job_ends_once_in_the_ledger(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, "SUCCEEDED")
+    ledger.record_status("a", PLACE.identity, "RUNNING")
+    ledger.record_status("a", PLACE.identity, "LOST")
+    assert ledger.history()[0].status == "SUCCEEDED"
+
+
+def test_attaching_to_the_same_work_makes_no_second_entry_and_other_work_does(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    assert len(ledger.history()) == 1
+    other = JobSpec("python other.py")
+    ledger.record_submission("a", other, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, REFUSED)
+    found = ledger.get("a")
+    assert found is not None
+    assert found.digest == SPEC.digest
+    assert len(ledger.history()) == 2
+
+
+def test_a_deleted_job_that_is_submitted_again_is_a_new_entry(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, "SUCCEEDED")
+    ledger.record_status("a", PLACE.identity, DELETED)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    assert [entry.status for entry in ledger.history()] == ["SUBMITTING", "DELETED"]
+
+
+def test_the_same_id_on_two_clusters_is_two_entries(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_submission("a", SPEC, Place("http://other", "address"), Origin())
+    ledger.record_status("a", "http://other", "RUNNING")
+    assert {entry.place.kind: entry.status for entry in ledger.history()} == {
+        "stack": "SUBMITTING",
+        "address": "RUNNING",
+    }
+
+
+def test_history_is_newest_first_and_can_be_narrowed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(path)
+    for name in ("a", "b", "c"):
+        monkeypatch.setenv("LOGNAME", "me" if name != "b" else "you")
+        ledger.record_submission(name, SPEC, PLACE, Origin(batch="s" if name == "a" else None))
+    ledger.record_status("c", PLACE.identity, "RUNNING")
+    assert [entry.submission_id for entry in ledger.history()] == ["c", "b", "a"]
+    assert [entry.submission_id for entry in ledger.history(mine=True)] == ["c", "a"]
+    assert [entry.submission_id for entry in ledger.history(status="RUNNING")] == ["c"]
+    assert [entry.submission_id for entry in ledger.history(batch="s")] == ["a"]
+    assert [entry.submission_id for entry in ledger.history(limit=1)] == ["c"]
+
+
+def test_the_tail_is_the_last_mebibyte_and_says_how_much_there_was(path: Path) -> None:
+    ledger, buffer = Ledger(path), TailBuffer()
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    whole = os.urandom(3 * TAIL_BYTES + 12345)
+    for start in range(0, len(whole), 70_001):
+        buffer.feed(whole[start : start + 70_001])
+    ledger.record_tail("a", PLACE.identity, buffer.tail())
+    tail = ledger.tail("a")
+    assert tail is not None
+    assert tail.data == whole[-TAIL_BYTES:]
+    assert (tail.total, tail.whole) == (len(whole), False)
+
+
+def test_a_follow_that_saw_less_does_not_replace_a_longer_tail(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_tail("a", PLACE.identity, Tail(b"all of it", 9))
+    ledger.record_tail("a", PLACE.identity, Tail(b"all", 3))
+    assert ledger.tail("a") == Tail(b"all of it", 9)
+
+
+def test_no_secret_value_reaches_the_file(path: Path) -> None:
+    secrets = ["hunter2hunter2", "AKIA" + "Q" * 16, "hf_" + "x" * 34, "p4ssw0rd!", "tok-12345", "sig-abcdef", "s3cr3t"]
+    spec = JobSpec(
+        f"WANDB_API_KEY={secrets[0]} python t.py --password {secrets[3]} --api-key={secrets[4]} {secrets[1]}",
+        {
+            "env_vars": {"HF_TOKEN": secrets[4], "DATABASE_URL": f"postgres://u:{secrets[3]}@db/x", "MODE": secrets[2]},
+            "pip": ["--index-url=https://u:" + secrets[6] + "@pypi.example/simple", "torch"],
+            "working_dir": "https://b.example/p.zip?X-Amz-Signature=" + secrets[5],
+        },
+        {"client_secret": secrets[6]},
+    )
+    Ledger(path).record_submission("a", spec, PLACE, Origin(working_dir="https://u:" + secrets[3] + "@h/p.zip"))
+    raw = b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert [secret for secret in secrets if secret.encode() in raw] == []
+    entry = Ledger(path).get("a")
+    assert entry is not None
+    assert "runtime_env.env_vars.HF_TOKEN" in entry.withheld
+    assert entry.spec["runtime_env"]["pip"][1] == "torch"
+
+
+@pytest.mark.parametrize(
+    "harmless", ["MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD", "AUTHOR", "CUDA_VISIBLE_DEVICES"]
+)
+def test_names_that_only_resemble_secrets_are_kept(harmless: str) -> None:
+    kept, withheld = redact.spec({"runtime_env": {"env_vars": {harmless: "4"}}})
+    assert (kept, withheld) == ({"runtime_env": {"env_vars": {harmless: "4"}}}, [])
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["python -c 'print(1)'", "python t.py --max-tokens 512 --key-column id", "make pass"]
+)
+def test_an_ordinary_entrypoint_is_kept_as_typed(entrypoint: str) -> None:
+    assert redact.text(entrypoint) == entrypoint
+
+
+def test_rerun_takes_withheld_variables_from_the_environment(path: Path) -> None:
+    ledger = Ledger(path)
+    spec = JobSpec("python t.py", {"env_vars": {"HF_TOKEN": "abc", "MODE": "x"}}, entrypoint_num_gpus=0.5)
+    ledger.record_submission("a", spec, PLACE, Origin(working_dir="./src"))
+    with pytest.raises(Refused, match=r"runtime_env\.env_vars\.HF_TOKEN"):
+        rerun_spec(ledger, "a", {})
+    again = rerun_spec(ledger, "a", {"HF_TOKEN": "abc"})
+    assert again.spec == spec
+    assert (again.submission_id, again.origin.attempt_of, again.origin.working_dir) == ("a-r1", "a", "./src")
+
+
+def test_reruns_are_numbered_and_linked_to_the_first(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    for expected in ("a-r1", "a-r2"):
+        again = rerun_spec(ledger, "a" if expected == "a-r1" else "a-r1")
+        assert again.submission_id == expected
+        ledger.record_submission(again.submission_id, again.spec, PLACE, again.origin)
+    assert [entry.submission_id for entry in ledger.attempts("a")] == ["a", "a-r1", "a-r2"]
+
+
+def test_rerun_of_an_unknown_job_names_history(path: Path) -> None:
+    with pytest.raises(Refused, match="history"):
+        rerun_spec(Ledger(path), "nope")
+
+
+def test_the_file_is_for_its_owner_only(path: Path) -> None:
+    Ledger(path).record_submission("a", SPEC, PLACE, Origin())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_environment_names_the_ledger(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYJOBS_LEDGER", str(path))
+    assert Ledger().path == path
+    monkeypatch.delenv("RAYJOBS_LEDGER")
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert Ledger().path == Path("/state/rayjobs/ledger.sqlite")
+
+
+def test_reading_where_nothing_was_written_makes_no_file(path: Path) -> None:
+    assert Ledger(path).history() == []
+    assert Ledger(path).get("a") is None
+    assert not path.exists()
+
+
+def record_all(ledger: Ledger) -> None:
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, "RUNNING")
+    ledger.record_tail("a", PLACE.identity, Tail(b"x", 1))
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "overwritten in the middle", "a directory"])
+def test_a_damaged_ledger_warns_once_and_never_fails_a_job(damage: str, path: Path) -> None:
+    for i in range(25):
+        Ledger(path).record_submission(f"job-{i}", JobSpec("echo " + "x " * 2000), PLACE, Origin())
+    content = path.read_bytes()
+    if damage == "a directory":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(
+            {
+                "garbage": os.urandom(5000),
+                "truncated": content[: len(content) // 2 + 100],
+                "overwritten in the middle": content[:4096] + os.urandom(len(content) - 4096),
+            }[damage]
+        )
+    warnings: list[str] = []
+    record_all(Ledger(path, warnings.append))
+    assert len(warnings) == 1
+    assert str(path) in warnings[0]
+    with pytest.raises(LedgerFault, match="--ledger"):
+        Ledger(path).history(limit=None)
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(path: Path) -> None:
+    record_all(Ledger(path))
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    warnings: list[str] = []
+    record_all(Ledger(path, warnings.append))
+    assert len(warnings) == 1
+    assert "newer version" in warnings[0]
+    assert path.read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    warnings: list[str] = []
+    record_all(Ledger(in_the_way / "ledger.sqlite", warnings.append))
+    assert len(warnings) == 1
+
+
+SCRIPT = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[1])
+from jobs.ledger import *
+from jobs.models import JobSpec
+place, spec = Place("i", "address"), JobSpec("python x.py")
+warnings = []
+ledger = Ledger(pathlib.Path(sys.argv[2]), warnings.append)
+"""
+
+
+def run(path: Path, body: str, **options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT + body, str(ROOT), str(path)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_full_disk_warns_and_what_was_written_before_stays(path: Path) -> None:
+    record_all(Ledger(path))
+    body = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "size = pathlib.Path(sys.argv[2]).stat().st_size\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, size + 8192))\n"
+        "for i in range(100): ledger.record_submission(f'full-{i}', spec, place, Origin())\n"
+        "print(len(warnings), warnings[0])"
+    )
+    out, _ = run(path, body).communicate()
+    assert out.startswith("1 ")
+    assert Ledger(path).get("a") is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user who may not write")
+def test_a_read_only_ledger_warns_once_and_can_be_read() -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "ledger.sqlite")
+        record_all(Ledger(path))
+        Path(name).chmod(0o555)
+        path.chmod(0o444)
+        body = (
+            "import os; os.setegid(65534); os.seteuid(65534)\n"
+            "ledger.record_submission('b', spec, place, Origin()); ledger.record_status('b', 'i', 'RUNNING')\n"
+            "print(len(warnings), [entry.submission_id for entry in ledger.history()])"
+        )
+        out, _ = run(path, body).communicate()
+        assert out.strip() == "1 ['a']"
+
+
+def test_two_processes_lose_nothing(path: Path) -> None:
+    body = (
+        "for i in range(25):\n"
+        "  ledger.record_submission(f'{sys.argv[3]}-{i}', spec, place, Origin())\n"
+        "  ledger.record_status(f'{sys.argv[3]}-{i}', 'i', 'RUNNING')\n"
+        "print(warnings)"
+    )
+    command = [sys.executable, "-c", SCRIPT + body, str(ROOT), str(path)]
+    both = [subprocess.Popen([*command, name], stdout=subprocess.PIPE, text=True) for name in ("x", "y")]
+    assert [process.communicate()[0].strip() for process in both] == ["[]", "[]"]
+    assert len(Ledger(path).history(status="RUNNING", limit=None)) == 50
+
+
+def test_a_process_killed_while_writing_leaves_a_sound_ledger(path: Path) -> None:
+    body = (
+        "i = 0\n"
+        "while True:\n"
+        "  i += 1\n"
+        "  ledger.record_submission(f'k-{i}', spec, place, Origin())\n"
+        "  ledger.record_tail(f'k-{i}', 'i', Tail(b'x' * 200000, 200000))\n"
+        "  print(i, flush=True)"
+    )
+    done = 0
+    for _ in range(5):
+        process = run(path, body)
+        assert process.stdout is not None
+        for _ in range(3):
+            done = int(process.stdout.readline())
+        time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        warnings: list[str] = []
+        ledger = Ledger(path, warnings.append)
+        record_all(ledger)
+        assert warnings == []
+        assert ledger.get(f"k-{done}") is not None
+        with sqlite3.connect(path) as db:
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_the_commit_and_whether_it_is_dirty_are_found(tmp_path: Path) -> None:
+    def run_git(*arguments: str) -> None:
+        subprocess.run(
+            ["git", "-c", "user.name=n", "-c", "user.email=e@e", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+        )
+
+    assert git.commit_of(tmp_path) is None
+    run_git("init")
+    assert git.commit_of(tmp_path) is None
+    (tmp_path / "a").write_text("1")
+    run_git("add", "a")
+    run_git("commit", "-m", "x")
+    clean = git.commit_of(tmp_path)
+    assert clean is not None
+    assert (len(clean.sha), clean.dirty) == (40, False)
+    (tmp_path / "new").write_text("2")
+    assert git.commit_of(tmp_path) == git.Commit(clean.sha, True)
+
+
+def result(status: str, error_type: str | None = None, exit_code: int | None = None) -> Result:
+    from jobs.models import JobInfo
+
+    return Result("a", status, JobInfo("a", status, error_type=error_type, driver_exit_code=exit_code))
+
+
+@pytest.mark.parametrize(
+    ("ended", "policy", "attempts", "again"),
+    [
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 1, True),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 2, True),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 3, False),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(), 1, False),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"), RetryPolicy(1), 1, True),
+        (result("FAILED", "RUNTIME_ENV_SETUP_FAILURE"), RetryPolicy(1), 1, False),
+        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 1), RetryPolicy(1), 1, False),
+        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 75), RetryPolicy(1, frozenset({75})), 1, True),
+        (result("STOPPED"), RetryPolicy(5, frozenset({0, 1})), 1, False),
+        (result("SUCCEEDED", None, 0), RetryPolicy(5, frozenset({0})), 1, False),
+        (result("LOST"), RetryPolicy(1), 1, False),
+        (result("LOST"), RetryPolicy(1, lost=True), 1, True),
+    ],
+)
+def test_only_safe_reasons_are_retried(ended: Result, policy: RetryPolicy, attempts: int, again: bool) -> None:
+    verdict = judge(policy, ended, attempts)
+    assert verdict.again == again
+    assert verdict.why
+
+
+def history(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = "from jobs.cli_options import report\nfrom jobs.cli_history import history_command\nimport sys\n"
+    script += "try: history_command.main(standalone_mode=False)\nexcept Exception as e: sys.exit(report(e))"
+    command = [sys.executable, "-c", script, *arguments, "--ledger", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_history_answers_without_a_cluster_in_text_and_json(path: Path) -> None:
+    record_all(Ledger(path))
+    shown = history(path)
+    assert shown.returncode == 0, shown.stderr
+    assert "python train.py" in shown.stdout
+    assert json.loads(history(path, "--output", "json").stdout)[0]["status"] == "RUNNING"
+    assert json.loads(history(path, "a", "--output", "json").stdout)["changes"][0]["status"] == "SUBMITTING"
+    assert json.loads(history(path, "--status", "lost", "--output", "json").stdout) == []
+
+
+def test_history_of_an_unknown_job_is_refused(path: Path) -> None:
+    record_all(Ledger(path))
+    shown = history(path, "nope")
+    assert shown.returncode == 2
+    assert "'nope'" in shown.stderr
+
+
+def test_the_kept_end_of_a_log_is_given_as_bytes_and_said_to_be_one(
+    path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    from jobs.cli_history import print_kept_log
+
+    ledger = Ledger(path)
+    record_all(ledger)
+    ledger.record_tail("a", PLACE.identity, Tail(b"\xff\r\x1b[0mend", 5000))
+    print_kept_log(ledger, "a")
+    captured = capfdbinary.readouterr()
+    assert captured.out == b"\xff\r\x1b[0mend"
+    assert b"the last 9 of 5000 bytes" in captured.err
