@@ -106,8 +106,14 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
         namespace=kuberay.namespace,
         resources=[_relative(tree / name, folder) for name in folders],
         images=images(kuberay),
-        **({"patches": [{"patch": yaml.safe_dump(entry, sort_keys=False)} for entry in patches]} if patches else {}),
+        **({"patches": [_patch(entry) for entry in patches]} if patches else {}),
     )
+
+
+def _patch(entry: Object) -> Object:
+    # By target and not by the patch's own metadata: upstream's Deployment carries a namespace that is replaced later.
+    target = {"kind": entry["kind"], "name": entry["metadata"]["name"]}
+    return {"target": target, "patch": yaml.safe_dump(entry, sort_keys=False)}
 
 
 def _kustomization(**fields: Any) -> Object:
