@@ -1,7 +1,7 @@
 """The stack against kubectl doing the same by hand: no-op preview and up, first up, destroy, size of the state.
 
-The kubectl side gets the very same objects: the two overlays that the program made, the namespaces and the RayCluster as
-the render mode writes it, so neither side has less to do.
+The kubectl side gets the very same objects: the two overlays that the program made, the namespaces and the RayCluster
+as the render mode writes them, so neither side has less to do.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class ByHand:
         self.folder = folder
         self.overlays = overlays
         manifests = sorted((folder / "1-manifest").glob("*.yaml"))
-        self.raycluster = next(file for file in manifests if "raycluster" in file.name.split("-")[1].lower() + file.name)
+        self.raycluster = next(
+            file for file in manifests if "raycluster" in file.name.split("-")[1].lower() + file.name
+        )
         self.namespaces = [file for file in manifests if "-namespace-" in file.name]
         self.rest = [file for file in manifests if file not in (self.raycluster, *self.namespaces)]
 
