@@ -28,7 +28,6 @@ COREDNS_IMAGE = f"registry.k8s.io/coredns/coredns:v{COREDNS_VERSION}"
 REDIS_IMAGE = "docker.io/library/redis:7"
 
 DEBIAN_SUITE = "bookworm"
-DEBIAN_MIRROR = "http://deb.debian.org/debian"
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -124,7 +123,7 @@ def _debootstrap(root: Path, *packages: str) -> None:
         raise NativeError("The command `debootstrap` is missing (Debian package of the same name).")
     log = root.with_suffix(".log")
     include = f"--include={','.join(('ca-certificates', *packages))}"
-    _run("debootstrap", "--variant=minbase", include, DEBIAN_SUITE, str(root), DEBIAN_MIRROR, log=log)
+    _run("debootstrap", "--variant=minbase", include, DEBIAN_SUITE, str(root), log=log)
     for folder in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
         shutil.rmtree(root / folder, ignore_errors=True)
     log.unlink()
