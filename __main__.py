@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import checks, outputs, overlay, preflight, progress, source
+from components import checks, errors, outputs, overlay, preflight, progress, source
 from components.cluster import connect
 from components.crds import KubeRayCRDs
 from components.namespace import Namespace
@@ -11,6 +11,7 @@ from components.provider import provider
 from components.raycluster import RayCluster
 from components.settings import load
 
+errors.end_without_a_traceback()
 settings = load()
 kuberay = settings.kuberay
 tree = source.resolve(kuberay.version, kuberay.source)

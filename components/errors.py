@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 
 import pulumi
@@ -9,6 +11,11 @@ import pulumi
 
 class StackError(pulumi.RunError):
     """Stops the program before anything is registered; Pulumi shows the message without a traceback."""
+
+
+def end_without_a_traceback() -> None:
+    """The engine interrupts the program once an update has failed; Python's own answer to that hides the real error."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
 
 
 def refuse(heading: str, problems: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ what really ran, and asks nothing without a terminal.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from jobs import local
 from ops import engine
 
 STACK = "dev"
@@ -178,6 +180,15 @@ def submit(target: list[str], settings: dict[str, str]) -> int:
     ).returncode
 
 
+def submit_locally() -> int:
+    """The job half alone; a local Ray that the demo had to start ends with it."""
+    running_before = asyncio.run(local.find())
+    code = submit(["--local"], {})
+    if running_before is None:
+        asyncio.run(local.stop())
+    return code
+
+
 def ended(code: int) -> str:
     return "the job succeeded" if code == 0 else f"the job ended with {code}"
 
@@ -191,7 +202,7 @@ def run() -> int:
         ensure_engine()
     except Unavailable as missing:
         say(f"left out: the deployment. {missing}\nrunning the job half on the embedded local Ray instead")
-        code = submit(["--local"], {})
+        code = submit_locally()
         say(f"{ended(code)} on the embedded local Ray; nothing was deployed")
         return code
     outputs = deploy(cluster)
