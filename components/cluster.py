@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ class Cluster:
 
 def connect(kubeconfig: str, context: str) -> Cluster:
     """Raises StackError, with what to do, for a kubeconfig or context that does not lead to a cluster that answers."""
-    context = context or current_context(kubeconfig)
+    context = resolve_context(kubeconfig, context)
     try:
         api = Api(kubeconfig or None, context)
         return Cluster(context, api.cluster_uid(), api)
@@ -33,34 +32,29 @@ def connect(kubeconfig: str, context: str) -> Cluster:
         raise StackError(str(error)) from error
 
 
-def current_context(kubeconfig: str) -> str:
-    """The current context by kubectl's rules: the first file that names one."""
+def resolve_context(kubeconfig: str, context: str) -> str:
+    """`context`, or the current one by kubectl's rules: of the first file that names one. Empty: in a pod.
+
+    Raises StackError where no file is there or readable, and for a context that none of them has.
+    """
     paths = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)
     there = [path for path in (Path(path).expanduser() for path in paths if path) if path.is_file()]
-    if not there and "KUBERNETES_SERVICE_HOST" in os.environ:
+    if not there and not kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ:
         return ""  # in a pod: its service account
     if not there:
         raise StackError(
             f"no kubeconfig at {', '.join(map(str, paths))}. Set `kubeconfig` or KUBECONFIG to a file that "
             "`kubectl --kubeconfig FILE get nodes` works with; `make demo` can make a cluster on this machine."
         )
-    found = next((name for name in map(_names_context, there) if name), None)
-    if found is None:
-        known = ", ".join(name for path in there for name in _contexts(path)) or "none"
+    contents = [_read(path) for path in there]
+    known = [str(entry.get("name")) for content in contents for entry in content.get("contexts") or []]
+    found = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), "")
+    if found not in known:
+        problem = f"no context {found}" if found else "no current context"
         raise StackError(
-            f"{', '.join(map(str, there))}: no current context. Set `kubeContext`; contexts there: {known}."
+            f"{', '.join(map(str, there))}: {problem}. Set `kubeContext` to one of: {', '.join(known) or 'none there'}."
         )
     return found
-
-
-def _names_context(path: Path) -> str | None:
-    name = _read(path).get("current-context")
-    return str(name) if name else None
-
-
-def _contexts(path: Path) -> Iterator[str]:
-    for entry in _read(path).get("contexts") or []:
-        yield str(entry["name"])
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -68,7 +62,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         # The parser's message quotes the file, and a kubeconfig holds credentials.
-        raise StackError(f"kubeconfig {path}: cannot be read as YAML ({type(error).__name__}).") from error
+        raise StackError(f"kubeconfig {path}: cannot be read as YAML ({type(error).__name__}).") from None
     if not isinstance(content, dict):
         raise StackError(f"kubeconfig {path}: not a kubeconfig.")
     return content

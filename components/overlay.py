@@ -101,19 +101,15 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
     """RBAC and the operator in its namespace; kustomize carries the namespace into the subjects of the bindings."""
     folders = [RBAC_FOLDER, MANAGER_FOLDER] + ([APISERVER_FOLDER] if kuberay.apiserver else [])
     patch = _deployment_patch(kuberay, tree)
-    patches = [patch] if patch else []
+    # By target: the manifest's own namespace, which the overlay replaces, need not be known here.
+    target = {"kind": "Deployment", "name": OPERATOR}
+    patches = [{"target": target, "patch": yaml.safe_dump(patch, sort_keys=False)}] if patch else []
     return _kustomization(
         namespace=kuberay.namespace,
         resources=[_relative(tree / name, folder) for name in folders],
         images=images(kuberay),
-        **({"patches": [_patch(entry) for entry in patches]} if patches else {}),
+        **({"patches": patches} if patches else {}),
     )
-
-
-def _patch(entry: Object) -> Object:
-    # By target and not by the patch's own metadata: upstream's Deployment carries a namespace that is replaced later.
-    target = {"kind": entry["kind"], "name": entry["metadata"]["name"]}
-    return {"target": target, "patch": yaml.safe_dump(entry, sort_keys=False)}
 
 
 def _kustomization(**fields: Any) -> Object:

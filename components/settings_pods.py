@@ -50,7 +50,7 @@ class Pod(Model):
     """Logical resources by name (`CPU`, `GPU`, `memory`, your own), in place of those start parameters."""
     ray_labels: dict[str, Text] = {}
     env: dict[str, EnvValue] = {}
-    env_from_secrets: tuple[ObjectName, ...] = ()
+    env_from_secrets: list[ObjectName] = []
     labels: dict[str, Text] = {}
     annotations: dict[str, Text] = {}
     node_selector: dict[str, Text] = {}
@@ -59,7 +59,7 @@ class Pod(Model):
     topology_spread_constraints: list[Object] = []
     priority_class_name: ObjectName | None = None
     service_account_name: ObjectName | None = None
-    image_pull_secrets: tuple[ObjectName, ...] = ()
+    image_pull_secrets: list[ObjectName] = []
     volumes: list[Object] = []
     volume_mounts: list[Object] = []
     security_context: Object = {}

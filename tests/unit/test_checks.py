@@ -1,0 +1,93 @@
+"""Manifests against the pinned version's CRD and the operator's own rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components import checks
+from components.errors import StackError
+from components.settings import parse
+from tests.unit.trees import VERSIONS, tree
+
+# What v0.3.0 lacks, switched off in writing.
+OFF = {"auth": "disabled", "autoscaling": {"enabled": False}, "readiness": "state"}
+
+
+def check(version: str = "v1.7.0", kuberay: dict[str, Any] | None = None, **cluster: Any) -> list[dict[str, Any]]:
+    settings = parse({"kuberay": {"version": version, **(kuberay or {})}, "clusters": [cluster]})
+    return checks.rayclusters(settings, tree(version))
+
+
+def problem(version: str = "v1.7.0", **cluster: Any) -> str:
+    with pytest.raises(StackError) as caught:
+        check(version, **cluster)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_the_defaults_are_accepted(version: str) -> None:
+    assert check(version)
+
+
+def test_a_default_that_the_version_lacks_is_an_error_with_version_and_feature() -> None:
+    text = problem("v0.3.0")
+    for words in ("spec.authOptions", "auth: disabled", "autoscaling.version: v1", "readiness: state", "'replicas'"):
+        assert words in text
+    assert "KubeRay v0.3.0" in text
+
+
+def test_v0_3_0_is_accepted_with_what_it_lacks_switched_off_in_writing() -> None:
+    (manifest,) = check("v0.3.0", **OFF)
+    assert manifest["apiVersion"] == "ray.io/v1alpha1"
+
+
+def test_an_unknown_field_deep_in_a_pod_template_is_named() -> None:
+    text = problem(workerGroups={"a": {"podTemplate": {"spec": {"tolerationz": []}}}})
+    assert "spec.workerGroupSpecs[0].template.spec.tolerationz" in text
+
+
+def test_a_wrong_type_is_named() -> None:
+    assert "spec.suspend" in problem(spec={"suspend": "yes"})
+
+
+def test_a_feature_of_a_newer_version_is_refused() -> None:
+    assert "spec.networkPolicy" in problem("v1.6.2", spec={"networkPolicy": {"mode": "DenyAll"}})
+
+
+def test_a_gated_field_needs_its_gate() -> None:
+    spec = {"networkPolicy": {"mode": "DenyAll"}}
+    assert "--feature-gates=RayClusterNetworkPolicy=true" in problem(spec=spec)
+    assert check(kuberay={"args": ["--feature-gates=RayClusterNetworkPolicy=true"]}, spec=spec)
+
+
+def worker(**fields: Any) -> dict[str, Any]:
+    return {"workerGroupSpecs": [{"groupName": "small-group", **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (worker(replicas=3), "small-group].replicas"),
+        (worker(minReplicas=20), "minReplicas 20, maxReplicas 10"),
+        (worker(resources={"CPU": "1"}, rayStartParams={"num-cpus": "1"}), "num-cpus"),
+        (worker(rayStartParams={"labels": "x"}), "rayStartParams.labels"),
+        (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
+        (worker(suspend=True), "small-group].suspend"),
+        (worker(template={"spec": {"containers": [{"name": "ray-worker", "resources": None}]}}), "no CPU figure"),
+        ({"upgradeStrategy": {"type": "Rolling"}}, "Rolling"),
+        ({"headGroupSpec": {"rayStartParams": {"redis-username": "x"}}}, "redis-username"),
+    ],
+)
+def test_what_the_operator_would_refuse_is_refused_first(spec: dict[str, Any], words: str) -> None:
+    assert words in problem(spec=spec)
+
+
+def test_a_head_without_a_port_named_dashboard_is_refused() -> None:
+    template = {"spec": {"containers": [{"name": "ray-head", "ports": [{"name": "web", "containerPort": 8265}]}]}}
+    assert "no port named dashboard" in problem(head={"podTemplate": template})
+
+
+def test_the_autoscaler_version_is_said_in_one_place() -> None:
+    assert "RAY_enable_autoscaler_v2" in problem(head={"env": {"RAY_enable_autoscaler_v2": "1"}})

@@ -1,0 +1,80 @@
+"""Which cluster a kubeconfig leads to, and what is said when it leads nowhere. The client and its HTTP are real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.cluster import connect
+from components.errors import StackError
+from tests.unit.api_server import UID, api_server, kubeconfig
+
+
+def problem(path: str, context: str = "") -> str:
+    with pytest.raises(StackError) as caught:
+        connect(path, context)
+    assert "secret-token" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_current_context_and_its_identity_are_found(tmp_path: Path) -> None:
+    with api_server(tmp_path) as config:
+        cluster = connect(str(config), "")
+    assert (cluster.context, cluster.uid) == ("test", UID)
+
+
+def test_kubeconfig_from_the_environment_may_be_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_server(tmp_path) as config:
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{config}")
+        assert connect("", "").context == "test"
+
+
+def test_no_kubeconfig_is_said_with_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert "no kubeconfig at" in problem("")
+
+
+def test_a_missing_kubeconfig_of_the_stack_is_named(tmp_path: Path) -> None:
+    assert "nothing-here" in problem(str(tmp_path / "nothing-here"), "some")
+
+
+@pytest.mark.parametrize("content", ["users: [{token: secret-token", "- a list", "just words"])
+def test_a_malformed_kubeconfig_is_named_and_not_quoted(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(content)
+    assert "config" in problem(str(tmp_path / "config"))
+    assert "config" in problem(str(tmp_path / "config"), "prod")
+
+
+def test_an_unknown_context_is_named(tmp_path: Path) -> None:
+    text = problem(str(kubeconfig(tmp_path, "http://127.0.0.1:1")), "prod")
+    assert "no context prod" in text
+    assert "one of: test" in text
+
+
+def test_a_kubeconfig_without_a_current_context_lists_what_there_is(tmp_path: Path) -> None:
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1")
+    config.write_text(config.read_text().replace("current-context: test", "current-context: ''"))
+    assert "no current context. Set `kubeContext` to one of: test" in problem(str(config))
+
+
+def test_a_cluster_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
+    text = problem(str(kubeconfig(tmp_path, "http://127.0.0.1:1")))
+    assert "context test" in text
+    assert "does not answer" in text
+
+
+def test_expired_credentials_are_said_to_be(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=401) as config:
+        assert "not accepted (401)" in problem(str(config))
+
+
+def test_a_right_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=403) as config:
+        assert "not allowed" in problem(str(config))
+
+
+def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=404) as config:
+        assert "context test" in problem(str(config))

@@ -1,0 +1,240 @@
+"""What `__main__.py` registers, with which options: the real program under Pulumi's mocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.crd_apply import CRDS_PATH
+from components.errors import StackError
+from components.overlay import crd_documents
+from tests.unit.api_server import UID, api_server
+from tests.unit.recording import Graph, run_program
+from tests.unit.trees import tree
+
+RAYCLUSTER = "kubernetes:ray.io/v1:RayCluster"
+NAMESPACE = "kubernetes:core/v1:Namespace"
+OPERATOR = "ray-on-kubernetes:kuberay:Operator"
+CRDS = "ray-on-kubernetes:kuberay:CRDs"
+PROVIDER = "pulumi:providers:kubernetes"
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[str]:
+    with api_server(tmp_path) as path:
+        yield str(path)
+
+
+def live(kubeconfig: str, **config: Any) -> Graph:
+    kuberay = {"source": str(tree("v1.7.0")), **config.pop("kuberay", {})}
+    return run_program({"kubeconfig": kubeconfig, "kuberay": kuberay, **config})
+
+
+def render(**config: Any) -> Graph:
+    kuberay = {"source": str(tree("v1.7.0")), **config.pop("kuberay", {})}
+    return run_program({"renderTo": "rendered", "kuberay": kuberay, **config})
+
+
+def directory(graph: Graph, component: str) -> Any:
+    found = [r for r in graph.of_type("kubernetes:kustomize/v2:Directory") if component in r.parent]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_destroy_takes_raycluster_then_operator_then_crds_and_namespaces(kubeconfig: str) -> None:
+    graph = live(kubeconfig)
+    ray, operator = graph.one(RAYCLUSTER), directory(graph, OPERATOR)
+    assert graph.waits_for(ray, operator)
+    assert graph.waits_for(ray, graph.one(NAMESPACE, "ray-cluster"))
+    assert graph.waits_for(operator, graph.one(NAMESPACE, "ray-system"))
+    crds = next(r for r in graph.registered if CRDS in r.parent)
+    assert graph.waits_for(operator, crds)
+    assert graph.waits_for(ray, crds)
+
+
+@pytest.mark.parametrize("mode", ["live", "render"])
+def test_every_kubernetes_resource_goes_through_the_stacks_own_provider(mode: str, kubeconfig: str) -> None:
+    graph = live(kubeconfig) if mode == "live" else render()
+    provider = graph.one(PROVIDER)
+    ours = [r for r in graph.registered if r.type.startswith("kubernetes:")]
+    assert len(ours) >= 4
+    assert {r.provider.rsplit("::", 1)[0] for r in ours} == {provider.urn}
+
+
+def test_the_provider_is_tied_to_context_and_identity_of_the_cluster(kubeconfig: str) -> None:
+    graph = live(kubeconfig)
+    provider = graph.one(PROVIDER)
+    assert provider.inputs == {"kubeconfig": kubeconfig, "context": "test", "clusterIdentifier": UID}
+    identity = next(r for r in graph.registered if r.type.endswith("ClusterIdentity"))
+    assert graph.waits_for(provider, identity)
+    assert identity.inputs["uid"] == UID
+
+
+def test_without_a_kubeconfig_setting_this_machines_path_stays_out_of_the_state(
+    kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    graph = run_program({"kuberay": {"source": str(tree("v1.7.0"))}})
+    assert graph.one(PROVIDER).inputs["kubeconfig"] == ""
+
+
+def test_the_crds_do_not_go_through_the_engine(kubeconfig: str) -> None:
+    graph = live(kubeconfig)
+    assert len(str([r.inputs for r in graph.registered if CRDS in r.parent])) < 20_000
+
+
+def test_render_mode_touches_no_cluster_and_renders_the_crds_too() -> None:
+    graph = render()
+    assert graph.one(PROVIDER).inputs["renderYamlToDirectory"] == "rendered"
+    assert directory(graph, CRDS).inputs["directory"] == ".cache/overlays/test/crds"
+    assert not [r for r in graph.registered if "ClusterIdentity" in r.type]
+    assert graph.outputs["contract"]["clusterUid"] is None
+
+
+def test_a_namespace_said_to_exist_is_used_and_never_declared(tmp_path: Path) -> None:
+    with api_server(tmp_path, {"/api/v1/namespaces/default": {"metadata": {"name": "default"}}}) as path:
+        graph = live(str(path), clusters=[{"namespace": "default", "createNamespace": False}])
+    assert [r.name for r in graph.of_type(NAMESPACE)] == ["ray-system"]
+    assert graph.one(RAYCLUSTER).inputs["metadata"]["namespace"] == "default"
+
+
+def test_two_clusters_share_a_namespace_and_stand_side_by_side(kubeconfig: str) -> None:
+    graph = live(kubeconfig, clusters=[{}, {"name": "second"}, {"name": "third", "namespace": "other"}])
+    assert len(graph.of_type(RAYCLUSTER)) == 3
+    assert sorted(r.name for r in graph.of_type(NAMESPACE)) == ["other", "ray-cluster", "ray-system"]
+    first, second, _ = graph.of_type(RAYCLUSTER)
+    assert not graph.waits_for(second, first)
+
+
+def test_the_wait_for_readiness_has_the_configured_end(kubeconfig: str) -> None:
+    graph = live(kubeconfig, clusters=[{"readyTimeoutSeconds": 90, "deleteTimeoutSeconds": 400}])
+    assert graph.one(RAYCLUSTER).timeouts == {"create": "90s", "update": "90s", "delete": "400s"}
+
+
+def test_protect_holds_raycluster_and_namespaces(kubeconfig: str) -> None:
+    graph = live(kubeconfig, protect=True)
+    assert graph.one(RAYCLUSTER).protect
+    assert all(r.protect for r in graph.of_type(NAMESPACE))
+    assert not live(kubeconfig).one(RAYCLUSTER).protect
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_crds_stay_after_destroy_only_when_told_to(retain: bool, kubeconfig: str) -> None:
+    graph = live(kubeconfig, kuberay={"retainCrds": retain})
+    assert {r.retain for r in graph.registered if CRDS in r.parent} == {retain}
+
+
+def existing(version: str = "v1.7.0", image: str = "quay.io/kuberay/operator:v1.7.0") -> dict[str, Any]:
+    crd = next(d for d in crd_documents(tree(version)) if d["metadata"]["name"] == "rayclusters.ray.io")
+    operator = {
+        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "status": {"availableReplicas": 1},
+    }
+    return {
+        f"{CRDS_PATH}/rayclusters.ray.io": crd,
+        "/apis/apps/v1/namespaces/ray-system/deployments": {"items": [operator]},
+    }
+
+
+def test_an_existing_operator_is_used_and_nothing_of_it_declared(tmp_path: Path) -> None:
+    with api_server(tmp_path, existing()) as path:
+        graph = live(str(path), kuberay={"operator": "existing"})
+    assert not [r for r in graph.registered if r.type in (OPERATOR, CRDS)]
+    assert [r.name for r in graph.of_type(NAMESPACE)] == ["ray-cluster"]
+
+
+def problem(kubeconfig: str, **config: Any) -> str:
+    with pytest.raises(StackError) as caught:
+        live(kubeconfig, **config)
+    return str(caught.value)
+
+
+def test_an_existing_operator_of_another_version_is_refused(tmp_path: Path) -> None:
+    with api_server(tmp_path, existing("v1.6.2", "quay.io/kuberay/operator:v1.6.2")) as path:
+        text = problem(str(path), kuberay={"operator": "existing"})
+    assert "v1.6.2" in text
+    assert "networkPolicy" in text
+
+
+def test_an_existing_operator_that_is_not_there_is_said_to_be_missing(kubeconfig: str) -> None:
+    text = problem(kubeconfig, kuberay={"operator": "existing"})
+    assert "rayclusters.ray.io is not installed" in text
+    assert "no operator in namespace ray-system" in text
+
+
+def test_a_namespace_that_is_being_deleted_stops_up_before_anything(tmp_path: Path) -> None:
+    dying = {"metadata": {"name": "ray-cluster", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    with api_server(tmp_path, {"/api/v1/namespaces/ray-cluster": dying}) as path:
+        assert "namespace ray-cluster: being deleted" in problem(str(path))
+
+
+def test_a_namespace_said_to_exist_that_does_not_is_named(kubeconfig: str) -> None:
+    text = problem(kubeconfig, clusters=[{"namespace": "nowhere", "createNamespace": False}])
+    assert "namespace nowhere: not there" in text
+
+
+def test_the_outputs_are_the_contract_and_flat_names(kubeconfig: str) -> None:
+    outputs = live(kubeconfig).outputs
+    assert outputs["contract"] == {
+        "schemaVersion": 1,
+        "project": "ray-on-kubernetes",
+        "stack": "test",
+        "kubeconfig": kubeconfig,
+        "kubeContext": "test",
+        "clusterUid": UID,
+        "operator": {"namespace": "ray-system", "version": "v1.7.0"},
+        "clusters": [
+            {
+                "name": "raycluster-autoscaler",
+                "namespace": "ray-cluster",
+                "headService": "raycluster-autoscaler-head-svc",
+                "dashboardPort": 8265,
+                "rayVersion": "2.60.0",
+                "externalUrl": None,
+                "authSecret": {"name": "raycluster-autoscaler", "key": "auth_token"},
+            }
+        ],
+    }
+    assert {key: value for key, value in outputs.items() if key != "contract"} == {
+        "namespace": "ray-cluster",
+        "cluster": "raycluster-autoscaler",
+        "headService": "raycluster-autoscaler-head-svc",
+        "dashboardPort": 8265,
+        "rayVersion": "2.60.0",
+        "operatorNamespace": "ray-system",
+        "operatorVersion": "v1.7.0",
+        "kubeContext": "test",
+    }
+
+
+def test_without_token_authentication_the_contract_names_no_secret(kubeconfig: str) -> None:
+    outputs = live(kubeconfig, clusters=[{"auth": "disabled"}]).outputs
+    assert outputs["contract"]["clusters"][0]["authSecret"] is None
+
+
+def test_a_secret_of_ones_own_is_named_in_the_contract(kubeconfig: str) -> None:
+    outputs = live(kubeconfig, clusters=[{"auth": {"mode": "token", "secretName": "mine"}}]).outputs
+    assert outputs["contract"]["clusters"][0]["authSecret"] == {"name": "mine", "key": "auth_token"}
+
+
+def test_wrong_settings_register_nothing() -> None:
+    with pytest.raises(StackError, match="unknown key"):
+        run_program({"clusterz": []})
+
+
+def test_every_component_is_of_this_project_and_parents_its_children(kubeconfig: str) -> None:
+    graph = live(kubeconfig)
+    components = [r for r in graph.registered if r.type.startswith("ray-on-kubernetes:")]
+    assert {r.type for r in components} == {
+        "ray-on-kubernetes:namespace:Namespace",
+        "ray-on-kubernetes:kuberay:CRDs",
+        "ray-on-kubernetes:kuberay:Operator",
+        "ray-on-kubernetes:raycluster:RayCluster",
+    }
+    urns = {r.urn for r in components}
+    for resource in graph.registered:
+        if resource.type.startswith("kubernetes:"):
+            assert resource.parent in urns, resource.urn

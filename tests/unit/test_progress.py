@@ -1,0 +1,99 @@
+"""Why a RayCluster is not ready, from what the API server shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.cluster import connect
+from components.progress import PATIENCE_POLLS, Watch, reasons
+from tests.unit.api_server import api_server
+
+RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}}
+
+
+def pod(name: str = "ray-head-x", node_type: str = "head", **status: Any) -> dict[str, Any]:
+    labels = {"ray.io/node-type": node_type, "ray.io/group": "small-group"}
+    return {"metadata": {"name": name, "namespace": "ns", "labels": labels}, "status": status}
+
+
+def container(state: dict[str, Any], name: str = "ray-head", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "image": "r.example/ray:2.60.0", "state": state, **fields}
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+def event(reason: str, message: str, about: str = "ray") -> dict[str, Any]:
+    return {
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "involvedObject": {"kind": "RayCluster", "name": about},
+    }
+
+
+def test_an_image_that_cannot_be_pulled_is_named() -> None:
+    state = waiting("ImagePullBackOff", 'Back-off pulling image "r.example/ray:2.60.0"')
+    (reason,) = reasons([pod(containerStatuses=[container(state)])], [], RAY)
+    assert reason == 'head pod, container ray-head: ImagePullBackOff: Back-off pulling image "r.example/ray:2.60.0"'
+
+
+def test_an_image_without_a_message_is_still_named() -> None:
+    (reason,) = reasons([pod(containerStatuses=[container(waiting("ErrImagePull"))])], [], RAY)
+    assert "r.example/ray:2.60.0" in reason
+
+
+def test_a_pod_that_no_node_takes_says_what_is_missing() -> None:
+    unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu"}
+    (reason,) = reasons([pod("w", "worker", conditions=[unschedulable])], [], RAY)
+    assert reason == "worker pod of small-group: no node takes it: 0/1 nodes: 1 Insufficient nvidia.com/gpu"
+
+
+def test_a_crash_says_its_exit_code_and_where_the_logs_are() -> None:
+    crashed = container(waiting("CrashLoopBackOff"), lastState={"terminated": {"exitCode": 137, "reason": "OOMKilled"}})
+    text = "\n".join(reasons([pod(containerStatuses=[crashed])], [], RAY))
+    assert "CrashLoopBackOff" in text
+    assert "137 (OOMKilled)" in text
+    assert "kubectl logs -n ns ray-head-x -c ray-head" in text
+
+
+def test_a_spec_that_the_operator_rejects_is_told_from_its_event() -> None:
+    (reason,) = reasons([], [event("InvalidRayClusterSpec", "num-cpus twice")], RAY)
+    assert reason == "RayCluster ray: InvalidRayClusterSpec: num-cpus twice"
+
+
+def test_a_quota_that_is_used_up_is_told_from_its_event() -> None:
+    (reason,) = reasons([], [event("FailedToCreateHeadPod", 'pods "x" is forbidden: exceeded quota')], RAY)
+    assert "exceeded quota" in reason
+
+
+def test_events_of_other_objects_are_not_ours() -> None:
+    assert reasons([], [event("FailedCreate", "x", about="somebody-else")], RAY) == []
+
+
+def test_many_pods_with_one_trouble_are_one_reason() -> None:
+    pods = [
+        pod(f"w{i}", "worker", containerStatuses=[container(waiting("ErrImagePull", "no such image"))])
+        for i in range(5)
+    ]
+    assert len(reasons(pods, [], RAY)) == 1
+
+
+def test_a_healthy_cluster_gives_no_reason() -> None:
+    assert reasons([pod(containerStatuses=[container({"running": {}})])], [], RAY) == []
+
+
+def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None:
+    path = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray"
+    stuck = pod(containerStatuses=[container(waiting("ImagePullBackOff", "gone"))])
+    objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
+    told: list[str] = []
+    with api_server(tmp_path, objects) as config:
+        watching = Watch(connect(str(config), "").api, "ns", "ray", path, told.append)
+        watching.look()
+        assert told == []
+        for _ in range(PATIENCE_POLLS + 3):
+            watching.look()
+    assert told == ["head pod, container ray-head: ImagePullBackOff: gone"]

@@ -1,0 +1,156 @@
+"""Stack configuration: defaults, and errors that name key, value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from components import source
+from components.errors import StackError
+from components.settings import from_stack_file, parse
+
+
+def problems(raw: dict[str, Any]) -> list[str]:
+    with pytest.raises(StackError) as caught:
+        parse(raw)
+    return str(caught.value).splitlines()[1:]
+
+
+def cluster_problem(**cluster: Any) -> str:
+    found = problems({"clusters": [cluster]})
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_nothing_said_is_one_cluster_with_every_default() -> None:
+    settings = parse({})
+    (cluster,) = settings.clusters
+    assert (cluster.name, cluster.namespace) == ("raycluster-autoscaler", "ray-cluster")
+    assert (cluster.image, cluster.ray_version) == ("rayproject/ray:2.60.0", "2.60.0")
+    assert (settings.kuberay.version, settings.kuberay.namespace) == ("v1.7.0", "ray-system")
+    assert settings.namespaces == {"ray-cluster": True, "ray-system": True}
+
+
+def test_all_errors_are_told_at_once_each_with_its_key() -> None:
+    found = problems(
+        {
+            "clustrs": [],
+            "protect": "yes",
+            "kuberay": {"version": "1.7", "opertor": "own"},
+            "clusters": [{"name": "9x", "workerGroups": {"a": {"cpu": "fast"}, "b": {"min": 7, "max": 5}}}],
+        }
+    )
+    keys = [line.strip("- ").split(": ")[0].strip() for line in found]
+    assert keys == [
+        "clusters[0].name",
+        "clusters[0].workerGroups.a.cpu",
+        "clusters[0].workerGroups.b.min",
+        "clustrs",
+        "kuberay.opertor",
+        "kuberay.version",
+        "protect",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"protect": "yes"}, ["protect", '"yes"', "boolean"]),
+        ({"clusters": {"name": "a"}}, ["clusters", "an object"]),
+        ({"kuberay": {"opertor": 1}}, ["kuberay.opertor", "unknown key", "operator"]),
+        ({"kuberay": {"operator": "theirs"}}, ["kuberay.operator", '"theirs"', "own or existing"]),
+        ({"kuberay": {"version": "1.7"}}, ["kuberay.version", '"1.7"', "v1.7.0"]),
+        ({"kuberay": {"apiserver": True}}, ["kuberay.apiserver", "v1.7.0", "before v1.1"]),
+        ({"kuberay": {"operator": "existing", "image": "x:1"}}, ["kuberay.image", "operator: own"]),
+        ({"kuberay": {"args": ["--watch-namespace=a"]}}, ["kuberay.args[0]", "watchNamespaces"]),
+        ({"clusters": [{}, {}]}, ["clusters[0].name", "twice"]),
+        ({"clusters": [{}, {"name": "b", "createNamespace": False}]}, ["createNamespace", "the same in both"]),
+        ({"kuberay": {"watchNamespaces": ["team-a"]}}, ["clusters[0].namespace", "ray-cluster", "team-a"]),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], words: list[str]) -> None:
+    text = "\n".join(problems(raw))
+    assert all(word in text for word in words), text
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"name": "Ray_1"}, ["clusters[0].name", "Ray_1", "53"]),
+        ({"name": "r" * 54}, ["clusters[0].name", "53"]),
+        ({"rayVersion": 2.6}, ["clusters[0].rayVersion", "2.6", "text"]),
+        ({"rayVersion": "2.60"}, ["clusters[0].rayVersion", "2.60", "2.60.0"]),
+        ({"image": "r/ray:2.50.0", "rayVersion": "2.60.0"}, ["image", "2.50.0", "2.60.0"]),
+        ({"image": "host:5000/ray"}, ["image", "rayVersion"]),
+        ({"image": "r/ray:cuda"}, ["image", "rayVersion"]),
+        ({"auth": "open"}, ["clusters[0].auth", '"open"', "token or disabled"]),
+        ({"rayVersion": "2.40.0"}, ["clusters[0].auth", "2.52.0", "2.40.0"]),
+        ({"auth": {"mode": "disabled", "secretName": "s"}}, ["clusters[0].auth.secretName"]),
+        ({"workerGroups": {"a": {"min": 5, "max": 3}}}, ["workerGroups.a.min", "5", "0 to 3"]),
+        ({"workerGroups": {"a": {"replicas": 2}}}, ["workerGroups.a.replicas", "autoscaler"]),
+        ({"workerGroups": {"a": {"memory": "512"}}}, ["workerGroups.a.memory", "unit"]),
+        ({"workerGroups": {"a": {"cpu": 0}}}, ["workerGroups.a.cpu", "above zero"]),
+        ({"workerGroups": {"a": {"requests": {"memory": "512Mi"}}}}, ["workerGroups.a.requests.memory", "1Gi"]),
+        ({"workerGroups": {"a": {"requests": {"cpu": 2}}}}, ["workerGroups.a.requests.cpu", "up to 1"]),
+        ({"workerGroups": {}}, ["clusters[0].workerGroups", "empty"]),
+        ({"workerGroups": [{"min": 1}]}, ["clusters[0].workerGroups", "`name`"]),
+        ({"workerGroups": [{"name": "a"}, {"name": "a"}]}, ["clusters[0].workerGroups", "twice: a"]),
+        ({"workerGroups": {"a": {"priority": 1}}, "rayVersion": "2.55.0"}, ["workerGroups.a.priority", "2.56.0"]),
+        ({"head": {"rayStartParams": {"labels": "a=b"}}}, ["head.rayStartParams.labels", "rayLabels"]),
+        ({"head": {"rayResources": {"CPU": 1}, "rayStartParams": {"num-cpus": 1}}}, ["head.rayStartParams.num-cpus"]),
+        ({"head": {"volumeMounts": [{"name": "x", "mountPath": "/x"}]}}, ["head.volumeMounts", '"x"']),
+        ({"readyTimeoutSeconds": 1}, ["clusters[0].readyTimeoutSeconds", "1"]),
+    ],
+)
+def test_a_wrong_cluster_setting_is_named_with_what_is_allowed(cluster: dict[str, Any], words: list[str]) -> None:
+    text = cluster_problem(**cluster)
+    assert all(word in text for word in words), text
+
+
+def test_a_value_in_env_is_never_shown() -> None:
+    assert "hunter2" not in cluster_problem(head={"env": {"PASSWORD": ["hunter2"]}})
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [("r.example:5000/ray:2.58.1-py311-gpu", "2.58.1"), ("rayproject/ray:2.60.0", "2.60.0"), (None, "2.60.0")],
+)
+def test_the_ray_version_follows_the_image_tag(image: str | None, version: str) -> None:
+    (cluster,) = parse({"clusters": [{"image": image} if image else {}]}).clusters
+    assert cluster.ray_version == version
+
+
+def test_the_default_image_follows_the_ray_version() -> None:
+    (cluster,) = parse({"clusters": [{"rayVersion": "2.59.0"}]}).clusters
+    assert cluster.image == "rayproject/ray:2.59.0"
+
+
+def test_worker_groups_as_a_list_are_the_same_as_a_mapping() -> None:
+    listed = parse({"clusters": [{"workerGroups": [{"name": "a", "max": 3}]}]})
+    assert listed == parse({"clusters": [{"workerGroups": {"a": {"max": 3}}}]})
+
+
+def test_an_existing_operator_brings_its_own_crds_and_namespace() -> None:
+    settings = parse({"kuberay": {"operator": "existing"}})
+    assert settings.kuberay.crds == "existing"
+    assert settings.namespaces == {"ray-cluster": True}
+
+
+@pytest.mark.parametrize("path", sorted(source.ROOT.glob("Pulumi.*.yaml")), ids=lambda path: path.name)
+def test_the_repositorys_stack_files_are_accepted(path: Any) -> None:
+    assert from_stack_file(path).clusters
+
+
+def test_every_top_level_setting_is_declared_in_pulumi_yaml_with_type_and_description() -> None:
+    declared = yaml.safe_load((source.ROOT / "Pulumi.yaml").read_text())["config"]
+    own = {key: value for key, value in declared.items() if ":" not in key}
+    assert sorted(own) == sorted(str(field.alias) for field in type(parse({})).model_fields.values())
+    assert all({"type", "description", "default"} <= set(value) for value in own.values())
+    assert parse({key: value["default"] for key, value in own.items()}) == parse({})
+
+
+def test_only_the_stacks_own_provider_exists() -> None:
+    declared = yaml.safe_load((source.ROOT / "Pulumi.yaml").read_text())["config"]
+    assert declared["pulumi:disable-default-providers"]["value"] == ["kubernetes"]
