@@ -21,7 +21,8 @@ cluster = None if settings.render_to else connect(settings.kubeconfig, settings.
 if cluster:
     preflight.check(cluster.api, settings)
 
-on_cluster = pulumi.ResourceOptions(provider=provider(settings, cluster))
+kubernetes = provider(settings, cluster)
+on_cluster = pulumi.ResourceOptions(provider=kubernetes)
 namespaces = {
     name: Namespace(name, protect=settings.protect, opts=on_cluster)
     for name, ours in settings.namespaces.items()
@@ -40,6 +41,7 @@ if kuberay.crds != "existing":
             kubeconfig=settings.kubeconfig or None,
             adopt=kuberay.crds == "adopt",
             retain=kuberay.retain_crds,
+            depends_on=[kubernetes],
             opts=on_cluster,
         )
     )

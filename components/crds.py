@@ -8,6 +8,7 @@ to apply to: there the CRDs go through kustomize's Directory like the operator, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,7 @@ class KubeRayCRDs(pulumi.ComponentResource):
     `source`: the version's tree on disk; `overlay`: the kustomize overlay of the CRDs alone, for render mode.
     `uid`, `context`, `kubeconfig`: the live cluster; `uid` None: render mode.
     `adopt`: take over CRDs that somebody else installed. `retain`: they stay on the cluster after `destroy`.
+    `depends_on`: the provider, which has compared the cluster's identity: a dynamic resource does not use it otherwise.
     Raises at preview, naming them, where foreign CRDs are on the cluster and `adopt` is not set.
     """
 
@@ -134,6 +136,7 @@ class KubeRayCRDs(pulumi.ComponentResource):
         kubeconfig: str | None,
         adopt: bool,
         retain: bool,
+        depends_on: Sequence[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("ray-on-kubernetes:kuberay:CRDs", name, {"version": version}, opts)
@@ -157,6 +160,6 @@ class KubeRayCRDs(pulumi.ComponentResource):
                     "kubeconfig": kubeconfig,
                     "clusterUid": uid,
                 },
-                pulumi.ResourceOptions(parent=self, retain_on_delete=retain),
+                pulumi.ResourceOptions(parent=self, retain_on_delete=retain, depends_on=list(depends_on)),
             )
         self.register_outputs({"version": version})

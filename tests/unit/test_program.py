@@ -71,6 +71,7 @@ def test_the_provider_is_tied_to_context_and_identity_of_the_cluster(kubeconfig:
     identity = next(r for r in graph.registered if r.type.endswith("ClusterIdentity"))
     assert graph.waits_for(provider, identity)
     assert identity.inputs["uid"] == UID
+    assert graph.waits_for(next(r for r in graph.registered if r.custom and CRDS in r.parent), identity)
 
 
 def test_without_a_kubeconfig_setting_this_machines_path_stays_out_of_the_state(
