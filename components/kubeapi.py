@@ -129,7 +129,8 @@ class Api:
     def metadata(self, path: str) -> list[dict[str, Any]]:
         """The metadata alone of every object in the list at `path`: small, even where the objects are not."""
         listing = self.call("GET", path, accept="application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
-        return [item["metadata"] for item in (listing or {"items": []})["items"]]
+        # An empty list arrives as null in this form.
+        return [item["metadata"] for item in (listing or {}).get("items") or []]
 
     def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
         """Server-side apply; never the annotation of client-side apply, which a CRD of this size would overflow."""
