@@ -41,12 +41,12 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
 
     async def work(session: Session) -> list[JobInfo]:
         if len(submission_ids) == 1:
-            return [await session.client.get(submission_ids[0])]
+            return [session.saw(await session.client.get(submission_ids[0]))]
         there = {job.submission_id: job for job in await session.client.list()}
         missing = [each for each in submission_ids if each not in there]
         if missing:
             raise UnknownJob(f"The server knows no job {', '.join(missing)}.", "`list` shows the jobs that it knows.")
-        return [there[each] for each in submission_ids]
+        return [session.saw(there[each]) for each in submission_ids]
 
     jobs = with_session(target_options, work)
     if output == "json":
@@ -114,7 +114,7 @@ def list_command(
     names = {status.upper() for status in statuses}
     chosen = [
         job
-        for job in with_session(target_options, work)
+        for job in with_session(target_options, work, record=False)
         if (drivers or job.type == "SUBMISSION")
         and (not names or job.status in names)
         and all(job.metadata.get(key) == value for key, _, value in pairs)
@@ -289,7 +289,7 @@ def delete_command(submission_ids: tuple[str, ...], target_options: Options) -> 
 
     async def work(session: Session) -> None:
         for submission_id in submission_ids:
-            await session.client.delete(submission_id)
+            await session.delete(submission_id)
             say(f"Job {submission_id}: deleted.")
 
     with_session(target_options, work)

@@ -15,8 +15,9 @@ import click
 from jobs.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, Interrupted, JobsError
 
 if TYPE_CHECKING:
+    from jobs.record import Recorder
     from jobs.session import Session
-    from jobs.target import Options
+    from jobs.target import Options, Target
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,13 +54,14 @@ _TARGET_OPTIONS = (
         "--verify", metavar="BOOL|FILE", default="true", help="TLS with --address: true, false, or a CA file."
     ),
     click.option("--headers", metavar="JSON", help="Headers to send along, as a JSON object."),
+    click.option("--ledger", metavar="FILE", help="Ledger to keep (else RAYJOBS_LEDGER, else a file of this user's)."),
     click.option("--allow-unauthenticated", is_flag=True, help="Accept a remote --address without any token."),
 )
 
 
 _NAMES = [
     "address", "outputs", "stack", "cluster", "local", "context", "kubeconfig", "token_file",
-    "allow_unauthenticated",
+    "allow_unauthenticated", "ledger",
 ]  # fmt: skip
 
 
@@ -130,10 +132,10 @@ def write_bytes_aside(data: bytes) -> None:
     sys.stderr.buffer.flush()
 
 
-def run(main: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[], Awaitable[None]] | None = None) -> T:
+def run(main: Callable[[], Awaitable[T]]) -> T:
     """Runs `main` in an event loop; Ctrl-C and SIGTERM cancel it and are raised as Interrupted.
 
-    `on_interrupt` runs in the loop after the cancellation; a second signal cuts it short.
+    `main` may do a last thing when it is cancelled (stop a job); another signal cancels that too.
     """
     import asyncio
 
@@ -142,24 +144,14 @@ def run(main: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[], Awaitabl
     async def body() -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(main())
-        current: list[asyncio.Future[Any]] = [task]
 
         def interrupt(number: int) -> None:
             received.append(number)
-            current[0].cancel()
+            task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupt, number)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if on_interrupt is not None:
-                current[0] = asyncio.ensure_future(on_interrupt())
-                try:
-                    await current[0]
-                except asyncio.CancelledError:
-                    say("Interrupted again: not waiting.")
-            raise
+        return await task
 
     try:
         return asyncio.run(body())
@@ -169,9 +161,13 @@ def run(main: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[], Awaitabl
 
 
 def with_session(
-    options: Options, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, **run_options: Any
+    options: Options,
+    work: Callable[[Session], Awaitable[T]],
+    *,
+    patience: float = 300.0,
+    record: bool = True,
 ) -> T:
-    """Opens the target, gives a session to `work`, closes everything."""
+    """Opens the target, gives a session to `work`, closes everything. `record`: what is seen goes into the ledger."""
     from jobs.connection import connect
     from jobs.session import Session
     from jobs.target import resolve
@@ -180,9 +176,21 @@ def with_session(
 
     async def main() -> T:
         async with connect(target, note=say) as connection:
-            return await work(Session(connection, note=say, patience=patience))
+            recorder = recorder_of(target, connection.identity, options) if record else None
+            return await work(Session(connection, note=say, patience=patience, recorder=recorder))
 
-    return run(main, **run_options)
+    return run(main)
+
+
+def recorder_of(target: Target, identity: str, options: Options) -> Recorder:
+    """Writes what this command sees into the user's ledger."""
+    from pathlib import Path
+
+    from jobs.ledger import Ledger
+    from jobs.record import Recorder, place_of
+
+    ledger = Ledger(None if options.ledger is None else Path(options.ledger).expanduser(), say)
+    return Recorder(ledger, place_of(target, identity))
 
 
 def report(error: BaseException) -> int:

@@ -19,6 +19,7 @@ from jobs.cli_options import (
     output_option,
     patience_option,
     print_json,
+    recorder_of,
     run,
     say,
     target_options,
@@ -118,7 +119,11 @@ def submit(*, entrypoint: tuple[str, ...], output: str, no_wait: bool, target_op
         phase.prepared = prepared = await prepare(request, use_cache=not values["no_cache"])
         async with connect(target, note=say) as connection:
             phase.session = session = Session(
-                connection, note=say, progress=progress_line(), patience=values["patience"]
+                connection,
+                note=say,
+                progress=progress_line(),
+                patience=values["patience"],
+                recorder=recorder_of(target, connection.identity, target_options),
             )
             phase.sending = True
             submission = await session.submit(prepared, deadline=Deadline(values["submit_timeout"]))

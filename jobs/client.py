@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
-import httpx
-
+from jobs._httpx import httpx
 from jobs.errors import Conflict, DeadlinePassed, JobsError, Refused, ServerFault, UnknownJob, Unreachable
 from jobs.models import JobInfo, JobSpec, difference, lost
 from jobs.transport import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Deadline, Http, fault, json_of, pauses

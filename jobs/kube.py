@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import kr8s.asyncio
 import yaml
 from kr8s import APITimeoutError, ServerError
 
+from jobs._httpx import httpx
 from jobs.errors import JobsError, NotAllowed, Refused, Unreachable
 from jobs.transport import hint, reason
 

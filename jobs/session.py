@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ from jobs.models import LOST, JobInfo, JobSpec, Result, check_submission_id, new
 from jobs.transport import Deadline
 
 if TYPE_CHECKING:
+    from jobs.ledger import Origin
     from jobs.package import Plan
+    from jobs.record import Recorder
 
 T = TypeVar("T")
 
@@ -62,6 +64,7 @@ class Prepared:
     spec: JobSpec
     plan: Plan | None
     may_exist: bool
+    origin: Origin | None = None
 
 
 async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
@@ -97,7 +100,10 @@ async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
         else None,
     )
     may_exist = request.submission_id is not None or request.key is not None
-    return Prepared(submission_id, spec, plan, may_exist)
+    from jobs.record import origin_of
+
+    origin = await in_thread(lambda: origin_of(working_dir, key=request.key))
+    return Prepared(submission_id, spec, plan, may_exist, origin)
 
 
 class Session:
@@ -110,8 +116,10 @@ class Session:
         note: Callable[[str], None] = lambda _text: None,
         progress: Callable[[int, int], None] = lambda _sent, _total: None,
         patience: float = 300.0,
+        recorder: Recorder | None = None,
     ) -> None:
         self.connection = connection
+        self.recorder = recorder
         self.note = note
         self.progress = progress
         self.patience = patience
@@ -122,15 +130,33 @@ class Session:
 
     async def submit(self, prepared: Prepared, *, deadline: Deadline | None = None) -> Submission:
         """Uploads what the server lacks and submits, exactly once. See Client.submit for what it raises."""
+        submission_id, spec, recorder = prepared.submission_id, prepared.spec, self.recorder
         if prepared.may_exist:
-            there = await self.client.find(prepared.submission_id)
+            there = await self.client.find(submission_id)
             if there is not None:
-                return attach(prepared.spec, there)
-        if prepared.plan is not None:
-            await self._upload(prepared.plan, deadline)
-        return await self.client.submit(
-            prepared.spec, prepared.submission_id, deadline=deadline or Deadline(120.0), note=self.note
-        )
+                return self._accepted(attach(spec, there), prepared)
+            if recorder is not None:
+                recorder.check_not_lost(submission_id, spec)
+        if recorder is not None and prepared.origin is not None:
+            recorder.submitting(submission_id, spec, prepared.origin)
+        try:
+            if prepared.plan is not None:
+                await self._upload(prepared.plan, deadline)
+            submission = await self.client.submit(
+                spec, submission_id, deadline=deadline or Deadline(120.0), note=self.note
+            )
+        except Refused as error:
+            if recorder is not None:
+                recorder.refused(submission_id, error)
+            raise
+        return self._accepted(submission, prepared)
+
+    def _accepted(self, submission: Submission, prepared: Prepared) -> Submission:
+        if self.recorder is not None and prepared.origin is not None:
+            # An attached job may have been submitted elsewhere: this ledger has it from here on.
+            self.recorder.submitting(submission.submission_id, prepared.spec, prepared.origin)
+            self.recorder.status(submission.submission_id, submission.info.status if submission.info else "PENDING")
+        return submission
 
     async def _upload(self, plan: Plan, deadline: Deadline | None) -> None:
         from jobs import package
@@ -168,6 +194,13 @@ class Session:
 
     def _on_change(self, info: JobInfo) -> None:
         self.note(f"Job {info.submission_id} is {info.status}.")
+        if self.recorder is not None:
+            self.recorder.seen([info])
+
+    def _lost(self, submission_id: str, info: JobInfo | None = None) -> Result:
+        if self.recorder is not None:
+            self.recorder.status(submission_id, LOST)
+        return Result(submission_id, LOST, info)
 
     async def run(
         self,
@@ -183,19 +216,40 @@ class Session:
         When one of `limits` passes the job is stopped, its log read to the end, and DeadlinePassed raised.
         """
         follower = self.follower(submission_id, seen=seen, offset=offset, limits=limits)
-        try:
-            await _pump(follower, write)
-        except JobLost:
-            return Result(submission_id, LOST, follower.info)
-        except DeadlinePassed as passed:
-            self.note(passed.what)
-            await self.stop(submission_id)
-            rest = self.follower(submission_id, seen=True, offset=follower.offset)
-            await _pump(rest, write)
-            raise DeadlinePassed(f"{passed.what} It was stopped.", passed.remedy) from passed
+        with self._keeping_tail(submission_id, write, whole=offset == 0) as write:
+            try:
+                await _pump(follower, write)
+            except JobLost:
+                return self._lost(submission_id, follower.info)
+            except DeadlinePassed as passed:
+                self.note(passed.what)
+                await self.stop(submission_id)
+                await _pump(self.follower(submission_id, seen=True, offset=follower.offset), write)
+                raise DeadlinePassed(f"{passed.what} It was stopped.", passed.remedy) from passed
         info = follower.info
         assert info is not None  # The follower ends only on a job that has ended.
         return Result(submission_id, info.status, info)
+
+    @contextlib.contextmanager
+    def _keeping_tail(
+        self, submission_id: str, write: Callable[[bytes], None], *, whole: bool
+    ) -> Iterator[Callable[[bytes], None]]:
+        """`write`, which keeps the log's end for the ledger too, however the following ends."""
+        if self.recorder is None or not whole:
+            yield write
+            return
+        from jobs.ledger import TailBuffer
+
+        buffer = TailBuffer()
+
+        def both(chunk: bytes) -> None:
+            buffer.feed(chunk)
+            write(chunk)
+
+        try:
+            yield both
+        finally:
+            self.recorder.tail(submission_id, buffer)
 
     async def print_log(self, submission_id: str, write: Callable[[bytes], None], *, offset: int = 0) -> None:
         """The log as it is now, from byte `offset` on."""
@@ -209,7 +263,7 @@ class Session:
                     submission_ids[0], deadline=deadline, patience=self.patience, on_change=self._on_change
                 )
             except JobLost:
-                return [Result(submission_ids[0], LOST)]
+                return [self._lost(submission_ids[0])]
             return [Result(info.submission_id, info.status, info)]
         return await self._wait_for_many(submission_ids, deadline or Deadline(None))
 
@@ -226,7 +280,7 @@ class Session:
                     try:
                         info = await self.client.look(each, seen=each in statuses, patience=self.patience)
                     except JobLost:
-                        results[each] = Result(each, LOST)
+                        results[each] = self._lost(each)
                         continue
                 if statuses.get(each) != info.status:
                     statuses[each] = info.status
@@ -249,21 +303,36 @@ class Session:
         info = await self.client.get(submission_id, deadline)
         if info.ended:
             self.note(f"Job {submission_id} had ended: {info.status}.")
-            return info
+            return self.saw(info)
         await self.client.stop(submission_id, deadline)
         if not wait:
             return info
         try:
-            return await self.client.wait(submission_id, deadline=deadline, patience=seconds, poll=0.5, seen=True)
+            ended = await self.client.wait(submission_id, deadline=deadline, patience=seconds, poll=0.5, seen=True)
+            return self.saw(ended)
         except DeadlinePassed:
             info = await self.client.get(submission_id)
             if info.ended:
-                return info
+                return self.saw(info)
             raise DeadlinePassed(
                 f"Job {submission_id} was asked to stop and is still {info.status} after {seconds:.0f} s. "
                 f"Ray says: {info.message}",
                 "A job that waits for resources stops when it gets them; `why` tells what it waits for.",
             ) from None
+
+    async def delete(self, submission_id: str) -> None:
+        """Removes the server's record of a job that has ended."""
+        await self.client.delete(submission_id)
+        if self.recorder is not None:
+            from jobs.ledger import DELETED
+
+            self.recorder.status(submission_id, DELETED)
+
+    def saw(self, info: JobInfo) -> JobInfo:
+        """The same job, and a note of its state in the ledger."""
+        if self.recorder is not None:
+            self.recorder.seen([info])
+        return info
 
 
 async def _pump(follower: LogFollower, write: Callable[[bytes], None]) -> None:

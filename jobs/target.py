@@ -38,6 +38,7 @@ class Options:
     local: bool = False
     allow_unauthenticated: bool = False
     port: int = 0
+    ledger: str | None = None
 
 
 @dataclass(frozen=True)

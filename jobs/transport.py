@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-import httpx
-
+from jobs._httpx import httpx
 from jobs.errors import DeadlinePassed, JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import httpx
 import httpx_ws
 
+from jobs._httpx import httpx
 from jobs.errors import JobsError, LocalFault, Unreachable
 from jobs.kube import API_SECONDS, Forbidden, Kube, NotThere, failure
 

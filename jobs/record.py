@@ -1,0 +1,78 @@
+"""What a session writes into the ledger. Nothing here ever fails a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from jobs.errors import Conflict, JobLost, Refused
+from jobs.git import commit_of
+from jobs.ledger import DELETED, REFUSED, SUBMITTING, Ledger, LedgerFault, Origin, Place, TailBuffer
+from jobs.models import LOST, JobInfo, JobSpec, lost
+from jobs.target import ClusterTarget, LocalTarget, Target
+
+
+def place_of(target: Target, identity: str) -> Place:
+    if isinstance(target, ClusterTarget):
+        cluster = target.cluster
+        return Place(identity, "stack", target.contract.stack, cluster.name, cluster.namespace)
+    return Place(identity, "local" if isinstance(target, LocalTarget) else "address")
+
+
+def origin_of(
+    working_dir: str | None,
+    *,
+    key: str | None = None,
+    attempt_of: str | None = None,
+    attempt: int = 0,
+    batch: str | None = None,
+) -> Origin:
+    """Where a submission of this process comes from; the commit is that of the working directory."""
+    is_local = working_dir is None or "://" not in working_dir
+    commit = commit_of(Path(working_dir or ".")) if is_local else None
+    return Origin(key, attempt_of, attempt, batch, working_dir, commit)
+
+
+class Recorder:
+    """One ledger and one place."""
+
+    def __init__(self, ledger: Ledger, place: Place) -> None:
+        self.ledger = ledger
+        self.place = place
+
+    def check_not_lost(self, submission_id: str, spec: JobSpec) -> None:
+        """For an id that the server does not know: raises JobLost if it had accepted this work before."""
+        try:
+            entry = self.ledger.get(submission_id, self.place.identity)
+        except LedgerFault as error:
+            self.ledger.warn(error.what)
+            return
+        if entry is None or entry.status in (SUBMITTING, REFUSED, DELETED) or entry.digest != spec.digest:
+            return
+        self.ledger.record_status(submission_id, self.place.identity, LOST)
+        raise _refused_as_lost(submission_id)
+
+    def submitting(self, submission_id: str, spec: JobSpec, origin: Origin) -> None:
+        self.ledger.record_submission(submission_id, spec, self.place, origin)
+
+    def refused(self, submission_id: str, error: Refused) -> None:
+        # Under a conflict the id belongs to the other job.
+        if not isinstance(error, Conflict):
+            self.ledger.record_status(submission_id, self.place.identity, REFUSED)
+
+    def seen(self, jobs: Iterable[JobInfo]) -> None:
+        found = {job.submission_id: (job.status, job.driver_exit_code, job.error_type) for job in jobs}
+        if found:
+            self.ledger.record_statuses(self.place.identity, found)
+
+    def status(self, submission_id: str, status: str) -> None:
+        self.ledger.record_status(submission_id, self.place.identity, status)
+
+    def tail(self, submission_id: str, buffer: TailBuffer) -> None:
+        if buffer.total:
+            self.ledger.record_tail(submission_id, self.place.identity, buffer.tail())
+
+
+def _refused_as_lost(submission_id: str) -> JobLost:
+    known = lost(submission_id)
+    return JobLost(f"{known.what} It is not submitted again under the same id.", known.remedy)
