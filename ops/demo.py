@@ -153,7 +153,7 @@ def deploy(cluster: Cluster) -> Path:
         config_file.write_text(yaml.safe_dump(content))
     listed = {entry["name"] for entry in engine.stacks(environment=settings)}
     if STACK not in listed:
-        _run(["stack", "init", STACK, "--no-select", "--config-file", str(config_file)], None, settings)
+        engine.init_stack(STACK, settings)
     _run(["up", "--yes", "--skip-preview", "--config-file", str(config_file)], STACK, settings)
     outputs = DEMO / "outputs.json"
     outputs.write_text(json.dumps(engine.stack_outputs(STACK, environment=settings)["contract"], indent=2))

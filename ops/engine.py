@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,35 @@ def version() -> str:
     return _capture(["version"], cwd=ROOT, environment={}).strip()
 
 
-def plugin_versions() -> list[str]:
-    """`name version` of each plugin in use that says its own version."""
-    found = []
-    for plugin in PLUGINS:
-        program = shutil.which(plugin)
-        if program:
-            done = subprocess.run(
-                [program, "-version"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20, check=False
-            )
-            said = (done.stdout or done.stderr).strip().splitlines()
-            found.append(f"{plugin} {said[-1] if said else 'unknown'}")
-    return found
+def provider_version() -> str:
+    """The version that the Kubernetes provider on PATH says it has; "unknown" where it is only among the plugins."""
+    import grpc
+    from google.protobuf import empty_pb2
+    from pulumi.runtime.proto import provider_pb2_grpc
+
+    program = shutil.which("pulumi-resource-kubernetes")
+    if program is None:
+        return "unknown"
+    process = subprocess.Popen([program, "127.0.0.1:1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
+            stub = provider_pb2_grpc.ResourceProviderStub(channel)  # type: ignore[no-untyped-call]
+            return str(stub.GetPluginInfo(empty_pb2.Empty(), timeout=20).version)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def init_stack(name: str, environment: Mapping[str, str] | None = None) -> None:
+    """Makes an empty stack on the backend; no stack file of the repository is read or written. Raises EngineFailed.
+
+    `stack init` writes the backend's encryption into `Pulumi.<name>.yaml` beside the project file, and the stacks made
+    here (demo, render, tests) have a stack file of their own elsewhere.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ROOT / "Pulumi.yaml", folder)
+        _capture(["stack", "init", name, "--no-select"], cwd=Path(folder), environment=environment or {})
 
 
 def run(

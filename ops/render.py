@@ -54,7 +54,7 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
             "KUBECONFIG": os.devnull,
         }
         config = ["--config-file", str(config_file)]
-        _quietly(["stack", "init", stack, "--no-select"], root, environment)
+        engine.init_stack(stack, environment)
         _quietly(["up", "--yes", "--skip-preview", "--stack", stack, *config], root, environment)
 
 

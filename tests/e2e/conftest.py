@@ -90,6 +90,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, outcome, seconds in ROWS:
         terminalreporter.line(f"{outcome:8} {seconds:6.1f} s  {name.removeprefix('test_').replace('_', ' ')}")
     try:
-        terminalreporter.line(f"engine {engine.version()}, {', '.join(engine.plugin_versions())}")
+        terminalreporter.line(f"engine {engine.version()}, Kubernetes provider {engine.provider_version()}")
     except (engine.EngineMissing, engine.EngineFailed) as error:
         terminalreporter.line(str(error))

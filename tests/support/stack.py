@@ -44,7 +44,7 @@ class Stack:
         content = yaml.safe_load((ROOT / f"Pulumi.{template}.yaml").read_text())
         content["config"][f"{engine.PROJECT}:kubeContext"] = context
         self.config_file.write_text(yaml.safe_dump(content))
-        self.cli(["stack", "init", name, "--no-select", "--config-file", str(self.config_file)], check=True)
+        engine.init_stack(name, self.environment)
 
     def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Edits the stack file; `change` gets its settings by key, without the project's prefix."""
