@@ -19,6 +19,10 @@ from pathlib import Path
 
 import yaml
 
+from components import source
+from components.errors import StackError
+from components.settings_kuberay import UPSTREAM
+from components.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local
 from ops import engine
 
@@ -135,6 +139,16 @@ def ensure_engine() -> None:
             raise Unavailable("the Pulumi CLI could not install its plugins; its own words are above") from None
 
 
+def ensure_manifests() -> str:
+    """The value for `kuberay.source`: upstream (cached or fetched), or the directory in KUBERAY_SOURCE."""
+    named = os.environ.get("KUBERAY_SOURCE", UPSTREAM)
+    try:
+        source.resolve(DEFAULT_KUBERAY_VERSION, named)
+    except StackError as error:
+        raise Unavailable(f"KubeRay's manifests: {error} (KUBERAY_SOURCE=directory does it for the demo)") from error
+    return named
+
+
 def environment(cluster: Cluster) -> dict[str, str]:
     """The demo's own backend and passphrase: nothing of the person's Pulumi login is used or changed."""
     state = DEMO / "state"
@@ -143,13 +157,14 @@ def environment(cluster: Cluster) -> dict[str, str]:
     return {**settings, "KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else settings
 
 
-def deploy(cluster: Cluster) -> Path:
+def deploy(cluster: Cluster, manifests: str) -> Path:
     """`pulumi up` of the dev stack; returns the file with its outputs. Raises EngineFailed."""
     settings = environment(cluster)
     config_file = DEMO / f"Pulumi.{STACK}.yaml"
     if not config_file.is_file():
         content = yaml.safe_load((engine.ROOT / config_file.name).read_text())
         content["config"][f"{engine.PROJECT}:kubeContext"] = cluster.context
+        content["config"].setdefault(f"{engine.PROJECT}:kuberay", {})["source"] = manifests
         config_file.write_text(yaml.safe_dump(content))
     listed = {entry["name"] for entry in engine.stacks(environment=settings)}
     if STACK not in listed:
@@ -200,12 +215,13 @@ def run() -> int:
         cluster = choose_cluster()
         say(f"cluster: context {cluster.context}")
         ensure_engine()
+        manifests = ensure_manifests()
     except Unavailable as missing:
         say(f"left out: the deployment. {missing}\nrunning the job half on the embedded local Ray instead")
         code = submit_locally()
         say(f"{ended(code)} on the embedded local Ray; nothing was deployed")
         return code
-    outputs = deploy(cluster)
+    outputs = deploy(cluster, manifests)
     settings = {"KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else {}
     code = submit(["--outputs", str(outputs)], settings)
     say(f"{ended(code)} on {cluster.context}")

@@ -13,9 +13,18 @@ from typing import Any
 import yaml
 
 from components.crd_apply import CRDS_PATH
+from components.versions import DEFAULT_KUBERAY_VERSION
 from ops import changes, engine, inventory
 
 ROOT = engine.ROOT
+SHARED = ROOT.parent / "shared" / "kuberay"
+
+
+def use_manifests_beside_the_project(config: dict[str, Any], version: str = DEFAULT_KUBERAY_VERSION) -> None:
+    """Takes KubeRay's manifests from `../shared/kuberay` where it is there; otherwise the program fetches them."""
+    if (SHARED / version).is_dir():
+        kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
+        kuberay["source"] = str(SHARED / version)
 
 
 @dataclass
@@ -43,6 +52,7 @@ class Stack:
         (folder / "state").mkdir(parents=True, exist_ok=True)
         content = yaml.safe_load((ROOT / f"Pulumi.{template}.yaml").read_text())
         content["config"][f"{engine.PROJECT}:kubeContext"] = context
+        use_manifests_beside_the_project(content["config"])
         self.config_file.write_text(yaml.safe_dump(content))
         engine.init_stack(name, self.environment)
 
