@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 
 from components.kubeapi import Api
 from ops import inventory
+from tests.support.cluster import Cluster
 from tests.support.stack import ROOT, Stack, crds_on
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
+Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
 NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
 PRINT_RESOURCES = "import ray; ray.init(); print(ray.cluster_resources())"
 
@@ -38,22 +41,25 @@ def ready(pod: dict[str, Any]) -> str:
     return f"{sum(status['ready'] for status in statuses)}/{len(pod['spec']['containers'])}"
 
 
-def jobs(outputs: Path, *arguments: str, cwd: Path = ROOT, seconds: float = 300) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "jobs", arguments[0], "--outputs", str(outputs), *arguments[1:]]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env={**_clean_environment(), "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+@pytest.fixture
+def environment(cluster: Cluster) -> dict[str, str]:
+    """A data scientist's: the kubeconfig, and none of Ray's or Pulumi's variables."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_", "RAYJOBS_"))}
+    return {**kept, "KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(ROOT)}
 
 
-def _clean_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_", "RAYJOBS_"))}
+@pytest.fixture
+def jobs(environment: dict[str, str], outputs_file: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m jobs` with the stack's outputs file."""
+
+    def run(name: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jobs", name, "--outputs", str(outputs_file), *arguments]
+        return subprocess.run(
+            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+
+    return run
 
 
 def test_w1_up_brings_crds_then_the_operator_from_kustomize(stack: Stack, api: Api) -> None:
@@ -81,22 +87,22 @@ def test_w3_up_returns_when_head_and_worker_are_ready(api: Api) -> None:
     assert [(pod["metadata"]["labels"]["ray.io/group"], ready(pod)) for pod in workers] == [("small-group", "1/1")]
 
 
-def test_w4_check_runs_ray_in_the_head_container(outputs_file: Path) -> None:
-    run = jobs(outputs_file, "check")
+def test_w4_check_runs_ray_in_the_head_container(jobs: Jobs) -> None:
+    run = jobs("check")
     assert run.returncode == 0, run.stderr
     assert ":6379" in run.stdout + run.stderr
     assert "CPU" in run.stdout + run.stderr
 
 
-def test_w5_submit_opens_and_closes_its_own_tunnel(outputs_file: Path) -> None:
-    run = jobs(outputs_file, "submit", "--", "python", "-c", PRINT_RESOURCES)
+def test_w5_submit_opens_and_closes_its_own_tunnel(jobs: Jobs) -> None:
+    run = jobs("submit", "--", "python", "-c", PRINT_RESOURCES)
     assert run.returncode == 0, run.stderr
     assert "'CPU'" in run.stdout
 
 
-def test_w5_forward_serves_the_stock_ray_command(outputs_file: Path) -> None:
+def test_w5_forward_serves_the_stock_ray_command(jobs: Jobs) -> None:
     ray = str(Path(sys.executable).parent / "ray")
-    run = jobs(outputs_file, "forward", "--", ray, "job", "submit", "--", "python", "-c", "'print(6*7)'")
+    run = jobs("forward", "--", ray, "job", "submit", "--", "python", "-c", "'print(6*7)'")
     assert run.returncode == 0, run.stdout + run.stderr
     assert "42" in run.stdout
 
@@ -113,23 +119,23 @@ def test_w5_a_pod_in_the_namespace_reaches_the_service_by_its_name(kubectl: Any)
     assert answer["ray_version"] == "2.60.0"
 
 
-def test_w6_a_script_from_a_working_directory_is_uploaded_and_followed(outputs_file: Path) -> None:
+def test_w6_a_script_from_a_working_directory_is_uploaded_and_followed(jobs: Jobs) -> None:
     folder = ROOT / "examples" / "walkthrough"
-    run = jobs(outputs_file, "submit", "--working-dir", ".", "--", "python", "script.py", cwd=folder)
+    run = jobs("submit", "--working-dir", ".", "--", "python", "script.py", cwd=folder)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip(), run.stderr
 
 
-def test_w6_a_job_that_fails_gives_its_failure_as_the_exit_code(outputs_file: Path) -> None:
-    run = jobs(outputs_file, "submit", "--", "python", "-c", "raise SystemExit(7)")
+def test_w6_a_job_that_fails_gives_its_failure_as_the_exit_code(jobs: Jobs) -> None:
+    run = jobs("submit", "--", "python", "-c", "raise SystemExit(7)")
     assert run.returncode == 1, run.stderr
 
 
-def test_w7_the_same_from_python(outputs_file: Path) -> None:
+def test_w7_the_same_from_python(environment: dict[str, str], outputs_file: Path) -> None:
     run = subprocess.run(
         [sys.executable, "examples/python_api.py", str(outputs_file)],
         cwd=ROOT,
-        env={**_clean_environment(), "PYTHONPATH": str(ROOT)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -159,10 +165,10 @@ print(sum(ray.get([busy.remote() for _ in range(3)])))
 
 
 def test_an_update_kills_no_busy_worker_and_does_not_fight_the_autoscaler(
-    stack: Stack, api: Api, outputs_file: Path, tmp_path: Path
+    stack: Stack, api: Api, jobs: Jobs, tmp_path: Path
 ) -> None:
     (tmp_path / "busy.py").write_text(BUSY)
-    run = jobs(outputs_file, "submit", "--no-wait", "--submission-id", "busy", "--working-dir", str(tmp_path), "--",
+    run = jobs("submit", "--no-wait", "--submission-id", "busy", "--working-dir", str(tmp_path), "--",
                "python", "busy.py")  # fmt: skip
     assert run.returncode == 0, run.stderr
     deadline = time.monotonic() + 240
@@ -179,7 +185,7 @@ def test_an_update_kills_no_busy_worker_and_does_not_fight_the_autoscaler(
     assert [(change.operation, change.name) for change in update.changes] == [("update", CLUSTER)], update.text
     time.sleep(15)
     assert {pod["metadata"]["uid"] for pod in ray_pods(api, "worker")} == before
-    waited = jobs(outputs_file, "wait", "busy", "--timeout", "240")
+    waited = jobs("wait", "busy", "--timeout", "240")
     assert waited.returncode == 0, waited.stderr
 
 
