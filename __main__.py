@@ -2,7 +2,7 @@
 
 import pulumi
 
-from components import checks, errors, outputs, overlay, preflight, progress, source
+from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, source
 from components.cluster import connect
 from components.crds import KubeRayCRDs
 from components.namespace import Namespace
@@ -23,12 +23,18 @@ if cluster:
 
 kubernetes = provider(settings, cluster)
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
-namespaces = {
-    name: Namespace(name, protect=settings.protect, opts=on_cluster)
-    for name, ours in settings.namespaces.items()
-    if ours
+namespaces: dict[str, pulumi.Resource] = {
+    name: Namespace(
+        name,
+        create=create,
+        labels=settings.guards(name).namespace_labels(),
+        guards=guards.objects(settings, manifests, name),
+        protect=settings.protect,
+        opts=on_cluster,
+    )
+    for name, create in settings.used_namespaces.items()
 }
-system: list[pulumi.Resource] = [namespaces[kuberay.namespace]] if kuberay.owns_namespace else []
+system: list[pulumi.Resource] = [namespaces[name] for name in settings.operator_namespaces]
 if kuberay.crds != "existing":
     system.append(
         KubeRayCRDs(
@@ -55,9 +61,11 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
     made = RayCluster(
         f"{ray.namespace}/{ray.name}",
         manifest=manifest,
+        before=objects.before(ray, kuberay),
+        after=objects.after(ray),
         ready_timeout_seconds=ray.ready_timeout_seconds,
         delete_timeout_seconds=ray.delete_timeout_seconds,
-        depends_on=[*system, *([namespaces[ray.namespace]] if ray.create_namespace else [])],
+        depends_on=[*system, namespaces[ray.namespace]],
         protect=settings.protect,
         opts=on_cluster,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components import raycluster, rules, schema
+from components import guards, raycluster, rules, schema
 from components.errors import refuse
 from components.settings import Settings
-from components.versions import CONDITIONS, at_least
+from components.versions import CONDITIONS, DELETION_TIMEOUT, at_least
 
 
 def rayclusters(settings: Settings, tree: Path) -> list[dict[str, Any]]:
@@ -22,7 +22,13 @@ def rayclusters(settings: Settings, tree: Path) -> list[dict[str, Any]]:
         found = schema.problems(manifest, tree, version) or rules.violations(manifest, gates)
         if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
             found.append(f"KubeRay {version}: it has no conditions to wait for; write `readiness: state` to do without")
+        tolerance = cluster.fault_tolerance
+        if tolerance and tolerance.deletion_timeout_seconds and not at_least(version, DELETION_TIMEOUT):
+            text = "it has no end to the clean-up of Redis; write `faultTolerance.deletionTimeoutSeconds: 0`"
+            found.append(f"KubeRay {version}: {text} to do without")
         problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in found]
         manifests.append(manifest)
+    if not problems:
+        problems += guards.problems(settings, manifests)
     refuse(f"KubeRay {version} would not take these settings:", problems)
     return manifests

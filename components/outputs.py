@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.access import external_url
 from components.settings import Settings
 from components.settings_cluster import TOKEN_KEY, Cluster
 
@@ -33,7 +34,7 @@ def _cluster(cluster: Cluster) -> dict[str, Any]:
         "headService": cluster.head_service,
         "dashboardPort": DASHBOARD_PORT,
         "rayVersion": cluster.ray_version,
-        "externalUrl": None,
+        "externalUrl": external_url(cluster),
         "authSecret": {"name": secret, "key": TOKEN_KEY} if secret else None,
     }
 

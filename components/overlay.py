@@ -25,6 +25,8 @@ APISERVER = "kuberay-apiserver"
 # Directives of a kustomization that leave the content of a CRD alone.
 HARMLESS = {"apiVersion", "kind", "resources", "metadata"}
 
+CLUSTER_SCOPED = {"ingressclasses"}
+
 Object = dict[str, Any]
 
 
@@ -76,12 +78,7 @@ def _deployment_patch(kuberay: KubeRay, tree: Path) -> Object | None:
         container["resources"] = {"limits": sizes, "requests": sizes}
     if not container:
         return None
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": OPERATOR},
-        "spec": {"template": {"spec": {"containers": [{"name": OPERATOR, **container}]}}},
-    }
+    return {"spec": {"template": {"spec": {"containers": [{"name": OPERATOR, **container}]}}}}
 
 
 def _upstream_args(tree: Path) -> list[str]:
@@ -102,14 +99,37 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
     folders = [RBAC_FOLDER, MANAGER_FOLDER] + ([APISERVER_FOLDER] if kuberay.apiserver else [])
     patch = _deployment_patch(kuberay, tree)
     # By target: the manifest's own namespace, which the overlay replaces, need not be known here.
-    target = {"kind": "Deployment", "name": OPERATOR}
-    patches = [{"target": target, "patch": yaml.safe_dump(patch, sort_keys=False)}] if patch else []
+    patches = [_patch("Deployment", patch)] if patch else []
+    if kuberay.watch_namespaces:
+        patches += [_patch(kind, {"$patch": "delete"}) for kind in ("ClusterRole", "ClusterRoleBinding")]
     return _kustomization(
         namespace=kuberay.namespace,
         resources=[_relative(tree / name, folder) for name in folders],
         images=images(kuberay),
         **({"patches": patches} if patches else {}),
     )
+
+
+def _patch(kind: str, patch: Object) -> Object:
+    group = "apps" if kind == "Deployment" else "rbac.authorization.k8s.io"
+    named = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": OPERATOR}, **patch}
+    return {"target": {"kind": kind, "name": OPERATOR}, "patch": yaml.safe_dump(named, sort_keys=False)}
+
+
+def watch_roles(kuberay: KubeRay, tree: Path) -> list[Object]:
+    """In each watched namespace, upstream's ClusterRole as a Role; cluster-scoped kinds are of no use in one."""
+    rbac = "rbac.authorization.k8s.io"
+    upstream = yaml.safe_load((tree / RBAC_FOLDER / "role.yaml").read_text())
+    rules = [rule for rule in upstream["rules"] if not set(rule["resources"]) <= CLUSTER_SCOPED]
+    subjects = [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": kuberay.namespace}]
+    found: list[Object] = []
+    for namespace in kuberay.watch_namespaces:
+        metadata = {"name": OPERATOR, "namespace": namespace}
+        found.append({"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rules})
+        reference = {"apiGroup": rbac, "kind": "Role", "name": OPERATOR}
+        binding = {"kind": "RoleBinding", "metadata": metadata, "roleRef": reference, "subjects": subjects}
+        found.append({"apiVersion": f"{rbac}/v1", **binding})
+    return found
 
 
 def _kustomization(**fields: Any) -> Object:
@@ -126,7 +146,14 @@ def write(kuberay: KubeRay, tree: Path, stack: str, root: Path = ROOT) -> tuple[
     base = root / ".cache" / "overlays" / stack
     crds, operator = base / "crds", base / "operator"
     _write(crds / "kustomization.yaml", _yaml(crd_kustomization(tree, crds)))
-    _write(operator / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, operator)))
+    if kuberay.watch_namespaces:
+        # A layer of its own: the namespace that the inner overlay sets would move these Roles as well.
+        inner = operator / "base"
+        _write(inner / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, inner)))
+        _write(operator / "roles.yaml", yaml.safe_dump_all(watch_roles(kuberay, tree), sort_keys=False))
+        _write(operator / "kustomization.yaml", _yaml(_kustomization(resources=["base", "roles.yaml"])))
+    else:
+        _write(operator / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, operator)))
     return crds.relative_to(root), operator.relative_to(root)
 
 

@@ -8,6 +8,11 @@ from components.merge import merged
 from components.settings_cluster import Cluster
 from components.settings_pods import Pod, SecretKey
 
+# What Pod Security `restricted` asks for; the user is that of the official images.
+RESTRICTED_POD: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+RESTRICTED_CONTAINER: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+RAY_USER, RAY_GROUP = 1000, 100
+
 HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
 
 
@@ -36,6 +41,9 @@ def env(pod: Pod) -> list[dict[str, Any]]:
 
 def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str, int], ...] = ()) -> dict[str, Any]:
     """The pod template of a group; `container` is the name of its Ray container."""
+    restricted = cluster.pod_security == "restricted"
+    user = {**RESTRICTED_POD, "runAsUser": RAY_USER, "runAsGroup": RAY_GROUP} if restricted else {}
+    account = cluster.service_account_name if cluster.service_account.create else None
     ray = {
         "name": container,
         "image": cluster.image,
@@ -45,7 +53,7 @@ def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str,
         "env": env(pod),
         "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
         "volumeMounts": pod.volume_mounts,
-        "securityContext": pod.security_context,
+        "securityContext": merged(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
     }
     spec = {
         "containers": [stated(ray)],
@@ -55,9 +63,11 @@ def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str,
         "affinity": pod.affinity,
         "topologySpreadConstraints": pod.topology_spread_constraints,
         "priorityClassName": pod.priority_class_name,
-        "serviceAccountName": pod.service_account_name,
+        "serviceAccountName": pod.service_account_name or account,
+        # The autoscaler, beside the head, is the only one that talks to Kubernetes.
+        "automountServiceAccountToken": ports == HEAD_PORTS,
         "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
-        "securityContext": pod.pod_security_context,
+        "securityContext": merged(user, pod.pod_security_context),
     }
     metadata = stated({"labels": pod.labels, "annotations": pod.annotations})
     result: dict[str, Any] = merged(stated({"metadata": metadata, "spec": stated(spec)}), pod.pod_template)

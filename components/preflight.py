@@ -10,7 +10,9 @@ from components.errors import StackError, refuse
 from components.kubeapi import Api, ClusterError
 from components.raycluster import api_version
 from components.settings import Settings
+from components.settings_cluster import TOKEN_KEY, Cluster
 from components.settings_kuberay import KubeRay
+from components.settings_pods import SecretKey
 from components.versions import image_tag
 
 OPERATOR_LABELS = "app.kubernetes.io/component=kuberay-operator"
@@ -19,14 +21,15 @@ OPERATOR_LABELS = "app.kubernetes.io/component=kuberay-operator"
 def check(api: Api, settings: Settings) -> None:
     """Raises StackError with everything that would stop `up` halfway."""
     try:
-        problems = [*_namespaces(api, settings), *_existing(api, settings.kuberay)]
+        problems = [*_namespaces(api, settings), *_secrets(api, settings), *_existing(api, settings.kuberay)]
     except ClusterError as error:
         raise StackError(str(error)) from error
     refuse("The cluster is not ready for this stack:", problems)
 
 
 def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
-    for name, ours in settings.namespaces.items():
+    watched = dict.fromkeys(settings.kuberay.watch_namespaces, False)
+    for name, ours in {**watched, **settings.used_namespaces}.items():
         found = api.get(f"/api/v1/namespaces/{name}")
         if found is None:
             if not ours:
@@ -37,6 +40,33 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
                 f"namespace {name}: being deleted since {since}; wait until it is gone. "
                 f"`kubectl get namespace {name} -o yaml` says what holds it."
             )
+
+
+def _secrets(api: Api, settings: Settings) -> Iterator[str]:
+    """Secrets that the settings name: without them pods wait in silence."""
+    for cluster in settings.clusters:
+        for name, key in sorted(_named_secrets(cluster)):
+            where = f"Secret {cluster.namespace}/{name}"
+            found = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            if found is None:
+                yield (
+                    f"{where}, which cluster {cluster.name} is to use: not there. Make the namespace and the "
+                    "Secret first, with `createNamespace: false`"
+                )
+            elif key and key not in (found.get("data") or {}):
+                yield f"{where}, which cluster {cluster.name} is to use: it has no key {key}"
+
+
+def _named_secrets(cluster: Cluster) -> set[tuple[str, str]]:
+    """Name and key (empty: any) of each Secret."""
+    named = {(cluster.auth.secret_name, TOKEN_KEY)} if cluster.auth.secret_name else set()
+    for pod in (cluster.head, *cluster.worker_groups.values()):
+        named |= {(value.secret, value.key) for value in pod.env.values() if isinstance(value, SecretKey)}
+        named |= {(name, "") for name in (*pod.env_from_secrets, *pod.image_pull_secrets)}
+    if cluster.fault_tolerance:
+        redis = cluster.fault_tolerance.redis
+        named |= {(one.secret, one.key) for one in (redis.username, redis.password) if one}
+    return named
 
 
 def _existing(api: Api, kuberay: KubeRay) -> Iterator[str]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pulumi
 
+from components import redis
 from components.kubeobject import declare
 from components.merge import merged
-from components.pods import HEAD_PORTS, stated, template
-from components.settings_cluster import Autoscaling, Cluster
+from components.pods import HEAD_PORTS, RESTRICTED_CONTAINER, stated, template
+from components.settings_cluster import Cluster
 from components.settings_pods import Head, Pod, WorkerGroup
 from components.versions import AUTOSCALER_VERSION, V1_API, at_least
 
@@ -34,7 +35,8 @@ def manifest(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
         "upgradeStrategy": stated({"type": cluster.upgrade_strategy}),
         "authOptions": _auth(cluster),
         "enableInTreeAutoscaling": scaling.enabled,
-        "autoscalerOptions": _autoscaler(scaling, kuberay_version) if scaling.enabled else None,
+        "autoscalerOptions": _autoscaler(cluster, kuberay_version) if scaling.enabled else None,
+        "gcsFaultToleranceOptions": redis.options(cluster),
         "headGroupSpec": _head(cluster, kuberay_version),
         "workerGroupSpecs": [_worker(cluster, name, group) for name, group in cluster.worker_groups.items()],
     }
@@ -47,6 +49,7 @@ def manifest(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
             **stated({"labels": cluster.labels}),
             "annotations": {
                 **cluster.annotations,
+                **redis.deletion_annotation(cluster),
                 FORCE_ANNOTATION: "true",
                 WAIT_ANNOTATION: json.dumps(ready_when(cluster)),
             },
@@ -71,7 +74,8 @@ def _auth(cluster: Cluster) -> dict[str, Any] | None:
     return {"mode": "token", **stated({"secretName": cluster.auth.secret_name})}
 
 
-def _autoscaler(scaling: Autoscaling, kuberay_version: str) -> dict[str, Any]:
+def _autoscaler(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
+    scaling = cluster.autoscaling
     limits = {"cpu": scaling.resources.cpu, "memory": scaling.resources.memory}
     requests = scaling.resources.requests
     # Always said: left out, the operator and Ray each decide for themselves, and not alike. KubeRay before the field
@@ -86,6 +90,7 @@ def _autoscaler(scaling: Autoscaling, kuberay_version: str) -> dict[str, Any]:
             "limits": limits,
             "requests": {"cpu": requests.cpu or limits["cpu"], "memory": requests.memory or limits["memory"]},
         },
+        **({"securityContext": RESTRICTED_CONTAINER} if cluster.pod_security else {}),
         **stated({"env": [{"name": name, "value": value} for name, value in scaling.env.items()]}),
     }
 
@@ -125,6 +130,7 @@ def _worker(cluster: Cluster, name: str, group: WorkerGroup) -> dict[str, Any]:
 class RayCluster(pulumi.ComponentResource):
     """One RayCluster; created once `manifest` is usable, as told by `ready_when`.
 
+    `before`: objects that it needs to start and until its end; `after`: objects that stand on it.
     `depends_on`: its namespace and the operator; the order of `destroy` follows from it.
     """
 
@@ -135,6 +141,8 @@ class RayCluster(pulumi.ComponentResource):
         name: str,
         *,
         manifest: dict[str, Any],
+        before: Sequence[dict[str, Any]] = (),
+        after: Sequence[dict[str, Any]] = (),
         ready_timeout_seconds: int,
         delete_timeout_seconds: int,
         depends_on: Sequence[pulumi.Resource],
@@ -143,14 +151,22 @@ class RayCluster(pulumi.ComponentResource):
     ) -> None:
         super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
         ready, gone = f"{ready_timeout_seconds}s", f"{delete_timeout_seconds}s"
+
+        def companion(made: dict[str, Any], needs: Sequence[pulumi.Resource]) -> pulumi.CustomResource:
+            own = f"{made['metadata']['namespace']}/{made['kind']}/{made['metadata']['name']}"
+            return declare(own, made, pulumi.ResourceOptions(parent=self, depends_on=list(needs)))
+
+        needed = [companion(made, depends_on) for made in before]
         self.object = declare(
             name,
             manifest,
             pulumi.ResourceOptions(
                 parent=self,
-                depends_on=list(depends_on),
+                depends_on=[*depends_on, *needed],
                 protect=protect,
                 custom_timeouts=pulumi.CustomTimeouts(create=ready, update=ready, delete=gone),
             ),
         )
+        for made in after:
+            companion(made, [self.object])
         self.register_outputs({"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]})

@@ -20,7 +20,7 @@ REMEDIES = {
     "spec.autoscalerOptions.version": "autoscaler v2; write `autoscaling.version: v1` to do without",
     "spec.upgradeStrategy": "upgrade strategies; leave `upgradeStrategy` out",
     "spec.suspend": "suspending; leave `suspend` out",
-    "spec.gcsFaultToleranceOptions": "these fault tolerance options; leave `faultTolerance` out",
+    "spec.gcsFaultToleranceOptions": "fault tolerance of this kind; leave `faultTolerance` out",
 }
 REQUIRED = {"replicas": "declaring it would fight the autoscaler; write `autoscaling.enabled: false` to do without"}
 Schema = dict[str, Any]

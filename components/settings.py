@@ -1,5 +1,7 @@
 """Stack configuration, typed. `load` reads it from Pulumi, `parse` from any mapping; nothing here touches a cluster."""
 
+# ruff: noqa: RUF012 (pydantic copies defaults)
+
 from __future__ import annotations
 
 from collections import Counter
@@ -12,7 +14,8 @@ from pulumi.runtime.config import CONFIG
 from pydantic import model_validator
 
 from components import model
-from components.model import Model, Problems
+from components.model import Model, Namespace, Problems
+from components.settings_access import NamespaceSettings
 from components.settings_cluster import Cluster
 from components.settings_kuberay import KubeRay
 
@@ -31,14 +34,25 @@ class Settings(Model):
     render_to: str = ""
     """Directory for manifests; set: they are written there and no cluster is touched, whatever the context."""
     protect: bool = False
+    namespaces: dict[Namespace, NamespaceSettings] = {}
+    """What guards the namespaces in use, by name."""
 
     @property
-    def namespaces(self) -> dict[str, bool]:
+    def used_namespaces(self) -> dict[str, bool]:
         """Every namespace of the stack, and whether the stack makes it."""
         found = {cluster.namespace: cluster.create_namespace for cluster in self.clusters}
         if self.kuberay.operator == "own":
             found[self.kuberay.namespace] = self.kuberay.create_namespace
         return found
+
+    @property
+    def operator_namespaces(self) -> list[str]:
+        """Namespaces of the stack that have to be there before its operator: its own, and those it watches."""
+        wanted = (self.kuberay.namespace, *self.kuberay.watch_namespaces) if self.kuberay.operator == "own" else ()
+        return [name for name in wanted if name in self.used_namespaces]
+
+    def guards(self, namespace: str) -> NamespaceSettings:
+        return self.namespaces.get(namespace, NamespaceSettings())
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
@@ -48,7 +62,7 @@ class Settings(Model):
             key = f"clusters[{index}]"
             if names[cluster.namespace, cluster.name] > 1:
                 problems.append((f"{key}.name", f'"{cluster.name}": used twice in namespace {cluster.namespace}'))
-            if self.namespaces[cluster.namespace] != cluster.create_namespace:
+            if self.used_namespaces[cluster.namespace] != cluster.create_namespace:
                 problems.append(
                     (
                         f"{key}.createNamespace",
@@ -65,8 +79,38 @@ class Settings(Model):
                         "or add it to `kuberay.watchNamespaces`",
                     )
                 )
-        Problems.check(problems)
+        Problems.check(problems + self._namespace_problems() + self._redis_problems())
         return self
+
+    def _namespace_problems(self) -> list[tuple[str, str]]:
+        problems = []
+        used = self.used_namespaces
+        for name, wanted in self.namespaces.items():
+            key = f"namespaces.{name}"
+            if name not in used:
+                problems.append((key, f"no cluster and no operator of the stack is there; allowed: {', '.join(used)}"))
+            elif not used[name] and wanted.namespace_labels():
+                problems.append((key, "labels and podSecurity belong to whoever made it; only quota and limits here"))
+        for index, cluster in enumerate(self.clusters):
+            level = self.guards(cluster.namespace).pod_security
+            if level == "restricted" and cluster.pod_security != "restricted":
+                text = f"not set, but namespace {cluster.namespace} is restricted; allowed: restricted"
+                problems.append((f"clusters[{index}].podSecurity", text))
+        return problems
+
+    def _redis_problems(self) -> list[tuple[str, str]]:
+        """Two clusters in one storage namespace of one Redis would be each other's heads."""
+        seen: dict[tuple[str, str], str] = {}
+        problems = []
+        for index, cluster in enumerate(self.clusters):
+            tolerance = cluster.fault_tolerance
+            if tolerance and tolerance.storage_namespace and tolerance.redis.address:
+                place = (tolerance.redis.address, tolerance.storage_namespace)
+                if place in seen:
+                    text = f'"{place[1]}": {seen[place]} keeps its state there; allowed: another, or leave it out'
+                    problems.append((f"clusters[{index}].faultTolerance.storageNamespace", text))
+                seen[place] = cluster.name
+        return problems
 
 
 def parse(raw: Mapping[str, Any]) -> Settings:

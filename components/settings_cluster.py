@@ -12,14 +12,24 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from components.model import ClusterName, Cpu, Memory, Model, Namespace, ObjectName, Problems, Text
 from components.model import version as version_like
+from components.settings_access import (
+    FaultTolerance,
+    Ingress,
+    LoadBalancer,
+    NetworkPolicy,
+    ServiceAccount,
+    Subject,
+)
 from components.settings_pods import Head, Object, Requests, WorkerGroup, WorkerGroups
 from components.versions import (
     DEFAULT_RAY_VERSION,
     PRIORITY_RAY,
     RAY_PATTERN,
+    SAFE_RAY,
     TOKEN_AUTH_RAY,
     at_least,
     image_tag,
+    is_moving,
     ray_version_of_tag,
 )
 
@@ -96,6 +106,18 @@ class Cluster(Model):
     readiness: Literal["conditions", "state"] = "conditions"
     """`state` for KubeRay before v1.3, which has no conditions."""
     upgrade_strategy: Literal["Recreate", "None"] | None = None
+    fault_tolerance: FaultTolerance | None = None
+    network_policy: NetworkPolicy = NetworkPolicy()
+    ingress: Ingress | None = None
+    load_balancer: LoadBalancer | None = None
+    service_account: ServiceAccount = ServiceAccount()
+    pod_security: Literal["restricted"] | None = None
+    """`restricted`: pods that a namespace of that Pod Security level takes."""
+    head_disruption_budget: bool = False
+    job_users: list[Subject] = []
+    """Who gets the least Role that `jobs` needs."""
+    allow: list[Literal["old-ray", "moving-tag"]] = []
+    """What is refused unless it is written here."""
     spec: Object = {}
     """Laid over the finished RayCluster spec, for whatever has no setting of its own."""
 
@@ -113,13 +135,17 @@ class Cluster(Model):
         return f"{self.name}-head-svc"
 
     @property
+    def service_account_name(self) -> str:
+        return f"{self.name}-ray"
+
+    @property
     def auth_secret(self) -> str | None:
         """Name of the Secret that holds the token; None without token authentication."""
         return (self.auth.secret_name or self.name) if self.auth.mode == "token" else None
 
     @model_validator(mode="after")
     def _check(self) -> Cluster:
-        problems = self._version_problems() + self._scaling_problems()
+        problems = self._version_problems() + self._scaling_problems() + self._access_problems()
         if self.ready_timeout_seconds > 24 * 3600:
             problems.append(("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400"))
         Problems.check(problems)
@@ -145,6 +171,12 @@ class Cluster(Model):
                         "allowed: the same version, or leave `rayVersion` out",
                     )
                 )
+        if self.stated_image and is_moving(self.stated_image) and "moving-tag" not in self.allow:
+            text = f'"{self.stated_image}": its tag moves, pods of one cluster would differ; state a version or digest'
+            problems.append(("image", f"{text}, or `allow: [moving-tag]`"))
+        if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
+            text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
+            problems.append(("rayVersion", text))
         if self.auth.mode == "token" and not at_least(self.ray_version, TOKEN_AUTH_RAY):
             problems.append(
                 (
@@ -152,6 +184,24 @@ class Cluster(Model):
                     f'"token": needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; '
                     "allowed: a newer Ray, or `auth: disabled`",
                 )
+            )
+        return problems
+
+    def _access_problems(self) -> list[tuple[str, str]]:
+        problems = []
+        if self.auth.mode == "disabled":
+            problems += [
+                (key, "opens the cluster to whoever reaches it; allowed: with `auth: token` alone")
+                for key, wanted in (("ingress", self.ingress), ("loadBalancer", self.load_balancer))
+                if wanted
+            ]
+        if self.ingress and self.load_balancer:
+            problems.append(("loadBalancer", "set together with `ingress`; keep one of the two"))
+        tolerance = self.fault_tolerance
+        if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
+            text = f"{tolerance.deletion_timeout_seconds}: has to end before `deleteTimeoutSeconds`"
+            problems.append(
+                ("faultTolerance.deletionTimeoutSeconds", f"{text}; allowed: below {self.delete_timeout_seconds}")
             )
         return problems
 

@@ -13,6 +13,7 @@ RAY_PATTERN = r"^\d+\.\d+\.\d+(rc\d+)?$"
 # First version with ...
 V1_API = "v1.0.0"  # RayCluster as ray.io/v1
 SPLIT_CONFIG = "v1.1.0"  # manifests/ gone; only ray-operator/config
+DELETION_TIMEOUT = "v1.7.0"  # annotation that ends the clean-up of Redis
 CONDITIONS = "v1.3.0"  # status.conditions without a feature gate
 AUTOSCALER_VERSION = "v1.4.0"  # spec.autoscalerOptions.version
 
@@ -34,6 +35,12 @@ def ray_version_of_tag(tag: str) -> str | None:
     """Ray version that an image tag states, such as `2.60.0-py311-gpu`; None where it states none."""
     found = re.match(r"(\d+\.\d+\.\d+)(?![\d.])", tag)
     return found.group(1) if found else None
+
+
+def is_moving(image: str) -> bool:
+    """Whether the same image reference means something else tomorrow."""
+    tag = image_tag(image)
+    return "@" not in image and (tag is None or re.match(r"(latest|nightly|master|main|dev)\b", tag) is not None)
 
 
 def image_tag(image: str) -> str | None:

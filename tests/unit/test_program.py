@@ -177,6 +177,14 @@ def test_a_namespace_said_to_exist_that_does_not_is_named(kubeconfig: str) -> No
     assert "namespace nowhere: not there" in text
 
 
+def test_a_secret_that_is_missing_or_lacks_its_key_is_named_before_anything(tmp_path: Path) -> None:
+    clusters = [{"auth": {"secretName": "mine"}, "head": {"env": {"A": {"secret": "other", "key": "k"}}}}]
+    with api_server(tmp_path, {"/api/v1/namespaces/ray-cluster/secrets/mine": {"data": {"x": "eA=="}}}) as path:
+        text = problem(str(path), clusters=clusters)
+    assert "Secret ray-cluster/mine, which cluster raycluster-autoscaler is to use: it has no key auth_token" in text
+    assert "Secret ray-cluster/other" in text
+
+
 def test_the_outputs_are_the_contract_and_flat_names(kubeconfig: str) -> None:
     outputs = live(kubeconfig).outputs
     assert outputs["contract"] == {
@@ -216,8 +224,11 @@ def test_without_token_authentication_the_contract_names_no_secret(kubeconfig: s
     assert outputs["contract"]["clusters"][0]["authSecret"] is None
 
 
-def test_a_secret_of_ones_own_is_named_in_the_contract(kubeconfig: str) -> None:
-    outputs = live(kubeconfig, clusters=[{"auth": {"mode": "token", "secretName": "mine"}}]).outputs
+def test_a_secret_of_ones_own_is_named_in_the_contract(tmp_path: Path) -> None:
+    with api_server(
+        tmp_path, {"/api/v1/namespaces/ray-cluster/secrets/mine": {"data": {"auth_token": "eA=="}}}
+    ) as path:
+        outputs = live(str(path), clusters=[{"auth": {"mode": "token", "secretName": "mine"}}]).outputs
     assert outputs["contract"]["clusters"][0]["authSecret"] == {"name": "mine", "key": "auth_token"}
 
 

@@ -38,8 +38,8 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
     if not sample.is_file():
         pytest.skip("upstream's sample is not part of a fetched tree")
     upstream = next(iter(yaml.safe_load_all(sample.read_text())))["spec"]
-    # Decided otherwise: Ray's version, at least one worker, autoscaler v2, token authentication; no `replicas`, which
-    # the autoscaler owns; no ConfigMap of example scripts.
+    # Decided otherwise: Ray's version, at least one worker, autoscaler v2, token authentication, a ServiceAccount
+    # whose token workers do not get; no `replicas`, which the autoscaler owns; no ConfigMap of example scripts.
     upstream["rayVersion"] = "2.60.0"
     upstream["authOptions"] = {"mode": "token"}
     upstream["autoscalerOptions"]["version"] = "v2"
@@ -52,6 +52,8 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
     worker.pop("replicas")
     for one in (head, worker):
         container(one)["image"] = "rayproject/ray:2.60.0"
+        one["template"]["spec"]["serviceAccountName"] = "raycluster-autoscaler-ray"
+        one["template"]["spec"]["automountServiceAccountToken"] = one is head
     assert made()["spec"] == upstream
 
 

@@ -30,7 +30,7 @@ def test_nothing_said_is_one_cluster_with_every_default() -> None:
     assert (cluster.name, cluster.namespace) == ("raycluster-autoscaler", "ray-cluster")
     assert (cluster.image, cluster.ray_version) == ("rayproject/ray:2.60.0", "2.60.0")
     assert (settings.kuberay.version, settings.kuberay.namespace) == ("v1.7.0", "ray-system")
-    assert settings.namespaces == {"ray-cluster": True, "ray-system": True}
+    assert settings.used_namespaces == {"ray-cluster": True, "ray-system": True}
 
 
 def test_all_errors_are_told_at_once_each_with_its_key() -> None:
@@ -83,10 +83,12 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
         ({"rayVersion": 2.6}, ["clusters[0].rayVersion", "2.6", "text"]),
         ({"rayVersion": "2.60"}, ["clusters[0].rayVersion", "2.60", "2.60.0"]),
         ({"image": "r/ray:2.50.0", "rayVersion": "2.60.0"}, ["image", "2.50.0", "2.60.0"]),
-        ({"image": "host:5000/ray"}, ["image", "rayVersion"]),
+        ({"image": "host:5000/ray@sha256:0"}, ["image", "rayVersion"]),
         ({"image": "r/ray:cuda"}, ["image", "rayVersion"]),
         ({"auth": "open"}, ["clusters[0].auth", '"open"', "token or disabled"]),
-        ({"rayVersion": "2.40.0"}, ["clusters[0].auth", "2.52.0", "2.40.0"]),
+        ({"rayVersion": "2.40.0", "allow": ["old-ray"]}, ["clusters[0].auth", "2.52.0", "2.40.0"]),
+        ({"rayVersion": "2.53.0"}, ["clusters[0].rayVersion", "2.53.0", "2.54.0", "allow: [old-ray]"]),
+        ({"image": "r/ray:nightly", "rayVersion": "2.60.0"}, ["clusters[0].image", "allow: [moving-tag]"]),
         ({"auth": {"mode": "disabled", "secretName": "s"}}, ["clusters[0].auth.secretName"]),
         ({"workerGroups": {"a": {"min": 5, "max": 3}}}, ["workerGroups.a.min", "5", "0 to 3"]),
         ({"workerGroups": {"a": {"replicas": 2}}}, ["workerGroups.a.replicas", "autoscaler"]),
@@ -135,7 +137,7 @@ def test_worker_groups_as_a_list_are_the_same_as_a_mapping() -> None:
 def test_an_existing_operator_brings_its_own_crds_and_namespace() -> None:
     settings = parse({"kuberay": {"operator": "existing"}})
     assert settings.kuberay.crds == "existing"
-    assert settings.namespaces == {"ray-cluster": True}
+    assert settings.used_namespaces == {"ray-cluster": True}
 
 
 @pytest.mark.parametrize("path", sorted(source.ROOT.glob("Pulumi.*.yaml")), ids=lambda path: path.name)
