@@ -23,6 +23,8 @@ from typing import Any
 
 from bench.measure import Sample, command, in_turn, keep, summary
 from jobs import local
+from tests.support.cluster import use_cluster
+from tests.support.ray_head import run_ray_head
 
 RUNS = 10
 PYTHON = sys.executable
@@ -192,9 +194,27 @@ def many(count: int = 1000) -> dict[str, Any]:
     return {"jobs": count, "lists for 2 polls": lists, **json.loads(done.stdout)}
 
 
+def tunnel(target: Head) -> dict[str, Any]:
+    """Ours on Kubernetes, through the tunnel it opens and the token it reads, against stock without any of that."""
+    with use_cluster() as cluster, run_ray_head(cluster) as pod, tempfile.TemporaryDirectory() as folder:
+        outputs = Path(folder) / "outputs.json"
+        pod.write_contract(outputs)
+        line = [PYTHON, "-m", "jobs", "submit", "--no-wait", "--outputs", str(outputs), "--", "true"]
+        environment = {"KUBECONFIG": str(cluster.kubeconfig)}
+        found = in_turn(
+            {
+                "jobs": lambda: command(line, environment=environment),
+                "ray job": lambda: target.ray("submit", "--no-wait", "--", "true"),
+            },
+            RUNS,
+        )
+    return {name: summary(samples) for name, samples in found.items()}
+
+
 def measure() -> dict[str, Any]:
     with head() as target:
         return {
+            "tunnel": tunnel(target),
             "cold start": cold_start(target),
             "unchanged 80 MB": unchanged_directory(target),
             "follow 100,000 lines": follow(target),

@@ -14,6 +14,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ops import engine
+from tests.support.stack import Stack
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -57,6 +60,19 @@ def command(
         raise CommandFailed(f"{' '.join(arguments)} ended with {process.returncode}: {said.decode()[-2000:]}")
     size = log.stat().st_size if output else 0
     return Sample(wall, usage.ru_utime + usage.ru_stime, process.returncode, usage.ru_maxrss / 1024, size)
+
+
+def pulumi(stack: Stack, operation: str, *arguments: str) -> Sample:
+    """One run of the CLI on a throw-away stack, as a person's shell would start it."""
+    line = [str(engine.find_cli()), operation, "--stack", stack.name, "--config-file", str(stack.config_file)]
+    environment = {**stack.environment, "PULUMI_SKIP_UPDATE_CHECK": "true"}
+    return command([*line, "--non-interactive", *arguments], environment=environment, cwd=engine.ROOT)
+
+
+def pulumi_output(stack: Stack) -> Sample:
+    """What `jobs` asks of the CLI where it has no outputs file."""
+    line = [str(engine.find_cli()), "stack", "output", "contract", "--json", "--stack", stack.name]
+    return command(line, environment=stack.environment, cwd=engine.ROOT)
 
 
 def in_turn(contestants: Mapping[str, Callable[[], Sample]], runs: int, warmup: int = 1) -> dict[str, list[Sample]]:

@@ -6,14 +6,13 @@ as the render mode writes them, so neither side has less to do.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Sample, command, in_turn, keep, summary
+from bench.measure import Sample, command, in_turn, keep, pulumi, pulumi_output, summary
 from ops import render
 from tests.support.cluster import Cluster, use_cluster
 from tests.support.native import kubectl_path
@@ -90,8 +89,8 @@ def _cycles(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
     ups: dict[str, list[Sample]] = {"up": [], "kubectl apply": []}
     downs: dict[str, list[Sample]] = {"destroy": [], "kubectl delete": []}
     for _ in range(CYCLES):
-        ups["up"].append(_pulumi(stack, "up", "--yes", "--skip-preview"))
-        downs["destroy"].append(_pulumi(stack, "destroy", "--yes", "--skip-preview"))
+        ups["up"].append(pulumi(stack, "up", "--yes", "--skip-preview"))
+        downs["destroy"].append(pulumi(stack, "destroy", "--yes", "--skip-preview"))
         ups["kubectl apply"].append(by_hand.first())
         downs["kubectl delete"].append(by_hand.destroy())
     return {name: summary(samples) for name, samples in {**ups, **downs}.items()}
@@ -100,20 +99,15 @@ def _cycles(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
 def _no_ops(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
     stack.up()
     contestants: dict[str, Callable[[], Sample]] = {
-        "no-op preview": lambda: _pulumi(stack, "preview", "--expect-no-changes"),
-        "no-op up": lambda: _pulumi(stack, "up", "--yes", "--skip-preview", "--expect-no-changes"),
+        "no-op preview": lambda: pulumi(stack, "preview", "--expect-no-changes"),
+        "no-op up": lambda: pulumi(stack, "up", "--yes", "--skip-preview", "--expect-no-changes"),
         "kubectl kustomize and diff": by_hand.no_op,
     }
     samples = in_turn(contestants, NO_OP_RUNS)
     size = stack.state_bytes()
+    samples["look-up through the Pulumi CLI"] = [pulumi_output(stack) for _ in range(NO_OP_RUNS)]
     stack.destroy()
     return {**{name: summary(runs) for name, runs in samples.items()}, "state bytes": size}
-
-
-def _pulumi(stack: Stack, operation: str, *arguments: str) -> Sample:
-    line = ["pulumi", operation, "--stack", stack.name, "--config-file", str(stack.config_file), "--non-interactive"]
-    environment = {**os.environ, **stack.environment, "PULUMI_SKIP_UPDATE_CHECK": "true"}
-    return command([*line, *arguments], environment=environment, cwd=render.engine.ROOT)
 
 
 if __name__ == "__main__":

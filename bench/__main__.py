@@ -1,0 +1,33 @@
+"""`python -m bench [stack] [growth] [jobs] [faults] [report]`: all of them in this order where none is named."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from bench.measure import keep
+
+
+def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
+    from bench import faults, growth, jobs, stack
+
+    return {"stack": stack.measure, "growth": growth.measure, "jobs": jobs.measure, "faults": faults.measure}
+
+
+def main() -> None:
+    from bench.report import write
+
+    known = benchmarks()
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*known, "report"], help="which [default: all]")
+    chosen = parser.parse_args().names or [*known, "report"]
+    for name in chosen:
+        if name == "report":
+            print(write())
+        else:
+            print(keep(name, known[name]()))
+
+
+if __name__ == "__main__":
+    main()

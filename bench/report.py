@@ -1,0 +1,173 @@
+"""docs/benchmarks.md and its plot, from the results kept in bench/results/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.measure import RESULTS
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+HEADING = """# Benchmarks
+
+Measured with `make bench`, ours and the competitor's in turn on the same machine in the same run; medians unless said
+otherwise. The raw figures are in bench/results/. Times are one machine's: read them as ratios. Losses are in the
+tables too.
+"""
+
+
+def write() -> Path:
+    """Writes docs/benchmarks.md with what was measured; a benchmark without results is named as not run."""
+    sections = [HEADING]
+    for name, section in (("stack", _stack), ("growth", _growth), ("jobs", _jobs), ("faults", _faults)):
+        file = RESULTS / f"{name}.json"
+        if not file.is_file():
+            sections.append(f"## {name}\n\nNot measured yet.\n")
+            continue
+        content = json.loads(file.read_text())
+        machine = content["machine"]
+        sections.append(section(content["results"]))
+        sections.append(f"{content['measured']}, {machine['cpus']} CPUs, Python {machine['python']}.\n")
+    sections += _plot()
+    target = DOCS / "benchmarks.md"
+    target.write_text("\n".join(sections))
+    return target
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _wall(entry: dict[str, Any]) -> float:
+    return float(entry["wall"]["median"])
+
+
+def _against(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.2f}"
+
+
+def _stack(results: dict[str, Any]) -> str:
+    by_hand = "kubectl kustomize and diff"
+    pairs = [
+        ("no-op preview", by_hand, "1.0"),
+        ("no-op up", by_hand, "1.0"),
+        ("up", "kubectl apply", "1.3"),
+        ("destroy", "kubectl delete", "1.2"),
+    ]
+    rows = [
+        [
+            f"`pulumi {ours.removeprefix('no-op ')}`" + (" without changes" if "no-op" in ours else ""),
+            f"{_wall(results[ours]):.1f} s",
+            theirs,
+            f"{_wall(results[theirs]):.1f} s",
+            _against(_wall(results[ours]), _wall(results[theirs])),
+            target,
+        ]
+        for ours, theirs, target in pairs
+    ]
+    size = f"State: {results['state bytes'] / 1000:.0f} kB (to reach: under 500 kB).\n"
+    title = "## The stack against kubectl by hand\n\nThe `dev` stack: CRDs, operator, namespaces, one RayCluster.\n"
+    lookup = _wall(results["look-up through the Pulumi CLI"])
+    size += f"`jobs` looking its target up through the Pulumi CLI instead of an outputs file: {lookup:.1f} s more.\n"
+    return "\n".join([title, table(["what", "ours", "by hand", "", "ratio", "to reach"], rows), size])
+
+
+def _growth(results: dict[str, Any]) -> str:
+    rows = [
+        [size, *(f"{entry[key]:.1f} s" for key in ("up", "no-op preview", "destroy")), f"{entry['state bytes']:,}"]
+        for size, entry in results.items()
+    ]
+    title = "## Growth: suspended RayClusters in one stack\n"
+    return "\n".join([title, table(["clusters", "up", "no-op preview", "destroy", "state, bytes"], rows)])
+
+
+def _jobs(results: dict[str, Any]) -> str:
+    cold, again, follow = results["cold start"], results["unchanged 80 MB"], results["follow 100,000 lines"]
+    rows = []
+
+    def pair(what: str, group: dict[str, Any], ours: str, stock: str, target: str) -> None:
+        mine, other = _wall(group[ours]), _wall(group[stock])
+        rows.append([what, f"{mine:.2f} s", f"{other:.2f} s", f"{other / mine:.1f}", target])
+
+    pair("`status ID` from a cold start", cold, "jobs status", "ray job status", "3")
+    pair("`list` from a cold start", cold, "jobs list", "ray job list", "3")
+    if "tunnel" in results:
+        pair("`submit --no-wait`, ours through its own tunnel", results["tunnel"], "jobs", "ray job", "1")
+    pair("second submit of an unchanged 80 MB directory", again, "jobs submit", "ray job submit", "3")
+    pair("following 100,000 lines", follow, "jobs logs --follow", "ray job logs --follow", "1")
+    batch = results["100 submissions"]
+    mine, other = batch["jobs"]["cpu per submission"], batch["ray job submit"]["cpu per submission"]
+    rows.append(["CPU for each of 100 submissions", f"{mine:.3f} s", f"{other:.3f} s", f"{other / mine:.1f}", "10"])
+    many = results["1,000 jobs"]
+    ratio = f"{many['poll'] / many['parse']:.1f} times parsing"
+    rows.append(["one poll of 1,000 jobs", f"{many['poll'] * 1000:.1f} ms", ratio, "", "2 times"])
+    loop = batch["ray job submit"]
+    memory = (
+        f"Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
+        f"{follow['ray job logs --follow']['peak_mib']:.0f} MiB. Lists for two polls of 1,000 jobs: "
+        f"{many['lists for 2 polls']}. Wall clock of 100 submissions, 8 at a time: "
+        f"{batch['jobs']['wall']:.0f} s; a loop of {loop['submissions']} stock submissions: {loop['wall']:.0f} s.\n"
+    )
+    title = "## `jobs` against the stock `ray job`\n"
+    return "\n".join([title, table(["what", "ours", "stock", "times faster", "to reach"], rows), memory])
+
+
+def _faults(results: dict[str, Any]) -> str:
+    rows = [
+        [
+            label,
+            str(entry["exit code"]),
+            f"{entry['found']:,} of {entry['wanted']:,}",
+            f"{entry['repeated']:,}",
+            f"{entry['seconds']:.0f} s",
+            f"{entry['peak_mib']:.0f} MiB",
+        ]
+        for label, entry in results.items()
+    ]
+    title = (
+        "## Following a log while the connection is reset every 2 seconds\n\n"
+        "Small: 2,000 lines over 20 s. Large: 1,000,000 lines, 100 MB. Both jobs succeed.\n"
+    )
+    return "\n".join([title, table(["case", "exit code", "lines shown", "repeated", "time", "peak memory"], rows)])
+
+
+def _plot() -> list[str]:
+    """Ours beside the competitor's, where both do the same thing; written only where matplotlib is installed."""
+    file = RESULTS / "jobs.json"
+    if not file.is_file():
+        return []
+    try:
+        import matplotlib
+    except ImportError:
+        there = (DOCS / "benchmarks.svg").is_file()
+        return ["![ours and the stock client](benchmarks.svg)\n"] if there else []
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "benchmarks"
+    from matplotlib import pyplot
+
+    results = json.loads(file.read_text())["results"]
+    bars = [
+        ("status", results["cold start"], "jobs status", "ray job status"),
+        ("list", results["cold start"], "jobs list", "ray job list"),
+        ("submit, 80 MB unchanged", results["unchanged 80 MB"], "jobs submit", "ray job submit"),
+        ("follow 100,000 lines", results["follow 100,000 lines"], "jobs logs --follow", "ray job logs --follow"),
+    ]
+    if "tunnel" in results:
+        bars.insert(2, ("submit --no-wait", results["tunnel"], "jobs", "ray job"))
+    figure, axes = pyplot.subplots(figsize=(8, 0.7 * len(bars) + 1.2))
+    for position, (_label, group, ours, stock) in enumerate(bars):
+        for offset, name, colour in ((-0.19, ours, "#2a6fb0"), (0.19, stock, "#c9c9c9")):
+            value = _wall(group[name])
+            axes.barh(position + offset, value, height=0.36, color=colour)
+            axes.text(value, position + offset, f" {value:.2f} s", va="center", fontsize=8)
+    axes.set_yticks(range(len(bars)), [label for label, *_ in bars])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds, median (lower is better): blue `jobs`, grey `ray job`")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    figure.tight_layout()
+    figure.savefig(DOCS / "benchmarks.svg", metadata={"Date": None})
+    return ["![ours and the stock client](benchmarks.svg)\n"]
