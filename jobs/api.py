@@ -19,7 +19,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from jobs import connection as connections
+from jobs.ledger import Ledger
 from jobs.models import JobInfo, Result
+from jobs.record import Recorder, place_of
 from jobs.session import Request, Session, log_chunks, prepare
 from jobs.target import Options, resolve
 from jobs.transport import Deadline
@@ -93,7 +95,7 @@ class AsyncClient:
 
     async def delete(self, submission_id: str) -> None:
         """Removes the record of a job that has ended."""
-        await self.session.client.delete(submission_id)
+        await self.session.delete(submission_id)
 
 
 @asynccontextmanager
@@ -110,12 +112,14 @@ async def connect_async(
     headers: Mapping[str, str] | None = None,
     verify: bool | str = True,
     allow_unauthenticated: bool = False,
+    ledger: str | Path | None = None,
     patience: float = 300.0,
     note: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[AsyncClient]:
     """A client for as long as the context lasts; a tunnel, where one is needed, is opened and closed with it.
 
-    The arguments are the command line's flags. `note` is told what a person at a terminal would be. `patience`:
+    The arguments are the command line's flags; `ledger` is a path, by default RAYJOBS_LEDGER or a file of this user's.
+    `note` is told what a person at a terminal would be. `patience`:
     seconds without any answer until an operation that waits raises Unreachable.
     """
     options = Options(
@@ -131,8 +135,12 @@ async def connect_async(
         verify=verify,
         allow_unauthenticated=allow_unauthenticated,
     )
-    async with connections.connect(resolve(options, note=note), note=note) as connection:
-        yield AsyncClient(Session(connection, note=note, patience=patience), connection.url)
+    target = resolve(options, note=note)
+    async with connections.connect(target, note=note) as connection:
+        recorder = Recorder(
+            Ledger(None if ledger is None else Path(ledger), note), place_of(target, connection.identity)
+        )
+        yield AsyncClient(Session(connection, note=note, patience=patience, recorder=recorder), connection.url)
 
 
 class Job:

@@ -20,6 +20,8 @@ COMMANDS = {
     "wait": ("jobs.cli_jobs", "Wait for jobs to end, exit by their result."),
     "stop": ("jobs.cli_jobs", "Stop a job and wait until it has ended."),
     "delete": ("jobs.cli_jobs", "Delete the record of a job that has ended."),
+    "history": ("jobs.cli_history", "Show what was submitted from this machine, cluster or no cluster."),
+    "rerun": ("jobs.cli_rerun", "Submit a job of the history again."),
     "check": ("jobs.cli_cluster", "Say whether jobs can run there, or what is wrong."),
     "forward": ("jobs.cli_cluster", "Hold a tunnel open for the ray CLI and the dashboard."),
     "local": ("jobs.cli_cluster", "Start, stop or show the Ray behind --local."),
@@ -68,7 +70,13 @@ def main() -> None:
     """The console command: never ends with a traceback for what a user can meet."""
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        code = cli.main(prog_name="rayjobs" if sys.argv[0].endswith("rayjobs") else "jobs", standalone_mode=False)
+        # Not cli.main(), which has a way of its own with a closed stdout.
+        name = "rayjobs" if sys.argv[0].endswith("rayjobs") else "jobs"
+        with cli.make_context(name, sys.argv[1:]) as context:
+            code = cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        code = leaving.exit_code
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): end as other programs do, without a second error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

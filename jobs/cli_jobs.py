@@ -10,6 +10,7 @@ import click
 from jobs.cli_options import (
     EXIT_HELP,
     TARGET_HELP,
+    complain,
     output_option,
     patience_option,
     print_json,
@@ -18,7 +19,7 @@ from jobs.cli_options import (
     with_session,
     write_bytes,
 )
-from jobs.errors import Interrupted, UnknownJob
+from jobs.errors import Interrupted, JobsError, UnknownJob
 
 if TYPE_CHECKING:
     from jobs.models import JobInfo, Result
@@ -175,8 +176,25 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
         result = with_session(target_options, work, patience=patience)
     except Interrupted as caught:
         raise detached(caught, submission_id) from None
+    except JobsError as error:
+        # What this machine kept of the log outlives the cluster.
+        if not print_kept(submission_id, target_options):
+            raise
+        complain(f"Error: {error}")
+        raise SystemExit(error.exit_code if follow else 0) from None
     if result is not None:
         conclude(result)
+
+
+def print_kept(submission_id: str, target_options: Options) -> bool:
+    """The end of the log from the ledger; false where it has none."""
+    from jobs.cli_history import open_ledger, print_kept_log
+
+    try:
+        print_kept_log(open_ledger(target_options.ledger), submission_id)
+    except JobsError:
+        return False
+    return True
 
 
 logs_command.epilog = TARGET_HELP + EXIT_HELP

@@ -10,7 +10,16 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from jobs._httpx import httpx
-from jobs.errors import Conflict, DeadlinePassed, JobsError, Refused, ServerFault, UnknownJob, Unreachable
+from jobs.errors import (
+    Conflict,
+    DeadlinePassed,
+    JobsError,
+    PackageTooLarge,
+    Refused,
+    ServerFault,
+    UnknownJob,
+    Unreachable,
+)
 from jobs.models import JobInfo, JobSpec, difference, lost
 from jobs.transport import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Deadline, Http, fault, json_of, pauses
 
@@ -135,7 +144,7 @@ class Client:
         body.seek(0, 2)
         total = body.tell()
         if total > PACKAGE_LIMIT:
-            raise Refused(
+            raise PackageTooLarge(
                 f"The package is {total / 1024**2:.1f} MiB; the server takes {PACKAGE_LIMIT // 1024**2} MiB at most.",
                 TOO_LARGE_REMEDY,
             )

@@ -106,6 +106,17 @@ async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
     return Prepared(submission_id, spec, plan, may_exist, origin)
 
 
+async def plan_again(spec: JobSpec, working_dir: str | None, *, use_cache: bool = True) -> Plan | None:
+    """The package of a spec from the directory that it was made of, if that still gives the same one; else None."""
+    if working_dir is None or "://" in working_dir or not Path(working_dir).exists():
+        return None
+    from jobs import package
+
+    excludes = spec.runtime_env.get("excludes")
+    plan = await in_thread(lambda: package.plan(working_dir, excludes=excludes or [], use_cache=use_cache))
+    return plan if plan.uri == spec.runtime_env.get("working_dir") else None
+
+
 class Session:
     """Operations on one Ray cluster. `note` gets lines for a person, `progress(sent, total)` an upload's bytes."""
 
@@ -142,6 +153,8 @@ class Session:
         try:
             if prepared.plan is not None:
                 await self._upload(prepared.plan, deadline)
+            else:
+                await self._check_package(spec)
             submission = await self.client.submit(
                 spec, submission_id, deadline=deadline or Deadline(120.0), note=self.note
             )
@@ -157,6 +170,14 @@ class Session:
             self.recorder.submitting(submission.submission_id, prepared.spec, prepared.origin)
             self.recorder.status(submission.submission_id, submission.info.status if submission.info else "PENDING")
         return submission
+
+    async def _check_package(self, spec: JobSpec) -> None:
+        uri = spec.runtime_env.get("working_dir")
+        if isinstance(uri, str) and uri.startswith("gcs://") and not await self.client.package_exists(uri):
+            raise Refused(
+                f"The server no longer has the package {uri}.",
+                "Submit the directory again with --working-dir; it has changed since, or is not on this machine.",
+            )
 
     async def _upload(self, plan: Plan, deadline: Deadline | None) -> None:
         from jobs import package

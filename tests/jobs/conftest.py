@@ -6,14 +6,22 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from jobs import local
+from jobs.client import Client as JobsClient
+from jobs.connection import Connection
+from jobs.session import Session
+from jobs.target import LocalTarget
+from jobs.transport import Http
 from tests.support.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,8 +87,6 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
 
 def short_directory() -> Path:
-    import tempfile
-
     return Path(tempfile.mkdtemp(prefix="rj", dir="/tmp"))
 
 
@@ -158,3 +164,37 @@ def bare_cli(tmp_path: Path) -> Cli:
     cwd.mkdir()
     nobody = Head("http://127.0.0.1:9", {}, "", tmp_path / "none", tmp_path, 0)
     return Cli(nobody, cwd, clean_environ(home))
+
+
+@asynccontextmanager
+async def session_at(
+    head: Head, url: str | None = None, *, agent: str | None = None, patience: float = 60.0
+) -> AsyncIterator[Session]:
+    """The library at `url` (the head itself by default). `agent`: where its dashboard agent is reached; None: nowhere,
+    so that logs come from the dashboard."""
+
+    async def token() -> str | None:
+        return head.token
+
+    http = Http(url or head.url, token=token)
+    to_agent = Http(agent, token=token) if agent else None
+
+    async def route(_address: str) -> Http | None:
+        return to_agent
+
+    try:
+        client = JobsClient(http, agent_route=route)
+        yield Session(Connection(client, LocalTarget({}), head.url, head.url), patience=patience)
+    finally:
+        await http.close()
+        if to_agent is not None:
+            await to_agent.close()
+
+
+def new_id() -> str:
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+def output_of(stdout: bytes) -> bytes:
+    """The job's own output: Ray writes two lines of its own before it into the same log."""
+    return stdout.split(b"Running entrypoint for job", 1)[-1].split(b"\n", 1)[-1]

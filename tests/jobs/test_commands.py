@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Cli, Head
-
-
-def new_id() -> str:
-    return f"t{uuid.uuid4().hex[:12]}"
-
-
-def output_of(stdout: bytes) -> bytes:
-    """The job's own output: Ray writes two lines of its own before it into the same log."""
-    return stdout.split(b"Running entrypoint for job", 1)[-1].split(b"\n", 1)[-1]
+from tests.jobs.conftest import Cli, Head, new_id, output_of
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,9 @@ class Proxy:
                 answer = self.faults.instead(line)
                 if answer is not None:
                     writer.write(answer)
-                    await writer.drain()
-                    continue
+                    writer.close()
+                    await writer.wait_closed()
+                    return
                 if self.faults.drop_request(line):
                     return
                 if upstream is None:

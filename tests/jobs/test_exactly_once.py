@@ -1,0 +1,238 @@
+"""A submission happens once, whatever happens to its requests and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from jobs.client import Submission
+from jobs.errors import Conflict, JobLost, JobsError, Unreachable
+from jobs.ledger import Ledger
+from jobs.models import JobInfo, JobSpec
+from jobs.record import Recorder, origin_of, place_of
+from jobs.session import Prepared, Request, prepare
+from jobs.target import LocalTarget
+from jobs.transport import Deadline
+from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.support.proxy import Faults, Proxy, answer, times
+
+SUBMIT = "POST /api/jobs/"
+PAST = answer(500, "Traceback ...\nRuntimeError: the agent is gone", "text/plain")
+
+
+def submissions(line: str) -> bool:
+    return line == SUBMIT
+
+
+def first_only(body: bytes) -> Callable[[str], bytes | None]:
+    decide = times(1, submissions)
+    return lambda line: body if decide(line) else None
+
+
+async def submit_through(head: Head, proxy: Proxy, job: str, entrypoint: str = "true") -> Submission:
+    async with session_at(head, proxy.url) as session:
+        return await session.client.submit(JobSpec(entrypoint), job, deadline=Deadline(60))
+
+
+async def jobs_with(head: Head, *ids: str) -> list[JobInfo]:
+    async with session_at(head) as session:
+        return [job for job in await session.client.list() if job.submission_id in ids]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param(lambda: Faults(drop_request=times(1, submissions)), id="request lost"),
+        pytest.param(lambda: Faults(drop_answer=times(1, submissions)), id="answer lost"),
+        pytest.param(lambda: Faults(instead=first_only(PAST)), id="500 with a traceback"),
+        pytest.param(lambda: Faults(instead=first_only(answer(502, "<html>", "text/html"))), id="502 with a web page"),
+        pytest.param(lambda: Faults(instead=first_only(answer(200, "<html>", "text/html"))), id="200 with a web page"),
+        pytest.param(lambda: Faults(instead=first_only(answer(200, '{"subm'))), id="JSON cut off"),
+        pytest.param(lambda: Faults(instead=first_only(answer(200, '{"subm', length=99))), id="answer cut off"),
+    ],
+)
+def test_what_befalls_a_submission_never_makes_a_second_job(
+    head: Head, proxy: Proxy, faults: Callable[[], Faults]
+) -> None:
+    job = new_id()
+    proxy.faults = faults()
+    asyncio.run(submit_through(head, proxy, job))
+    assert proxy.requests.count(SUBMIT) <= 2
+    assert len(asyncio.run(jobs_with(head, job))) == 1
+
+
+def test_a_late_answer_never_makes_a_second_job(head: Head, proxy: Proxy) -> None:
+    job = new_id()
+    late = times(1, submissions)
+    proxy.faults = Faults(delay_answer=lambda line: 5.0 if late(line) else 0.0)
+
+    async def impatient() -> Submission:
+        async with session_at(head, proxy.url) as session:
+            return await session.client.submit(JobSpec("true"), job, deadline=Deadline(60), seconds=1.0)
+
+    assert asyncio.run(impatient()).attached
+    assert len(asyncio.run(jobs_with(head, job))) == 1
+
+
+def test_fifty_dropped_answers_and_requests_make_no_duplicate_and_no_error(head: Head, proxy: Proxy) -> None:
+    ids = [new_id() for _ in range(50)]
+    seen = 0
+
+    def every_other(line: str) -> bool:
+        nonlocal seen
+        seen += submissions(line)
+        return submissions(line) and seen % 2 == 1
+
+    async def all_of_them() -> None:
+        async with session_at(head, proxy.url) as session:
+            gate = asyncio.Semaphore(8)
+
+            async def one(job: str) -> None:
+                async with gate:
+                    # Resources that nobody has: the jobs stay PENDING, no process is started for them.
+                    spec = JobSpec("true", entrypoint_num_gpus=1000)
+                    await session.client.submit(spec, job, deadline=Deadline(120))
+
+            for fault in ("drop_answer", "drop_request"):
+                proxy.faults = Faults(**{fault: every_other})
+                half = ids[:25] if fault == "drop_answer" else ids[25:]
+                await asyncio.gather(*(one(job) for job in half))
+            proxy.heal()
+            there = [job.submission_id for job in await session.client.list() if job.submission_id in ids]
+            assert sorted(there) == sorted(ids)
+            await asyncio.gather(*(session.client.stop(job) for job in ids))
+
+    asyncio.run(all_of_them())
+    assert seen > 50
+
+
+def test_no_agent_just_after_start_is_waited_out(head: Head, proxy: Proxy) -> None:
+    job, said = new_id(), []
+    body = answer(500, "No available agent to submit job, please try again later.", "text/plain")
+    busy = times(5, submissions)
+    proxy.faults = Faults(instead=lambda line: body if busy(line) else None)
+
+    async def submit() -> Submission:
+        async with session_at(head, proxy.url) as session:
+            return await session.client.submit(JobSpec("true"), job, deadline=Deadline(60), note=said.append)
+
+    assert not asyncio.run(submit()).attached
+    assert len(said) == 1
+
+
+def test_a_server_that_refuses_for_good_is_not_asked_for_ever(head: Head, proxy: Proxy) -> None:
+    proxy.faults = Faults(instead=lambda line: PAST if submissions(line) else None)
+    with pytest.raises(Unreachable, match="the agent is gone"):
+        asyncio.run(submit_through(head, proxy, new_id()))
+    assert proxy.requests.count(SUBMIT) == 3
+
+
+def test_an_unclear_submission_says_how_to_find_out(head: Head, proxy: Proxy) -> None:
+    job = new_id()
+    proxy.faults = Faults(drop_request=lambda _line: True)
+
+    async def submit() -> None:
+        async with session_at(head, proxy.url) as session:
+            await session.client.submit(JobSpec("true"), job, deadline=Deadline(2))
+
+    with pytest.raises(Unreachable, match=f"--submission-id {job}"):
+        asyncio.run(submit())
+
+
+def test_the_same_id_and_content_attaches_and_returns_the_result(cli: Cli) -> None:
+    words = ("--submission-id", new_id(), "--", "echo once; exit 5")
+    first, second = cli("submit", *words), cli("submit", *words)
+    assert (first.returncode, second.returncode) == (1, 1)
+    assert b"attached" in second.stderr
+    assert second.stdout == first.stdout
+
+
+def test_a_key_is_one_job_however_often_it_is_submitted(cli: Cli) -> None:
+    key = new_id()
+    first, second = (cli("submit", "--no-wait", "--key", key, "--", "true") for _ in range(2))
+    assert first.stdout == second.stdout
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_other_content_under_the_same_id_is_refused_with_the_difference(cli: Cli) -> None:
+    job = new_id()
+    env = '{"env_vars": {"API_KEY": "secret-one", "SAME": "x"}}'
+    cli("submit", "--no-wait", "--submission-id", job, "--runtime-env-json", env, "--", "echo one")
+    other = env.replace("secret-one", "secret-two")
+    done = cli("submit", "--submission-id", job, "--runtime-env-json", other, "--", "echo two")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b'there "echo one", here "echo two"' in done.stderr
+    assert b"API_KEY" in done.stderr
+    assert b"SAME" not in done.stderr
+    assert b"secret-" not in done.stderr
+
+
+def test_two_clients_with_the_same_id_at_once_make_one_job(head: Head) -> None:
+    job = new_id()
+
+    async def both() -> list[Submission | BaseException]:
+        async with session_at(head) as session:
+            submits = (session.client.submit(JobSpec("true"), job) for _ in range(2))
+            return await asyncio.gather(*submits, return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert sorted(each.attached for each in results if isinstance(each, Submission)) == [False, True]
+
+
+def test_another_clients_job_under_this_id_is_not_taken_for_ours(head: Head) -> None:
+    job = new_id()
+
+    async def submit() -> None:
+        async with session_at(head) as session:
+            body = {"entrypoint": "true", "submission_id": job}
+            await session.client.http.once("POST", "/api/jobs/", json=body)
+            await session.client.submit(JobSpec("true"), job)
+
+    with pytest.raises(Conflict, match="another client"):
+        asyncio.run(submit())
+
+
+def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_path: object) -> None:
+    """The ledger knows that it was accepted; the server does not know it any more."""
+    job = new_id()
+    ledger = Ledger(tmp_path / "ledger.sqlite")  # type: ignore[operator]
+
+    async def submit() -> None:
+        async with session_at(head) as session:
+            session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
+            prepared: Prepared = await prepare(Request("true", submission_id=job))
+            session.recorder.submitting(job, prepared.spec, origin_of(None))
+            session.recorder.status(job, "RUNNING")
+            await session.submit(prepared)
+
+    with pytest.raises(JobLost, match=f"rerun {job}"):
+        asyncio.run(submit())
+    entry = ledger.get(job)
+    assert entry is not None
+    assert entry.status == "LOST"
+    assert asyncio.run(jobs_with(head, job)) == []
+
+
+def test_an_upload_survives_lost_requests_and_answers(head: Head, proxy: Proxy, tmp_path: object) -> None:
+    directory = tmp_path / "work"  # type: ignore[operator]
+    directory.mkdir()
+    (directory / "data").write_bytes(new_id().encode() * 50_000)
+    uploads = times(1, lambda line: line.startswith("PUT "))
+    more = times(1, lambda line: line.startswith("PUT "))
+    proxy.faults = Faults(drop_request=uploads, drop_answer=more)
+
+    async def submit() -> Submission:
+        async with session_at(head, proxy.url) as session:
+            return await session.submit(await prepare(Request("true", working_dir=str(directory))))
+
+    assert not asyncio.run(submit()).attached
+    assert sum(line.startswith("PUT ") for line in proxy.requests) == 2
+
+
+def test_every_error_is_one_of_ours(head: Head, proxy: Proxy) -> None:
+    for body in (answer(401, "no"), answer(403, "no"), answer(404, "no"), answer(413, "no"), answer(400, "no")):
+        proxy.faults = Faults(instead=lambda _line, body=body: body)  # type: ignore[misc]
+        with pytest.raises(JobsError):
+            asyncio.run(submit_through(head, proxy, new_id()))
