@@ -54,9 +54,10 @@ def objects(cluster: Cluster) -> list[Object]:
     labels = {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": cluster.name}
     metadata = {"name": name(cluster), "namespace": cluster.namespace, "labels": labels}
     password = wanted.redis.password
-    # The password goes in by standard input: process arguments can be read by everybody on the node.
-    configuration = 'printf \'save ""\\nappendonly no\\n%s\\n\' "${PASSWORD:+requirepass $PASSWORD}"'
-    command = ["sh", "-c", f"{configuration} | redis-server -"]
+    # The password goes in by a file: process arguments can be read by everybody on the node.
+    settings = 'save ""\\nappendonly no\\ndir /data\\n%s\\n'
+    write = f"umask 077; printf '{settings}' \"${{PASSWORD:+requirepass $PASSWORD}}\" > /data/redis.conf"
+    command = ["sh", "-c", f"{write} && exec redis-server /data/redis.conf"]
     env = (
         [{"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": password.secret, "key": password.key}}}]
         if password
@@ -70,12 +71,15 @@ def objects(cluster: Cluster) -> list[Object]:
         "ports": [{"name": "redis", "containerPort": PORT}],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 2},
         "resources": {"limits": {"cpu": "200m", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "256Mi"}},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
         "securityContext": RESTRICTED_CONTAINER,
     }
     pod = {
         "automountServiceAccountToken": False,
-        "securityContext": {**RESTRICTED_POD, "runAsUser": USER, "runAsGroup": USER},
+        "securityContext": {**RESTRICTED_POD, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
         "containers": [container],
+        "volumes": [{"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}],
+        "terminationGracePeriodSeconds": 5,
     }
     return [
         {

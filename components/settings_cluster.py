@@ -197,6 +197,10 @@ class Cluster(Model):
             ]
         if self.ingress and self.load_balancer:
             problems.append(("loadBalancer", "set together with `ingress`; keep one of the two"))
+        policy = self.network_policy
+        if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
+            text = "missing: the NetworkPolicy would keep the ingress controller out"
+            problems.append(("ingress.controllerNamespace", f"{text}; or `networkPolicy.allowFrom`"))
         tolerance = self.fault_tolerance
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
             text = f"{tolerance.deletion_timeout_seconds}: has to end before `deleteTimeoutSeconds`"

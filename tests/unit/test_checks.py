@@ -62,6 +62,32 @@ def test_a_gated_field_needs_its_gate() -> None:
     assert check(kuberay={"args": ["--feature-gates=RayClusterNetworkPolicy=true"]}, spec=spec)
 
 
+def guarded(**namespace: Any) -> str:
+    settings = parse({"namespaces": {"ray-cluster": namespace}})
+    with pytest.raises(StackError) as caught:
+        checks.rayclusters(settings, tree("v1.7.0"))
+    return str(caught.value)
+
+
+def test_a_quota_counts_the_autoscalers_sidecar() -> None:
+    # Head 1, autoscaler 0.5, one worker 1.
+    assert "requests.cpu 2 is less than its clusters start with (2.5, sidecars included)" in guarded(quota={"cpu": 2})
+    settings = parse({"namespaces": {"ray-cluster": {"quota": {"cpu": "2500m", "pods": 2}}}})
+    assert checks.rayclusters(settings, tree("v1.7.0"))
+
+
+def test_a_container_limit_below_what_a_cluster_has_is_refused() -> None:
+    text = guarded(limits={"max": {"memory": "256Mi"}})
+    assert "container autoscaler" in text
+    assert "container ray-head" in text
+
+
+def test_fault_tolerance_without_an_end_to_its_clean_up_has_to_be_written() -> None:
+    trial = {"redis": {"inCluster": True}}
+    assert "faultTolerance.deletionTimeoutSeconds: 0" in problem("v1.6.2", faultTolerance=trial)
+    assert check("v1.6.2", faultTolerance={**trial, "deletionTimeoutSeconds": 0})
+
+
 def worker(**fields: Any) -> dict[str, Any]:
     return {"workerGroupSpecs": [{"groupName": "small-group", **fields}]}
 

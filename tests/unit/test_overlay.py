@@ -103,6 +103,20 @@ def test_the_bundled_apiserver_comes_only_when_asked_for(tmp_path: Path) -> None
     assert asked["Deployment/kuberay-apiserver"]["metadata"]["namespace"] == "ray-system"
 
 
+def test_watched_namespaces_get_roles_and_no_right_on_the_whole_cluster(tmp_path: Path) -> None:
+    settings = parse({"kuberay": {"watchNamespaces": ["team-a", "team-b"]}, "clusters": []}).kuberay
+    _, operator = overlay.write(settings, tree("v1.7.0"), "test", root=tmp_path)
+    objects = kustomize(tmp_path / operator)
+    assert not [one for one in objects if one["kind"].startswith("ClusterRole")]
+    roles = {one["metadata"]["namespace"]: one for one in objects if one["kind"] == "Role" and "ray.io" in str(one)}
+    assert sorted(roles) == ["team-a", "team-b"]
+    bindings = [one for one in objects if one["kind"] == "RoleBinding" and one["metadata"]["namespace"] == "team-a"]
+    assert [subject["namespace"] for one in bindings for subject in one["subjects"]] == ["ray-system"]
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    assert "--watch-namespace=team-a,team-b" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert deployment["metadata"]["namespace"] == "ray-system"
+
+
 def test_an_overlay_is_the_same_text_every_time(tmp_path: Path) -> None:
     settings = parse({"clusters": []}).kuberay
     for _ in range(2):

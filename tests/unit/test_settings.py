@@ -11,6 +11,13 @@ from components import source
 from components.errors import StackError
 from components.settings import from_stack_file, parse
 
+INGRESS = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
+SHARED = {
+    "redis": {"address": "redis.example.com:6379", "password": {"secret": "s", "key": "k"}},
+    "storageNamespace": "one",
+}
+PEER = {"podSelector": {}}
+
 
 def problems(raw: dict[str, Any]) -> list[str]:
     with pytest.raises(StackError) as caught:
@@ -67,6 +74,17 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
         ({"kuberay": {"args": ["--watch-namespace=a"]}}, ["kuberay.args[0]", "watchNamespaces"]),
         ({"clusters": [{}, {}]}, ["clusters[0].name", "twice"]),
         ({"clusters": [{}, {"name": "b", "createNamespace": False}]}, ["createNamespace", "the same in both"]),
+        ({"namespaces": {"elsewhere": {}}}, ["namespaces.elsewhere", "ray-cluster, ray-system"]),
+        ({"namespaces": {"ray-cluster": {"quota": "some"}}}, ["namespaces.ray-cluster.quota"]),
+        ({"namespaces": {"ray-cluster": {"podSecurity": "restricted"}}}, ["clusters[0].podSecurity", "restricted"]),
+        (
+            {"namespaces": {"a": {"labels": {"x": "y"}}}, "clusters": [{"namespace": "a", "createNamespace": False}]},
+            ["namespaces.a", "whoever made it"],
+        ),
+        (
+            {"clusters": [{"faultTolerance": SHARED}, {"name": "second", "faultTolerance": SHARED}]},
+            ["clusters[1].faultTolerance.storageNamespace", "raycluster-autoscaler"],
+        ),
         ({"kuberay": {"watchNamespaces": ["team-a"]}}, ["clusters[0].namespace", "ray-cluster", "team-a"]),
     ],
 )
@@ -103,6 +121,25 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
         ({"head": {"rayStartParams": {"labels": "a=b"}}}, ["head.rayStartParams.labels", "rayLabels"]),
         ({"head": {"rayResources": {"CPU": 1}, "rayStartParams": {"num-cpus": 1}}}, ["head.rayStartParams.num-cpus"]),
         ({"head": {"volumeMounts": [{"name": "x", "mountPath": "/x"}]}}, ["head.volumeMounts", '"x"']),
+        ({"ingress": INGRESS, "auth": "disabled"}, ["clusters[0].ingress", "auth: token"]),
+        ({"ingress": {"host": "ray.example.com"}}, ["clusters[0].ingress.tlsSecret", "missing"]),
+        ({"ingress": {**INGRESS, "controllerNamespace": None}}, ["ingress.controllerNamespace", "allowFrom"]),
+        ({"loadBalancer": {"sourceRanges": ["0.0.0.0/0"]}, "auth": "disabled"}, ["clusters[0].loadBalancer"]),
+        ({"loadBalancer": {"sourceRanges": []}}, ["clusters[0].loadBalancer.sourceRanges"]),
+        ({"loadBalancer": {"sourceRanges": ["10.0.0.0/8"]}, "ingress": INGRESS}, ["clusters[0].loadBalancer"]),
+        ({"networkPolicy": {"allowFrom": [{}]}}, ["clusters[0].networkPolicy.allowFrom", "namespaceSelector"]),
+        ({"networkPolicy": {"allowFrom": [{"cidr": "10.0.0.0/8"}]}}, ["networkPolicy.allowFrom", "ipBlock"]),
+        ({"networkPolicy": {"enabled": False, "allowFrom": [PEER]}}, ["networkPolicy.allowFrom", "enabled"]),
+        ({"serviceAccount": {"create": False, "annotations": {"a": "b"}}}, ["serviceAccount.annotations"]),
+        ({"jobUsers": [{"kind": "ServiceAccount", "name": "ci"}]}, ["clusters[0].jobUsers[0].namespace"]),
+        ({"podSecurity": "privileged"}, ["clusters[0].podSecurity", "restricted"]),
+        ({"faultTolerance": {"redis": {}}}, ["faultTolerance.redis.address", "exactly one"]),
+        ({"faultTolerance": {"redis": {"address": "redis:6379"}}}, ["faultTolerance.redis.password", "secret, key"]),
+        ({"faultTolerance": {"redis": {"address": "redis"}}}, ["faultTolerance.redis.address", '"redis"']),
+        (
+            {"faultTolerance": {"redis": {"inCluster": True}, "deletionTimeoutSeconds": 600}},
+            ["faultTolerance.deletionTimeoutSeconds", "below 600"],
+        ),
         ({"readyTimeoutSeconds": 1}, ["clusters[0].readyTimeoutSeconds", "1"]),
     ],
 )

@@ -1,0 +1,106 @@
+"""Every manifest of the stack files and of every option, on a real API server under the real CRDs.
+
+Server-side apply as a dry run with strict validation: an unknown field is refused, nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import crd_apply, overlay, source
+from components.kubeapi import Api
+from components.overlay import crd_documents
+from components.settings import from_stack_file, parse
+from tests.support.cluster import Cluster, ClusterError
+from tests.unit.golden_cases import CASES, manifests, settings
+from tests.unit.trees import VERSIONS, tree
+
+OWNER = "organization/ray-on-kubernetes/test-manifests"
+NAMESPACE = "test-manifests"
+STACK_FILES = sorted(source.ROOT.glob("Pulumi.*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: Cluster) -> Iterator[str]:
+    manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    cluster.apply([manifest])
+    yield NAMESPACE
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def crds(cluster: Cluster) -> Iterator[None]:
+    """The pinned version's CRDs: those of another installation where they are the same, or ours for the time."""
+    api = Api(str(cluster.kubeconfig), cluster.context)
+    documents = crd_documents(tree("v1.7.0"))
+    names = [document["metadata"]["name"] for document in documents]
+    if crd_apply.foreign(api, names, OWNER):
+        if crd_apply.pending_changes(api, documents):
+            pytest.skip("other CRDs of KubeRay are on this cluster, from another installation")
+        yield
+        return
+    crd_apply.apply(api, documents, version="v1.7.0", owner=OWNER)
+    yield
+    crd_apply.remove(api, names)
+
+
+def moved(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same objects in the test's namespace, which alone is there: a dry run makes none for the next."""
+    found = copy.deepcopy(documents)
+    for one in found:
+        if "namespace" in one["metadata"]:
+            one["metadata"]["namespace"] = NAMESPACE
+    return found
+
+
+def accept(cluster: Cluster, documents: list[dict[str, Any]]) -> None:
+    answer = cluster.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
+        stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": moved(documents)}),
+    )
+    assert len(answer.splitlines()) == len(documents), answer
+
+
+@pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
+def test_every_manifest_of_a_stack_file_is_accepted(file: Path, cluster: Cluster, crds: None, namespace: str) -> None:
+    accept(cluster, manifests(from_stack_file(file)))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("v0.3.0",)])
+def test_every_manifest_of_an_option_is_accepted(name: str, cluster: Cluster, crds: None, namespace: str) -> None:
+    accept(cluster, manifests(settings(name)))
+
+
+def test_an_unknown_field_would_be_refused(cluster: Cluster, crds: None, namespace: str) -> None:
+    documents = manifests(settings("default"))
+    documents[-1]["spec"]["authOption"] = {"mode": "token"}
+    with pytest.raises(ClusterError, match="authOption"):
+        accept(cluster, documents)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kuberay", [{}, {"watchNamespaces": [NAMESPACE]}], ids=["cluster", "namespaced"])
+def test_every_object_of_the_operators_overlay_is_accepted(
+    version: str, kuberay: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    wanted = parse({"kuberay": {"version": version, "namespace": NAMESPACE, **kuberay}, "clusters": []}).kuberay
+    _, operator = overlay.write(wanted, tree(version), "test", root=tmp_path)
+    rendered = cluster.kubectl("kustomize", str(tmp_path / operator))
+    cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-", stdin=rendered)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_crds_of_every_version_are_accepted(version: str, cluster: Cluster, tmp_path: Path) -> None:
+    wanted = parse({"kuberay": {"version": version}, "clusters": []}).kuberay
+    crds, _ = overlay.write(wanted, tree(version), "test", root=tmp_path)
+    rendered = cluster.kubectl("kustomize", str(tmp_path / crds))
+    cluster.kubectl(
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
+        stdin=rendered,
+    )
