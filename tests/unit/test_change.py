@@ -1,0 +1,107 @@
+"""What a change does to running pods, by the operator's rules."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from components.change import Effect, effect
+
+BASE: dict[str, Any] = {
+    "rayVersion": "2.60.0",
+    "enableInTreeAutoscaling": True,
+    "autoscalerOptions": {"version": "v2", "idleTimeoutSeconds": 60},
+    "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "a"}]}}},
+    "workerGroupSpecs": [
+        {
+            "groupName": name,
+            "minReplicas": 1,
+            "maxReplicas": 3,
+            "template": {"spec": {"containers": [{"name": "ray-worker", "image": "a"}]}},
+        }
+        for name in ("cpu", "gpu")
+    ],
+}
+
+
+def spec(strategy: str | None = None) -> dict[str, Any]:
+    found = copy.deepcopy(BASE)
+    if strategy:
+        found["upgradeStrategy"] = {"type": strategy}
+    return found
+
+
+def image(found: dict[str, Any], group: int) -> None:
+    found["workerGroupSpecs"][group]["template"]["spec"]["containers"][0]["image"] = "b"
+
+
+def test_nothing_restarts_by_itself_and_the_changed_group_is_named_as_stale() -> None:
+    new = spec()
+    image(new, 1)
+    assert effect(spec(), new) == Effect(stale=("gpu",))
+    assert "does not restart gpu" in effect(spec(), new).lines()[0]
+
+
+def test_recreate_restarts_every_group_and_ends_jobs() -> None:
+    new = spec("Recreate")
+    image(new, 1)
+    found = effect(spec("Recreate"), new)
+    assert found == Effect(restarted=("head", "cpu", "gpu"))
+    assert found.ends_jobs
+
+
+def test_recreate_restarts_everything_even_for_an_autoscaler_option() -> None:
+    new = spec("Recreate")
+    new["autoscalerOptions"]["idleTimeoutSeconds"] = 90
+    assert effect(spec("Recreate"), new).restarted == ("head", "cpu", "gpu")
+
+
+@pytest.mark.parametrize("field", ["minReplicas", "maxReplicas", "replicas"])
+def test_counts_restart_nothing(field: str) -> None:
+    new = spec("Recreate")
+    new["workerGroupSpecs"][0][field] = 2
+    assert effect(spec("Recreate"), new) == Effect()
+
+
+def test_tolerations_restart_nothing_and_reach_new_pods_only() -> None:
+    new = spec("Recreate")
+    new["workerGroupSpecs"][0]["template"]["spec"]["tolerations"] = [{"operator": "Exists"}]
+    assert effect(spec("Recreate"), new) == Effect(stale=("cpu",))
+
+
+def test_turning_recreate_on_restarts_nothing() -> None:
+    assert effect(spec(), spec("Recreate")) == Effect()
+
+
+def test_a_new_ray_version_concerns_every_group() -> None:
+    new = spec()
+    new["rayVersion"] = "2.61.0"
+    assert effect(spec(), new).stale == ("head", "cpu", "gpu")
+
+
+def test_pods_of_a_removed_group_run_on() -> None:
+    new = spec()
+    del new["workerGroupSpecs"][1]
+    found = effect(spec(), new)
+    assert found == Effect(orphaned=("gpu",))
+    assert "leaves pods of gpu running" in found.lines()[0]
+
+
+def test_a_new_group_concerns_no_running_pod() -> None:
+    old = spec()
+    del old["workerGroupSpecs"][1]
+    assert effect(old, spec()) == Effect()
+
+
+def test_suspending_ends_jobs_and_resuming_does_not() -> None:
+    suspended = {**spec(), "suspend": True}
+    assert effect(spec(), suspended).ends_jobs
+    assert effect(suspended, spec()) == Effect()
+
+
+def test_an_operator_upgrade_in_the_same_update_restarts_nothing() -> None:
+    new = spec("Recreate")
+    image(new, 0)
+    assert effect(spec("Recreate"), new, operator_changes=True) == Effect(stale=("cpu",))
