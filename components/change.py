@@ -2,7 +2,7 @@
 
 The operator restarts pods for one reason only: `upgradeStrategy: Recreate` and a spec whose hash differs, where the
 hash leaves out replica counts, tolerations, scheduling gates and the strategy itself. Then every pod goes, the head
-with all jobs too. Otherwise running pods keep what they were made with, and pods made later get the new template (KubeRay's
+with all jobs too. Otherwise running pods keep what they were made with; later pods get the new template (KubeRay's
 raycluster_controller.go, `shouldRecreatePodsForUpgrade`, and util.go, `GenerateHashWithoutReplicasAndWorkersToDelete`).
 """
 

@@ -38,7 +38,8 @@ def read(events: Iterable[Mapping[str, Any]]) -> list[Change]:
     changes = []
     for event in events:
         metadata = event.get("resourcePreEvent", {}).get("metadata")
-        if not metadata or metadata["op"] in QUIET:
+        # A provider's own settings are no object; the dynamic one's hold the whole stack file, so any edit changes it.
+        if not metadata or metadata["op"] in QUIET or metadata["type"].startswith("pulumi:providers:"):
             continue
         fields = tuple(sorted(metadata.get("detailedDiff") or {})) or tuple(metadata.get("diffs") or ())
         changes.append(Change(metadata["op"], metadata["type"], metadata["urn"].rpartition("::")[2], fields))

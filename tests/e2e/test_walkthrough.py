@@ -182,7 +182,7 @@ def test_an_update_kills_no_busy_worker_and_does_not_fight_the_autoscaler(
 
     stack.configure(longer)
     update = stack.up()
-    assert [(change.operation, change.name) for change in update.changes] == [("update", CLUSTER)], update.text
+    assert [(change.operation, change.name) for change in update.changes] == [("update", f"{NAMESPACE}/{CLUSTER}")]
     time.sleep(15)
     assert {pod["metadata"]["uid"] for pod in ray_pods(api, "worker")} == before
     waited = jobs("wait", "busy", "--timeout", "240")
