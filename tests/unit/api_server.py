@@ -38,7 +38,7 @@ def api_server(folder: Path, objects: dict[str, Any] | None = None, status: int 
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield kubeconfig(folder, f"http://127.0.0.1:{server.server_port}")
     finally:

@@ -100,8 +100,3 @@ def test_suspending_ends_jobs_and_resuming_does_not() -> None:
     assert effect(spec(), suspended).ends_jobs
     assert effect(suspended, spec()) == Effect()
 
-
-def test_an_operator_upgrade_in_the_same_update_restarts_nothing() -> None:
-    new = spec("Recreate")
-    image(new, 0)
-    assert effect(spec("Recreate"), new, operator_changes=True) == Effect(stale=("cpu",))
