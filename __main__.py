@@ -1,5 +1,7 @@
 """Ray on Kubernetes: settings, then resources, then outputs."""
 
+from functools import partial
+
 import pulumi
 
 from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, source
@@ -9,7 +11,9 @@ from components.namespace import Namespace
 from components.operator import KubeRayOperator
 from components.provider import provider
 from components.raycluster import RayCluster
+from components.review import Review
 from components.settings import load
+from ops import running_jobs
 
 errors.end_without_a_traceback()
 settings = load()
@@ -20,6 +24,7 @@ crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
 cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
 if cluster:
     preflight.check(cluster.api, settings)
+record = outputs.contract(settings, cluster)
 
 kubernetes = provider(settings, cluster)
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
@@ -67,17 +72,13 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         delete_timeout_seconds=ray.delete_timeout_seconds,
         depends_on=[*system, namespaces[ray.namespace]],
         protect=settings.protect,
+        review=Review(settings.protect, settings.confirm_restart, partial(running_jobs.on, record))
+        if cluster
+        else None,
         opts=on_cluster,
     )
     if cluster:
         progress.watch(cluster.api, manifest, made)
 
-record = outputs.contract(
-    settings,
-    project=pulumi.get_project(),
-    stack=pulumi.get_stack(),
-    context=cluster.context if cluster else "",
-    uid=cluster.uid if cluster else None,
-)
 for name, value in {"contract": record, **outputs.flat(record)}.items():
     pulumi.export(name, value)

@@ -57,9 +57,12 @@ class Effect:
         return found
 
 
-def effect(old: Spec, new: Spec, *, operator_changes: bool = False) -> Effect:
-    """Effect of replacing `old` by `new`. `operator_changes`: KubeRay's version changes in the same update, in which
-    case the operator takes the new spec for granted and restarts nothing."""
+def effect(old: Spec, new: Spec) -> Effect:
+    """Effect of replacing `old` by `new`.
+
+    Where the operator itself is upgraded in the same update it takes the new spec for granted and restarts nothing;
+    that cannot be seen from the specs, and is said as a restart.
+    """
     if new.get("suspend") and not old.get("suspend"):
         return Effect(stopped=True)
     if old.get("suspend"):
@@ -69,7 +72,7 @@ def effect(old: Spec, new: Spec, *, operator_changes: bool = False) -> Effect:
     removed = tuple(name for name in before if name not in after)
     changed = _hashed(old) != _hashed(new)
     recreates = (new.get("upgradeStrategy") or {}).get("type") == "Recreate"
-    if changed and recreates and not operator_changes:
+    if changed and recreates:
         return Effect(restarted=tuple(kept) + removed)
     stale = tuple(name for name in kept if before[name] != after[name] or _shared(old) != _shared(new))
     return Effect(stale=stale, orphaned=removed)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pulumi
+
+from components import cluster as clusters
 from components.access import external_url
 from components.settings import Settings
 from components.settings_cluster import TOKEN_KEY, Cluster
@@ -12,17 +15,17 @@ SCHEMA_VERSION = 1
 DASHBOARD_PORT = 8265
 
 
-def contract(settings: Settings, *, project: str, stack: str, context: str, uid: str | None) -> dict[str, Any]:
-    """The versioned record; `uid` is None in render mode. It names the token's Secret and never holds its value."""
+def contract(settings: Settings, cluster: clusters.Cluster | None) -> dict[str, Any]:
+    """The versioned record; `cluster` is None in render mode. It names the token's Secret and never holds its value."""
     return {
         "schemaVersion": SCHEMA_VERSION,
-        "project": project,
-        "stack": stack,
+        "project": pulumi.get_project(),
+        "stack": pulumi.get_stack(),
         "kubeconfig": settings.kubeconfig or None,
-        "kubeContext": context,
-        "clusterUid": uid,
+        "kubeContext": cluster.context if cluster else "",
+        "clusterUid": cluster.uid if cluster else None,
         "operator": {"namespace": settings.kuberay.namespace, "version": settings.kuberay.version},
-        "clusters": [_cluster(cluster) for cluster in settings.clusters],
+        "clusters": [_cluster(entry) for entry in settings.clusters],
     }
 
 

@@ -12,6 +12,7 @@ from components import redis
 from components.kubeobject import declare
 from components.merge import merged
 from components.pods import HEAD_PORTS, RESTRICTED_CONTAINER, stated, template
+from components.review import Review
 from components.settings_cluster import Cluster
 from components.settings_pods import Head, Pod, WorkerGroup
 from components.versions import AUTOSCALER_VERSION, V1_API, at_least
@@ -131,6 +132,7 @@ class RayCluster(pulumi.ComponentResource):
     """One RayCluster; created once `manifest` is usable, as told by `ready_when`.
 
     `before`: objects that it needs to start and until its end; `after`: objects that stand on it.
+    `review`: what looks at an update before it happens.
     `depends_on`: its namespace and the operator; the order of `destroy` follows from it.
     """
 
@@ -147,9 +149,11 @@ class RayCluster(pulumi.ComponentResource):
         delete_timeout_seconds: int,
         depends_on: Sequence[pulumi.Resource],
         protect: bool = False,
+        review: Review | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
+        meta = manifest["metadata"]
         ready, gone = f"{ready_timeout_seconds}s", f"{delete_timeout_seconds}s"
 
         def companion(made: dict[str, Any], needs: Sequence[pulumi.Resource]) -> pulumi.CustomResource:
@@ -164,9 +168,10 @@ class RayCluster(pulumi.ComponentResource):
                 parent=self,
                 depends_on=[*depends_on, *needed],
                 protect=protect,
+                hooks=review.hook(name, meta["namespace"], meta["name"]) if review else None,
                 custom_timeouts=pulumi.CustomTimeouts(create=ready, update=ready, delete=gone),
             ),
         )
         for made in after:
             companion(made, [self.object])
-        self.register_outputs({"name": manifest["metadata"]["name"], "namespace": manifest["metadata"]["namespace"]})
+        self.register_outputs({"name": meta["name"], "namespace": meta["namespace"]})

@@ -34,6 +34,8 @@ class Settings(Model):
     render_to: str = ""
     """Directory for manifests; set: they are written there and no cluster is touched, whatever the context."""
     protect: bool = False
+    confirm_restart: bool = False
+    """Lets a protected stack restart or suspend a cluster while jobs run; for one `up`, not for the stack file."""
     namespaces: dict[Namespace, NamespaceSettings] = {}
     """What guards the namespaces in use, by name."""
 

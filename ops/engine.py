@@ -71,7 +71,7 @@ def provider_version() -> str:
     try:
         assert process.stdout is not None
         with grpc.insecure_channel(f"127.0.0.1:{process.stdout.readline().strip()}") as channel:
-            stub = provider_pb2_grpc.ResourceProviderStub(channel)  # type: ignore[no-untyped-call]
+            stub = provider_pb2_grpc.ResourceProviderStub(channel)
             return str(stub.GetPluginInfo(empty_pb2.Empty(), timeout=20).version)
     finally:
         process.kill()

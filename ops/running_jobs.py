@@ -19,17 +19,27 @@ WAIT_SECONDS = 24 * 3600.0
 
 
 @contextmanager
-def _clients(contract: Mapping[str, Any]) -> Iterator[Iterator[tuple[str, Any]]]:
+def _client(contract: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Any]:
+    """A client of one of the contract's clusters."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "outputs.json"
-        file.write_text(json.dumps(contract))
+        file.write_text(json.dumps({**contract, "clusters": [cluster]}))
+        with jobs.connect(outputs=file) as client:
+            yield client
 
-        def each() -> Iterator[tuple[str, Any]]:
-            for cluster in contract["clusters"]:
-                with jobs.connect(outputs=file, cluster=cluster["name"]) as client:
-                    yield f"{cluster['namespace']}/{cluster['name']}", client
 
-        yield each()
+def _clients(contract: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for cluster in contract["clusters"]:
+        with _client(contract, cluster) as client:
+            yield f"{cluster['namespace']}/{cluster['name']}", client
+
+
+def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
+    """A line for each job on one cluster that has not ended. Raises JobsError where it cannot be asked."""
+    wanted = (namespace, name)
+    cluster = next(entry for entry in contract["clusters"] if (entry["namespace"], entry["name"]) == wanted)
+    with _client(contract, cluster) as client:
+        return [f"{job.submission_id} ({job.entrypoint})" for job in _running(client)]
 
 
 def _running(client: Any) -> list[JobInfo]:
@@ -38,8 +48,7 @@ def _running(client: Any) -> list[JobInfo]:
 
 def find(contract: Mapping[str, Any]) -> dict[str, list[JobInfo]]:
     """Jobs that have not ended, by `namespace/cluster`. Raises JobsError where a cluster cannot be asked."""
-    with _clients(contract) as clients:
-        return {name: _running(client) for name, client in clients}
+    return {name: _running(client) for name, client in _clients(contract)}
 
 
 def report(contract: Mapping[str, Any]) -> None:
@@ -57,17 +66,16 @@ def report(contract: Mapping[str, Any]) -> None:
 def settle(contract: Mapping[str, Any], policy: str) -> None:
     """`refuse`, `wait` for, or `stop` every running job. Raises Refused while one runs or a cluster cannot be asked."""
     try:
-        with _clients(contract) as clients:
-            for name, client in clients:
-                for job in _running(client):
-                    what = f"{name}: job {job.submission_id} ({job.entrypoint})"
-                    if policy == "refuse":
-                        raise Refused(f"{what} is {job.status}. `--jobs wait` waits for it, `--jobs stop` stops it")
-                    print(f"{what}: {'waiting for it' if policy == 'wait' else 'stopping it'}", file=sys.stderr)
-                    if policy == "wait":
-                        client.wait(job.submission_id, timeout=WAIT_SECONDS)
-                    else:
-                        client.stop(job.submission_id)
+        for name, client in _clients(contract):
+            for job in _running(client):
+                what = f"{name}: job {job.submission_id} ({job.entrypoint})"
+                if policy == "refuse":
+                    raise Refused(f"{what} is {job.status}. `--jobs wait` waits for it, `--jobs stop` stops it")
+                print(f"{what}: {'waiting for it' if policy == 'wait' else 'stopping it'}", file=sys.stderr)
+                if policy == "wait":
+                    client.wait(job.submission_id, timeout=WAIT_SECONDS)
+                else:
+                    client.stop(job.submission_id)
     except JobsError as error:
         hint = "" if policy == "refuse" else f" (`--jobs {policy}` was asked for)"
         raise Refused(

@@ -99,4 +99,3 @@ def test_suspending_ends_jobs_and_resuming_does_not() -> None:
     suspended = {**spec(), "suspend": True}
     assert effect(spec(), suspended).ends_jobs
     assert effect(suspended, spec()) == Effect()
-

@@ -1,0 +1,55 @@
+"""A RayCluster's update, said in words before it happens, in previews too; and refused where it would end jobs.
+
+A hook of the engine's: it sees the old and the new inputs side by side. What runs on the cluster is asked of a
+callable that the program gives: nothing here knows how jobs are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pulumi
+from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
+
+from components.change import effect
+from components.errors import StackError
+
+RunningJobs = Callable[[str, str], list[str]]
+"""(namespace, name of the RayCluster) -> a line for each job that has not ended. Raises where it cannot be known."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """`protected`: an update that ends running jobs is refused unless `confirmed`."""
+
+    protected: bool
+    confirmed: bool
+    running_jobs: RunningJobs
+
+    def hook(self, name: str, namespace: str, cluster: str) -> ResourceHookBinding:
+        """For the RayCluster `cluster` in `namespace`; `name` is its resource's."""
+
+        def before_update(args: ResourceHookArgs) -> None:
+            found = effect((args.old_inputs or {}).get("spec") or {}, (args.new_inputs or {}).get("spec") or {})
+            for line in found.lines():
+                pulumi.log.warn(f"{namespace}/{cluster}: this update {line}")
+            if found.ends_jobs and self.protected and not self.confirmed:
+                self._refuse_while_jobs_run(namespace, cluster)
+
+        options = ResourceHookOptions(on_dry_run=True)
+        return ResourceHookBinding(before_update=[ResourceHook(f"review {name}", before_update, options)])
+
+    def _refuse_while_jobs_run(self, namespace: str, cluster: str) -> None:
+        try:
+            jobs = self.running_jobs(namespace, cluster)
+        except Exception as error:
+            reason = f"whether jobs run is not known ({error})"
+        else:
+            if not jobs:
+                return
+            reason = f"jobs run: {'; '.join(jobs)}"
+        raise StackError(
+            f"{namespace}/{cluster}: this stack is protected, the update would end every job, and {reason}. "
+            "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`"
+        )
