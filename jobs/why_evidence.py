@@ -68,12 +68,15 @@ async def gather(
     in_ledger: str | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Evidence:
-    """Asks Ray and Kubernetes at the same time. Raises nothing but what cancels it and Refused for a bad target."""
+    """Asks Kubernetes and Ray. What fails becomes a gap or `ray_error`, never an exception."""
     evidence = Evidence(submission_id, in_ledger=in_ledger)
     if isinstance(target, ClusterTarget):
         evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
         evidence.expected_version = target.cluster.ray_version
-        await asyncio.gather(_ask_ray(target, evidence, note), _ask_kubernetes(target, evidence))
+        # One after the other: kr8s shares its session between the two, logs in anew after a 403, and then fails the
+        # requests that are under way.
+        await _ask_kubernetes(target, evidence)
+        await _ask_ray(target, evidence, note)
     else:
         await _ask_ray(target, evidence, note)
         evidence.gaps.append(Gap("pods, events and quotas", "the target is an address, not a cluster of a stack"))
@@ -144,21 +147,17 @@ async def _ask_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
 
 
 async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, cluster: str) -> None:
-    async def items(url: str, version: str = "v1") -> list[Raw]:
-        return list((await kube.get(url, namespace=namespace, version=version)).get("items") or [])
+    async def items(url: str) -> list[Raw]:
+        return list((await kube.get(url, namespace=namespace)).get("items") or [])
 
     async def ray_cluster() -> Raw:
         return await kube.get(f"rayclusters/{cluster}", namespace=namespace, version="ray.io/v1")
 
-    found = await asyncio.gather(
-        _or_gap(evidence, "pods", kube.pods(namespace, {"ray.io/cluster": cluster})),
-        _or_gap(evidence, "events", items("events")),
-        _or_gap(evidence, "resource quotas", items("resourcequotas")),
-        _or_gap(evidence, "the RayCluster", ray_cluster()),
-    )
-    evidence.kube_read = found[0] is not None
-    evidence.pods, evidence.events, evidence.quotas = (each or [] for each in found[:3])
-    evidence.ray_cluster = found[3]
+    pods = await _or_gap(evidence, "pods", kube.pods(namespace, {"ray.io/cluster": cluster}))
+    evidence.kube_read, evidence.pods = pods is not None, pods or []
+    evidence.events = await _or_gap(evidence, "events", items("events")) or []
+    evidence.quotas = await _or_gap(evidence, "resource quotas", items("resourcequotas")) or []
+    evidence.ray_cluster = await _or_gap(evidence, "the RayCluster", ray_cluster())
 
 
 async def _or_gap(evidence: Evidence, what: str, read: Awaitable[T]) -> T | None:

@@ -104,7 +104,8 @@ def until_why(head: RayHead, home: Path, user: Cluster, said: str, seconds: floa
 
 def test_the_least_role_is_enough_to_submit_follow_and_check(head: RayHead, home: Path, user: Cluster) -> None:
     done = jobs(head, home, user, "submit", "--", "echo", "hello")
-    assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "hello" in done.stdout.splitlines()
     checked = jobs(head, home, user, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -151,8 +152,8 @@ def test_a_container_that_keeps_ending_is_named_with_its_exit_code(
     head: RayHead, home: Path, user: Cluster, apply: Callable[[Manifest], None]
 ) -> None:
     apply(worker(head, "crash", {"command": ["sh", "-c", "exit 7"]}))
-    said = until_why(head, home, user, "exit code 7")
-    assert "-c ray-worker --previous" in said
+    said = until_why(head, home, user, "keeps ending (Error, exit code 7)")
+    assert f"kubectl logs -n {head.namespace} {head.name}-crash -c ray-worker --previous" in said
 
 
 def test_a_quota_that_forbids_a_pod_is_named_with_its_numbers(
@@ -195,5 +196,5 @@ def test_without_the_why_rules_it_answers_and_says_what_it_could_not_read(
     assert done.returncode == 0, done.stderr
     unread = [each for each in json.loads(done.stdout)["findings"] if each["kind"] == "unread"]
     assert {each["text"].partition(":")[0] for each in unread} == {"events", "resource quotas", "the RayCluster"}
-    assert all("docs/jobs-rbac.yaml" in each["do"] for each in unread)
+    assert [each for each in unread if "docs/jobs-rbac.yaml" not in each["do"]] == []
     jobs(head, home, poor, "stop", "--no-wait", submission_id)
