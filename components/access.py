@@ -142,18 +142,20 @@ def disruption_budget(cluster: Cluster) -> Object:
 
 
 def job_users(cluster: Cluster) -> list[Object]:
-    """The least Role with which `jobs` works, and who has it."""
-    core: list[tuple[list[str], list[str], list[str]]] = [
-        (["pods", "services", "events", "resourcequotas"], ["get", "list", "watch"], []),
-        (["pods/portforward", "pods/exec"], ["get", "create"], []),
+    """The least Role with which `jobs` works, the same as docs/jobs-rbac.yaml, and who has it."""
+    rights: list[tuple[str, list[str], list[str]]] = [
+        ("", ["services"], ["get"]),
+        ("", ["pods"], ["get", "list"]),
+        ("", ["pods/portforward"], ["get", "create"]),
+        ("", ["events", "resourcequotas"], ["list"]),
+        ("ray.io", ["rayclusters"], ["get"]),
+        ("", ["pods/exec"], ["get", "create"]),
     ]
+    rules: list[Object] = [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds, verbs in rights]
     if cluster.auth_secret:
-        core.append((["secrets"], ["get"], [cluster.auth_secret]))
-    rules: list[Object] = [
-        {"apiGroups": [""], "resources": kinds, "verbs": verbs, **stated({"resourceNames": names})}
-        for kinds, verbs, names in core
-    ]
-    rules.append({"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": ["get", "list", "watch"]})
+        rules.append(
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [cluster.auth_secret], "verbs": ["get"]}
+        )
     name = f"{cluster.name}-jobs"
     rbac = "rbac.authorization.k8s.io"
     return [
