@@ -104,6 +104,8 @@ def plan(
             f"working_dir {str(directory)!r} {what}.",
             f"Give a directory, an archive ({', '.join(ARCHIVES)}) or a remote URI.",
         )
+    if isinstance(excludes, str) or not all(isinstance(pattern, str) for pattern in excludes):
+        raise Refused(f"excludes must be a list of patterns, it is {excludes!r}.", "Write it like ['*.ckpt', 'data/'].")
     return _Walk(str(directory), root, excludes, use_cache, index_path or package_index.default_path()).plan()
 
 

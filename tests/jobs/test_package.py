@@ -238,6 +238,12 @@ def test_a_missing_directory_is_refused_by_name(tmp_path: Path) -> None:
         package.plan(tmp_path / "no-such")
 
 
+@pytest.mark.parametrize("excludes", ["data/", [1], [["a"]]])
+def test_excludes_that_are_no_list_of_patterns_are_refused(excludes: list[str], source: Path) -> None:
+    with pytest.raises(Refused, match="must be a list of patterns"):
+        package.plan(source, excludes=excludes)
+
+
 def test_a_plain_file_is_refused_as_working_dir(source: Path) -> None:
     with pytest.raises(Refused, match="is a file"):
         package.plan(write(source / "main.py"))
