@@ -18,7 +18,7 @@ from kr8s import APITimeoutError, ServerError
 
 from jobs._httpx import httpx
 from jobs.errors import JobsError, NotAllowed, Refused, Unreachable
-from jobs.transport import hint, reason
+from jobs.transport import bounded, hint, reason
 
 T = TypeVar("T")
 
@@ -176,7 +176,7 @@ class Kube:
 async def _bounded(work: Awaitable[T], where: str, what: str = "", seconds: float = API_SECONDS) -> T:
     """The awaitable's result within `seconds`, its failures as errors for people."""
     try:
-        return await asyncio.wait_for(work, seconds)
+        return await bounded(work, seconds)
     except (asyncio.TimeoutError, APITimeoutError):
         raise Unreachable(
             f"{where} did not answer within {seconds:.0f} s{f' ({what})' if what else ''}.",

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from jobs._httpx import httpx
-from jobs.errors import DeadlinePassed, JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable
+from jobs.errors import JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable
 
 T = TypeVar("T")
 
@@ -137,7 +137,7 @@ class Http:
             return response
 
         try:
-            return await asyncio.wait_for(ask(), seconds)
+            return await bounded(ask(), seconds)
         except asyncio.TimeoutError:
             raise Unreachable(f"No answer from {self.where} within {seconds:.0f} s ({method} {path}).") from None
         except (httpx.TransportError, OSError) as error:
@@ -319,9 +319,21 @@ def json_of(response: httpx.Response, where: str) -> Any:
         ) from error
 
 
-async def within(deadline: Deadline, work: Awaitable[T], waited_for: str) -> T:
-    """The awaitable's result, or DeadlinePassed naming what was waited for."""
+async def bounded(work: Awaitable[T], seconds: float) -> T:
+    """The awaitable's result, or asyncio.TimeoutError.
+
+    Unlike asyncio.wait_for before Python 3.12 it never loses a cancellation that comes as the work fails: a Ctrl-C
+    would be taken for a broken connection, and tried again.
+    """
+    task = asyncio.ensure_future(work)
     try:
-        return await asyncio.wait_for(work, None if deadline.seconds is None else deadline.left)
-    except asyncio.TimeoutError:
-        raise DeadlinePassed(f"{waited_for}: not within {deadline.seconds:.0f} s.") from None
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    if not done:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise asyncio.TimeoutError
+    return task.result()

@@ -83,25 +83,40 @@ class Tunnel:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pod = await self.find_pod()
-        async with contextlib.AsyncExitStack() as stack:
-            opening = stack.enter_async_context(
-                self.kube.api.open_websocket(
-                    version="v1",
-                    url=f"pods/{pod}/portforward",
-                    namespace=self.namespace,
-                    params={"ports": str(self.remote_port)},
-                    subprotocols=["v4.channel.k8s.io"],
-                    keepalive_ping_interval_seconds=10.0,
-                    keepalive_ping_timeout_seconds=20.0,
-                )
-            )
-            try:
-                socket = await asyncio.wait_for(opening, API_SECONDS)
-            except asyncio.TimeoutError:
+        opening = self.kube.api.open_websocket(
+            version="v1",
+            url=f"pods/{pod}/portforward",
+            namespace=self.namespace,
+            params={"ports": str(self.remote_port)},
+            subprotocols=["v4.channel.k8s.io"],
+            keepalive_ping_interval_seconds=10.0,
+            keepalive_ping_timeout_seconds=20.0,
+        )
+        # The websocket belongs to the task that opens it, so the limit on opening cannot be a task around it.
+        late = False
+        task = asyncio.current_task()
+        assert task is not None
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        alarm = asyncio.get_running_loop().call_later(API_SECONDS, give_up)
+        try:
+            async with opening as socket:
+                alarm.cancel()
+                await _Carrier(self, socket, reader, writer).run()
+        except asyncio.CancelledError:
+            if late:
                 raise Unreachable(f"{self.kube.where} did not open a tunnel within {API_SECONDS:.0f} s.") from None
-            except Exception as error:
-                raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
-            await _Carrier(self, socket, reader, writer).run()
+            raise
+        except JobsError:
+            raise
+        except Exception as error:
+            raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
+        finally:
+            alarm.cancel()
 
 
 class _Carrier:

@@ -32,6 +32,14 @@ class Faults:
     rate: float | None = None
 
 
+@dataclass
+class _Answering:
+    """What is to become of the answer to a connection's latest request."""
+
+    dropped: bool = False
+    not_before: float = 0.0
+
+
 class Proxy:
     """Forwards a port of 127.0.0.1 to `host:port`. `requests` are the request lines, `cuts` counts resets."""
 
@@ -95,6 +103,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         back: asyncio.Task[None] | None = None
+        answering = _Answering()
         try:
             while True:
                 head = await self._head(reader)
@@ -111,20 +120,19 @@ class Proxy:
                     return
                 if self.faults.drop_request(line):
                     return
-                if upstream is None:
-                    upstream = await asyncio.open_connection(self.host, self.target)
+                answering.dropped = self.faults.drop_answer(line)
+                answering.not_before = asyncio.get_running_loop().time() + self.faults.delay_answer(line)
                 await self._unpaused()
+                if upstream is None or back is None:
+                    upstream = await asyncio.open_connection(self.host, self.target)
+                    back = asyncio.ensure_future(self._back(upstream[0], writer, answering))
                 upstream[1].write(head + body)
                 await upstream[1].drain()
-                if self.faults.drop_answer(line):
+                if answering.dropped:
                     # The server has done its work before the connection goes.
-                    await asyncio.wait_for(upstream[0].read(1), 30)
+                    await asyncio.wait({back}, timeout=30)
                     return
-                if delay := self.faults.delay_answer(line):
-                    await asyncio.sleep(delay)
-                if back is None:
-                    back = asyncio.ensure_future(self._back(upstream[0], writer))
-                elif back.done():
+                if back.done():
                     return
         finally:
             if back is not None:
@@ -140,9 +148,12 @@ class Proxy:
         except asyncio.IncompleteReadError:
             return None
 
-    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answering: _Answering) -> None:
         while data := await reader.read(64 * 1024):
+            if answering.dropped:
+                return
             await self._unpaused()
+            await asyncio.sleep(answering.not_before - asyncio.get_running_loop().time())
             if self.faults.rate is not None:
                 await asyncio.sleep(len(data) / self.faults.rate)
             writer.write(data)

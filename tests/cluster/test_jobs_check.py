@@ -1,0 +1,191 @@
+"""`check` on a real cluster: each thing that can be wrong has its own message; and the least rights that are needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.test_jobs_tunnel import changed, run_jobs
+from tests.support.ray_head import RayHead
+
+Outputs = Callable[..., Path]
+ROLE: list[dict[str, object]] = [
+    {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get", "list"]},
+    {"apiGroups": [""], "resources": ["pods/portforward", "pods/exec"], "verbs": ["get", "create"]},
+    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["raycluster-test"], "verbs": ["get"]},
+]
+
+
+@pytest.fixture
+def outputs(ray_head: RayHead, tmp_path: Path) -> Path:
+    return ray_head.write_contract(tmp_path / "outputs.json")
+
+
+def failed(outputs: Path, home: Path, *words: str) -> tuple[int, str, str]:
+    """(exit code, step, text) of what `check` found to be wrong."""
+    done = run_jobs(outputs, home, "check", "--output", "json", *words)
+    if not done.stdout:
+        return done.returncode, "", done.stderr.decode()
+    last = json.loads(done.stdout)[-1]
+    assert last["state"] == "failed", last
+    return done.returncode, last["step"], f"{last['text']} {last['remedy']}"
+
+
+def test_a_context_that_does_not_exist_is_named_with_those_that_do(outputs: Path, tmp_path: Path) -> None:
+    code, step, text = failed(changed(outputs, top_kubeContext="nowhere"), tmp_path)
+    assert (code, step) == (2, "target")
+    assert "'nowhere'" in text
+    assert "--context" in text
+
+
+def test_another_cluster_behind_the_same_name_is_refused_by_every_command(outputs: Path, tmp_path: Path) -> None:
+    other = changed(outputs, top_clusterUid="00000000-0000-0000-0000-000000000000")
+    code, step, text = failed(other, tmp_path)
+    assert (code, step) == (2, "target")
+    assert "another cluster" in text
+    for words in (("list",), ("submit", "--", "true"), ("forward", "--", "true")):
+        done = run_jobs(other, tmp_path, *words)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"another cluster" in done.stderr
+
+
+def test_an_api_server_that_does_not_answer_is_unreachable(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    config = json.loads(ray_head.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(config))
+    code, step, text = failed(changed(outputs, top_kubeconfig=str(kubeconfig)), tmp_path)
+    assert (code, step) == (6, "reach")
+    assert "Cannot reach" in text
+
+
+def test_expired_credentials_say_so(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    config = json.loads(ray_head.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "-o", "json"))
+    config["users"][0]["user"] = {"token": "expired-token-of-a-user"}
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(config))
+    code, step, text = failed(changed(outputs, top_kubeconfig=str(kubeconfig)), tmp_path)
+    assert (code, step) == (6, "permission")
+    assert "expired" in text.replace("expired-token", "")
+    assert "expired-token" not in text
+
+
+def test_a_cluster_that_is_not_there_is_named(outputs: Path, tmp_path: Path) -> None:
+    code, step, text = failed(changed(outputs, headService="nobody-head-svc", name="nobody"), tmp_path)
+    assert (code, step) == (6, "reach")
+    assert "no service" in text
+
+
+def test_a_version_that_is_not_the_stacks_is_a_warning(outputs: Path, tmp_path: Path) -> None:
+    done = run_jobs(changed(outputs, rayVersion="2.59.0"), tmp_path, "check")
+    assert done.returncode == 0
+    assert b"The stack says Ray 2.59.0, the head runs 2.60.0" in done.stdout
+
+
+def test_a_missing_token_secret_and_a_missing_key_are_named(outputs: Path, tmp_path: Path) -> None:
+    code, _, text = failed(changed(outputs, authSecret={"name": "nobody", "key": "auth_token"}), tmp_path)
+    assert code == 6
+    assert "no Secret" in text
+    code, _, text = failed(changed(outputs, authSecret={"name": "raycluster-test", "key": "other"}), tmp_path)
+    assert code == 6
+    assert "no key 'other'" in text
+
+
+def test_a_stack_without_a_token_meets_a_head_that_wants_one(outputs: Path, tmp_path: Path) -> None:
+    code, step, text = failed(changed(outputs, authSecret=None), tmp_path)
+    assert (code, step) == (6, "permission")
+    assert "wants a token" in text
+
+
+@contextmanager
+def stand_in(ray_head: RayHead, name: str, **container: object) -> Iterator[None]:
+    """A head service and a pod behind it that is not quite a Ray head."""
+    labels = {"ray.io/cluster": name, "ray.io/node-type": "head"}
+    meta = {"namespace": ray_head.namespace, "labels": labels}
+    main = {"name": "ray-head", "image": "docker.io/rayproject/ray:2.60.0", "command": ["sleep", "600"], **container}
+    spec = {"containers": [main], "terminationGracePeriodSeconds": 0}
+    port = {"name": "dashboard", "port": 8265}
+    service = {"selector": labels, "ports": [port], "clusterIP": "None"}
+    ray_head.cluster.apply(
+        [
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-head", **meta}, "spec": spec},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{name}-svc", **meta}, "spec": service},
+        ]
+    )
+    try:
+        yield
+    finally:
+        ray_head.kubectl("delete", "pod,service", "-l", f"ray.io/cluster={name}", "--wait=false")
+
+
+def test_no_head_pod_is_said(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    with stand_in(ray_head, "gone"):
+        ray_head.kubectl("delete", "pod", "gone-head", "--grace-period=0", "--force")
+        code, step, text = failed(changed(outputs, name="gone", headService="gone-svc"), tmp_path)
+    assert (code, step) == (6, "reach")
+    assert "no head pod" in text
+
+
+def test_a_head_that_is_not_ready_is_said_with_the_reason(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    image = {"image": "example.invalid/ray:1", "imagePullPolicy": "Never"}
+    with stand_in(ray_head, "pull", **image):
+        ray_head.kubectl(
+            "wait", "pod/pull-head", "--timeout=60s",
+            "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull",
+        )  # fmt: skip
+        code, step, text = failed(changed(outputs, name="pull", headService="pull-svc"), tmp_path)
+    assert (code, step) == (6, "reach")
+    assert "ErrImageNeverPull" in text
+    probe = {"readinessProbe": {"exec": {"command": ["false"]}}}
+    with stand_in(ray_head, "slow", **probe):
+        ray_head.kubectl("wait", "pod/slow-head", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
+        code, step, text = failed(changed(outputs, name="slow", headService="slow-svc"), tmp_path)
+    assert (code, step) == (6, "head")
+    assert "not ready" in text
+
+
+def test_a_missing_container_and_a_ray_that_is_down_are_told_apart(
+    ray_head: RayHead, outputs: Path, tmp_path: Path
+) -> None:
+    with stand_in(ray_head, "other", name="main"):
+        ray_head.kubectl("wait", "pod/other-head", "--for=condition=Ready", "--timeout=60s")
+        code, step, text = failed(changed(outputs, name="other", headService="other-svc"), tmp_path)
+    assert (code, step) == (6, "container")
+    assert "it has: main" in text
+    with stand_in(ray_head, "down"):
+        ray_head.kubectl("wait", "pod/down-head", "--for=condition=Ready", "--timeout=60s")
+        code, step, text = failed(changed(outputs, name="down", headService="down-svc"), tmp_path)
+        assert (code, step) == (6, "ray")
+        assert "Ray does not answer" in text
+        listed = run_jobs(
+            changed(outputs, name="down", headService="down-svc"), tmp_path, "wait", "x", "--patience", "3"
+        )
+        assert listed.returncode == 6
+        assert b"Nothing answers in the pod on port 8265" in listed.stderr
+
+
+def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
+    ray_head: RayHead, outputs: Path, tmp_path: Path
+) -> None:
+    user = ray_head.cluster.as_service_account(ray_head.namespace, "job-user", ROLE, tmp_path / "user")
+    mine = changed(outputs, top_kubeconfig=str(user.kubeconfig))
+    done = run_jobs(mine, tmp_path, "submit", "--", "echo least")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(b"least\n")
+    assert b"kube-system may not be read" in done.stderr
+    assert run_jobs(mine, tmp_path, "check").returncode == 0
+
+
+def test_each_missing_right_is_named(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    for i, (rule, named) in enumerate(((2, "secrets/raycluster-test"), (0, "pods"), (1, "port-forward"))):
+        rules = [each for number, each in enumerate(ROLE) if number != rule]
+        user = ray_head.cluster.as_service_account(ray_head.namespace, f"less-{i}", rules, tmp_path / f"less-{i}")
+        mine = changed(outputs, top_kubeconfig=str(user.kubeconfig))
+        done = run_jobs(mine, tmp_path, "list")
+        assert (done.returncode, done.stdout) == (6, b"")
+        assert b"does not allow it (RBAC)" in done.stderr
+        assert named.encode() in done.stderr
