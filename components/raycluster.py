@@ -21,6 +21,9 @@ from components.versions import AUTOSCALER_VERSION, V1_API, at_least
 # force the next change of ours would be a conflict; with it, and no `replicas` from us, no worker is lost.
 FORCE_ANNOTATION = "pulumi.com/patchForce"
 WAIT_ANNOTATION = "pulumi.com/waitFor"
+# A namespace of the stack's own goes right after the RayCluster and waits for its pods anyway: waiting for them twice
+# would make a destroy longer by half.
+DELETION_ANNOTATION = "pulumi.com/deletionPropagationPolicy"
 
 
 def api_version(kuberay_version: str) -> str:
@@ -53,6 +56,7 @@ def manifest(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
                 **redis.deletion_annotation(cluster),
                 FORCE_ANNOTATION: "true",
                 WAIT_ANNOTATION: json.dumps(ready_when(cluster)),
+                **({DELETION_ANNOTATION: "background"} if cluster.create_namespace else {}),
             },
         },
         "spec": merged(stated(spec), cluster.spec),
