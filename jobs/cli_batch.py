@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -177,7 +178,7 @@ def _view(batch: Batch, running: BatchRun, output: str) -> View:
 
     if output == "json":
         return JsonLines(str(batch.name), click.echo)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveTable(str(batch.name), lambda: running.tracks)
     return Lines(say)
 

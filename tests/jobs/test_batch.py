@@ -391,3 +391,27 @@ def test_submit_file_runs_the_jobs_of_a_file_and_exits_by_the_worst(cli: Cli) ->
     assert done.returncode == 1, done.stderr
     assert f"{name}-bad: FAILED, exit code 3".encode() in done.stderr
     assert done.stdout == b""
+
+
+def test_a_person_at_a_terminal_sees_one_table_with_counts(cli: Cli) -> None:
+    import os
+    import pty
+
+    leader, follower = pty.openpty()
+    command = cli.command(
+        "submit", "--sweep", "i=0..1", "--batch", f"table-{time.time_ns()}", "--", "sh", "-c", "exit {i}"
+    )
+    environ = {**cli.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(command, cwd=cli.cwd, env=environ, stderr=follower, stdout=subprocess.PIPE)
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(leader, 65536)
+        except OSError:
+            break
+        shown += piece
+    assert process.wait() == 1
+    assert process.communicate()[0] == b""
+    assert b"1 done, 1 failed" in shown
+    assert b"JOB_ENTRYPOINT_COMMAND_ERROR" in shown
