@@ -163,13 +163,13 @@ def _keys_at(model: type[Model], loc: Sequence[int | str]) -> list[str]:
         field = next((f for f in current.model_fields.values() if f.alias == step), None)
         annotation = field.annotation if field else None
         named = getattr(annotation, "__origin__", None) is dict
-        current = _model_in(annotation)
+        current = model_in(annotation)
     return sorted(str(field.alias) for field in current.model_fields.values()) if current else []
 
 
-def _model_in(annotation: Any) -> type[Model] | None:
+def model_in(annotation: Any) -> type[Model] | None:
     """The model in `X`, `X | None`, `list[X]`, `dict[str, X]`."""
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return annotation
-    found = (_model_in(inner) for inner in getattr(annotation, "__args__", ()))
+    found = (model_in(inner) for inner in getattr(annotation, "__args__", ()))
     return next((model for model in found if model), None)

@@ -122,7 +122,11 @@ def parse(raw: Mapping[str, Any]) -> Settings:
 
 def from_stack_file(path: Path) -> Settings:
     """Settings of a `Pulumi.<stack>.yaml`, without the engine. Secure values are read as the word `secure`."""
-    config = (yaml.safe_load(path.read_text()) or {}).get("config") or {}
+    return from_config((yaml.safe_load(path.read_text()) or {}).get("config") or {})
+
+
+def from_config(config: Mapping[str, Any]) -> Settings:
+    """Settings of the `config:` block of a stack file."""
     prefix = f"{PROJECT}:"
     return parse({key.removeprefix(prefix): _plain(value) for key, value in config.items() if key.startswith(prefix)})
 
