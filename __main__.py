@@ -9,7 +9,7 @@ from components.cluster import connect
 from components.crds import KubeRayCRDs
 from components.namespace import Namespace
 from components.operator import KubeRayOperator
-from components.provider import provider
+from components.provider import guard, provider
 from components.raycluster import RayCluster
 from components.review import Review
 from components.settings import load
@@ -62,6 +62,7 @@ if kuberay.operator == "own":
             "kuberay-operator", overlay=operator_overlay, version=kuberay.version, depends_on=system, opts=on_cluster
         )
     )
+rayclusters: list[pulumi.Resource] = []
 for ray, manifest in zip(settings.clusters, manifests, strict=True):
     made = RayCluster(
         f"{ray.namespace}/{ray.name}",
@@ -77,8 +78,11 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         else None,
         opts=on_cluster,
     )
+    rayclusters.append(made)
     if cluster:
         progress.watch(cluster.api, manifest, made)
+if cluster:
+    guard(settings, cluster, after=[*system, *rayclusters])
 
 for name, value in {"contract": record, **outputs.flat(record)}.items():
     pulumi.export(name, value)

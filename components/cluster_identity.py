@@ -8,7 +8,7 @@ first `up`; from then on a context that leads to another cluster stops `preview`
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import pulumi
@@ -93,3 +93,20 @@ class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
         self, name: str, *, uid: str, context: str, kubeconfig: str | None, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(_IdentityProvider(), name, {"uid": uid, "context": context, "kubeconfig": kubeconfig}, opts)
+
+
+class _GuardProvider(_IdentityProvider):
+    @plainly
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        expect_cluster(Api(props.get("kubeconfig"), props["context"]), props["uid"])
+
+
+class ClusterGuard(Resource, module="cluster", name="ClusterGuard"):
+    """Made after everything in `depends_on`, and so the first to go: a plain `pulumi destroy` that would meet another
+    cluster, or none, ends here. Without it every object would count as gone, for that cluster has none of them."""
+
+    def __init__(
+        self, name: str, *, uid: str, context: str, kubeconfig: str | None, depends_on: Sequence[pulumi.Resource]
+    ) -> None:
+        inputs = {"uid": uid, "context": context, "kubeconfig": kubeconfig}
+        super().__init__(_GuardProvider(), name, inputs, pulumi.ResourceOptions(depends_on=list(depends_on)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.cluster import Cluster
-from components.cluster_identity import ClusterIdentity
+from components.cluster_identity import ClusterGuard, ClusterIdentity
 from components.settings import Settings
 
 
@@ -26,4 +27,15 @@ def provider(settings: Settings, cluster: Cluster | None) -> kubernetes.Provider
         context=cluster.context or None,
         cluster_identifier=cluster.uid,
         opts=pulumi.ResourceOptions(depends_on=[identity]),
+    )
+
+
+def guard(settings: Settings, cluster: Cluster, after: Sequence[pulumi.Resource]) -> ClusterGuard:
+    """The first to go in a `destroy`, which it stops where `cluster` is not the one that answers."""
+    return ClusterGuard(
+        "cluster-guard",
+        uid=cluster.uid,
+        context=cluster.context,
+        kubeconfig=settings.kubeconfig or None,
+        depends_on=after,
     )

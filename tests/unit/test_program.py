@@ -74,6 +74,15 @@ def test_the_provider_is_tied_to_context_and_identity_of_the_cluster(kubeconfig:
     assert graph.waits_for(next(r for r in graph.registered if r.custom and CRDS in r.parent), identity)
 
 
+def test_what_asks_for_the_clusters_identity_before_a_destroy_is_the_first_to_go(kubeconfig: str) -> None:
+    graph = live(kubeconfig)
+    guard = next(r for r in graph.registered if r.type.endswith("ClusterGuard"))
+    assert guard.inputs["uid"] == UID
+    for resource in graph.registered:
+        if resource.custom and resource.urn != guard.urn:
+            assert graph.waits_for(guard, resource), resource.urn
+
+
 def test_without_a_kubeconfig_setting_this_machines_path_stays_out_of_the_state(
     kubeconfig: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
