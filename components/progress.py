@@ -52,7 +52,7 @@ def reasons(pods: Sequence[Object], events: Sequence[Object], cluster: Object | 
     names = {pod["metadata"]["name"] for pod in pods} | {name}
     found = [text for pod in pods for text in _of_pod(pod)]
     found += [text for event in events for text in _of_event(event, names)]
-    found += list(_of_conditions(cluster)) if cluster else []
+    found += [*_of_generation(cluster), *_of_conditions(cluster)] if cluster else []
     return list(dict.fromkeys(found))
 
 
@@ -86,6 +86,14 @@ def _of_event(event: Object, names: set[str]) -> Iterator[str]:
     about = event.get("involvedObject", {})
     if event.get("type") == "Warning" and event.get("reason") in TELLING_EVENTS and about.get("name") in names:
         yield f"{about.get('kind')} {about.get('name')}: {event['reason']}: {event.get('message', '')}"
+
+
+def _of_generation(cluster: Object) -> Iterator[str]:
+    status, wanted = cluster.get("status") or {}, cluster["metadata"].get("generation", 0)
+    # KubeRay before v0.5 has no such field: its status says nothing of the kind, an empty one does.
+    seen = status.get("observedGeneration", wanted if status else 0)
+    if seen < wanted:
+        yield "RayCluster: the operator has not taken up the last change; is it running, and does it watch here?"
 
 
 def _of_conditions(cluster: Object) -> Iterator[str]:

@@ -97,3 +97,16 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
         for _ in range(PATIENCE_POLLS + 3):
             watching.look()
     assert told == ["head pod, container ray-head: ImagePullBackOff: gone"]
+
+
+def test_an_operator_that_does_not_take_up_a_change_is_told_from_the_generations() -> None:
+    changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
+    (reason,) = reasons([], [], {**changed, "status": {"state": "ready", "observedGeneration": 2}})
+    assert "the operator has not taken up the last change" in reason
+    assert len(reasons([], [], changed)) == 1
+    assert reasons([], [], {**changed, "status": {"state": "ready", "observedGeneration": 3}}) == []
+
+
+def test_an_operator_too_old_to_tell_generations_is_not_blamed() -> None:
+    changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
+    assert reasons([], [], {**changed, "status": {"state": "ready"}}) == []
