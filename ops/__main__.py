@@ -112,8 +112,14 @@ def render(stack: str, to: Path | None) -> None:
 @stack_option
 @click.option("--base", required=True, envvar="BASE", help="Git revision to compare with, such as origin/main.")
 @click.option("--comment", type=click.Path(path_type=Path), help="Also write it as a comment for a pull request.")
+@click.option(
+    "--job-summary",
+    type=click.Path(path_type=Path),
+    envvar="GITHUB_STEP_SUMMARY",
+    help="Also append that comment to this file; GitHub's job summary by default, which needs no right to write.",
+)
 @detailed_option
-def diff(stack: str, base: str, comment: Path | None, detailed_exitcode: bool) -> None:
+def diff(stack: str, base: str, comment: Path | None, job_summary: Path | None, detailed_exitcode: bool) -> None:
     """The stack's manifests here against those of BASE, without a cluster or a secret."""
     from ops.render import as_comment
     from ops.render import diff as compare
@@ -122,6 +128,9 @@ def diff(stack: str, base: str, comment: Path | None, detailed_exitcode: bool) -
     click.echo(text)
     if comment:
         comment.write_text(as_comment(stack, code, text))
+    if job_summary:
+        with job_summary.open("a") as file:
+            file.write(as_comment(stack, code, text))
     sys.exit(code if detailed_exitcode else 0)
 
 
@@ -175,9 +184,12 @@ def manifests() -> None:
 @click.argument("version")
 def fetch(version: str) -> None:
     """Bring VERSION, such as v1.7.0, into the cache and check its digest."""
-    from components import source
+    from components import errors, source
 
-    click.echo(str(source.resolve(version)))
+    try:
+        click.echo(str(source.resolve(version)))
+    except errors.StackError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @manifests.command()
@@ -187,9 +199,12 @@ def fetch(version: str) -> None:
 )
 def record(version: str, folder: Path | None) -> None:
     """Record VERSION's digest in the repository, after you have read what you are about to trust."""
-    from components import source
+    from components import errors, source
 
-    click.echo(source.record(version, folder))
+    try:
+        click.echo(source.record(version, folder))
+    except errors.StackError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def main() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from components.crd_apply import digest
@@ -19,6 +23,12 @@ from ops import engine
 from ops.changes import CHANGES, DESTRUCTIVE, NO_CHANGES
 
 PLACEHOLDER = "placeholder-for-a-secret"
+# Pure Python takes half a minute for KubeRay's CRDs.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class CannotRender(click.ClickException):
+    """There is nothing to render, or to compare with; the message says what is missing."""
 
 
 def without_secrets(stack_file: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,9 +45,13 @@ def without_secrets(stack_file: Mapping[str, Any]) -> dict[str, Any]:
 def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
     """Writes the manifests of `stack` below `to`, which is emptied first.
 
-    A throw-away file backend; no kubeconfig is read. Raises EngineFailed with what the engine said.
+    A throw-away file backend; no kubeconfig is read. Raises CannotRender where there is no such stack, EngineFailed
+    with what the engine said.
     """
     stack_file = root / f"Pulumi.{stack}.yaml"
+    if not stack_file.is_file():
+        there = ", ".join(sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml")))
+        raise CannotRender(f"no stack file {stack_file.name}; stacks with one: {there or 'none'}")
     settings = without_secrets(yaml.safe_load(stack_file.read_text()))
     settings["config"][f"{engine.PROJECT}:renderTo"] = str(to)
     for key in ("kubeContext", "kubeconfig"):
@@ -90,7 +104,7 @@ def read(folder: Path) -> dict[str, list[str]]:
     """Rendered manifests as `kind namespace/name` -> lines of YAML."""
     manifests = {}
     for file in sorted(folder.rglob("*.yaml")):
-        for document in yaml.safe_load_all(file.read_text()):
+        for document in yaml.load_all(file.read_text(), Loader=LOADER):
             if not document:
                 continue
             metadata = document["metadata"]
@@ -117,22 +131,23 @@ def compare(old: Mapping[str, list[str]], new: Mapping[str, list[str]]) -> tuple
 def diff(stack: str, base: str) -> tuple[int, str]:
     """What the working tree does to `stack`'s manifests compared with the git revision `base`.
 
-    Each side is rendered by its own code. A stack that `base` does not have yet is all new.
+    Each side is rendered by its own code. A stack that `base` does not have yet is all new. Raises CannotRender where
+    `base` is no revision, or its code does not render; EngineFailed where the working tree's does not.
     """
     with tempfile.TemporaryDirectory(prefix="diff-") as scratch:
         here, there, tree = Path(scratch) / "here", Path(scratch) / "there", Path(scratch) / "base"
+        _take_out(base, tree)
         render(stack, here)
-        _git("worktree", "add", "--detach", str(tree), base)
-        try:
-            cache = engine.ROOT / ".cache" / "kuberay"
-            if cache.is_dir():
-                (tree / ".cache").mkdir(exist_ok=True)
-                (tree / ".cache" / "kuberay").symlink_to(cache)
-            (tree / ".venv").symlink_to(sys.prefix)
-            if (tree / f"Pulumi.{stack}.yaml").is_file():
+        cache = engine.ROOT / ".cache" / "kuberay"
+        if cache.is_dir():
+            (tree / ".cache").mkdir(exist_ok=True)
+            (tree / ".cache" / "kuberay").symlink_to(cache)
+        (tree / ".venv").symlink_to(sys.prefix)
+        if (tree / f"Pulumi.{stack}.yaml").is_file():
+            try:
                 render(stack, there, root=tree)
-        finally:
-            _git("worktree", "remove", "--force", str(tree))
+            except engine.EngineFailed as error:
+                raise CannotRender(f"the code of {base} does not render stack {stack}: {error}") from error
         return compare(read(there), read(here))
 
 
@@ -150,8 +165,17 @@ def as_comment(stack: str, code: int, text: str) -> str:
     title = f"### Stack `{stack}`: {HEADLINES[code]}\n"
     if code == NO_CHANGES:
         return title
-    return f"{title}\n<details><summary>manifests</summary>\n\n```diff\n{shown}{cut}\n```\n</details>\n"
+    # Longer than any that the manifests hold: a pull request must not be able to end it.
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{title}\n<details><summary>manifests</summary>\n\n{fence}diff\n{shown}{cut}\n{fence}\n</details>\n"
 
 
-def _git(*arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=engine.ROOT, check=True, capture_output=True)
+def _take_out(revision: str, folder: Path) -> None:
+    """The files of a git revision in `folder`; nothing of the repository is written, its list of worktrees neither."""
+    command = ["git", "archive", "--format=tar", revision]
+    done = subprocess.run(command, cwd=engine.ROOT, check=False, capture_output=True)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise CannotRender(f"base {revision}: {said}. Is it a revision of this repository, and was it fetched?")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder, filter="data")
