@@ -54,15 +54,18 @@ def foreign(
     ]
 
 
-def connect(state: Sequence[Mapping[str, Any]]) -> Api:
-    """The cluster that the stack's state belongs to. Raises ClusterError where the context leads elsewhere."""
+def connect(state: Sequence[Mapping[str, Any]], environment: Mapping[str, str] | None = None) -> Api:
+    """The cluster that the stack's state belongs to, by the stack's kubeconfig, else KUBECONFIG of `environment`.
+
+    Raises Refused where the state knows no cluster or the context leads elsewhere, ClusterError where none answers.
+    """
     identity = next(
         (resource for resource in state if resource["type"] == "pulumi-python:dynamic/cluster:ClusterIdentity"), None
     )
     if identity is None:
         raise Refused("the stack's state holds no cluster: nothing was ever deployed, or it is destroyed already")
     inputs = identity["inputs"]
-    api = Api(inputs.get("kubeconfig"), inputs["context"])
+    api = Api(inputs.get("kubeconfig") or (environment or {}).get("KUBECONFIG"), inputs["context"])
     try:
         expect_cluster(api, inputs["uid"])
     except ValueError as error:
@@ -86,9 +89,11 @@ def destroy(
     state = engine.stack_state(stack, environment=environment)
     listed = inventory.objects(state)
     try:
-        api = connect(state)
+        api = connect(state, environment)
         _settle_others(api, listed, others)
-        _settle_jobs(engine.stack_outputs(stack, environment=environment).get("contract"), jobs)
+        contract = engine.stack_outputs(stack, environment=environment).get("contract")
+        if contract and jobs != "ignore":
+            _settle_jobs(contract, jobs, environment or {})
     except (Refused, ClusterError) as error:
         say(f"not destroyed: {error}")
         return 1
@@ -126,8 +131,8 @@ def _settle_others(api: Api, listed: Sequence[inventory.Object], others: str) ->
         raise Refused("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
 
 
-def _settle_jobs(contract: Any, policy: str) -> None:
+def _settle_jobs(contract: Mapping[str, Any], policy: str, environment: Mapping[str, str]) -> None:
     from ops.running_jobs import settle
 
-    if contract and policy != "ignore":
-        settle(contract, policy)
+    kubeconfig = contract["kubeconfig"] or environment.get("KUBECONFIG")
+    settle({**contract, "kubeconfig": kubeconfig}, policy)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from components.kubeapi import Api
@@ -31,7 +32,7 @@ def begun(pending: Iterable[Mapping[str, Any]], api: Api) -> list[tuple[str, str
     return found
 
 
-def recover(stack: str, environment: Mapping[str, str] | None = None) -> int:
+def recover(stack: str, *, environment: Mapping[str, str] | None = None, config_file: Path | None = None) -> int:
     """Releases the stack's lock and settles what was under way; the engine's exit code.
 
     An object that was being created and is on the cluster is taken into the state, so that the next `up` neither makes
@@ -41,9 +42,9 @@ def recover(stack: str, environment: Mapping[str, str] | None = None) -> int:
     engine.run(["cancel", "--yes", stack], stack=None, environment=environment)
     state = engine.deployment(stack, environment=environment)
     pending = state.get("pending_operations") or []
-    arguments = ["refresh", "--yes", "--skip-preview"]
+    arguments = ["refresh", "--yes", "--skip-preview", *(["--config-file", str(config_file)] if config_file else [])]
     if pending:
-        arrived = begun(pending, connect(state.get("resources") or []))
+        arrived = begun(pending, connect(state.get("resources") or [], environment))
         for urn, identifier in arrived:
             print(f"was created all the same: {urn.rpartition('::')[2]} ({identifier})", file=sys.stderr)
             arguments += ["--import-pending-creates", urn, "--import-pending-creates", identifier]
