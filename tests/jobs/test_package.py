@@ -222,6 +222,7 @@ def test_the_same_plan_packs_to_the_same_bytes(source: Path, index: Path) -> Non
     assert outs[0].getvalue() == outs[1].getvalue()
     with zipfile.ZipFile(outs[0]) as archive:
         modes = {info.filename: info.external_attr >> 16 & 0o777 for info in archive.infolist()}
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert modes == {"empty/": 0o755, "run.sh": 0o755, "b.py": 0o644}
 
 
