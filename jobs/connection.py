@@ -185,7 +185,7 @@ async def verify_identity(kube: Kube, expected: str | None, note: Note) -> None:
     except Forbidden:
         note(
             f"{kube.where}: the namespace kube-system may not be read, so whether this is the stack's cluster was not "
-            "checked. The ClusterRole in docs/jobs.md allows it."
+            "checked. The ClusterRole in docs/jobs-rbac.yaml allows it."
         )
         return
     if found != expected:

@@ -124,14 +124,27 @@ class Kube:
     ) -> dict[str, Any]:
         """GET of an object or list. Raises NotThere, Forbidden, NotAllowed, KubeError, Unreachable."""
 
-        async def call() -> Any:
-            async with self.api.call_api(
-                "GET", version=version, namespace=namespace, url=url, params=dict(params or {})
-            ) as response:
-                return response.json()
+        what = f"{url}{f' in namespace {namespace}' if namespace else ''}"
 
-        found = await _bounded(call(), self.where, f"{url}{f' in namespace {namespace}' if namespace else ''}")
-        return dict(found)
+        async def call() -> tuple[int, dict[str, Any]]:
+            # kr8s answers a 401 or 403 by closing the session that everything shares, tunnels too: not for us.
+            async with self.api.call_api(
+                "GET", version=version, namespace=namespace, url=url, params=dict(params or {}), raise_for_status=False
+            ) as response:
+                return response.status_code, _json(response)
+
+        status, found = await _bounded(call(), self.where, what)
+        if status == 401:
+            await self._log_in_again()
+            status, found = await _bounded(call(), self.where, what)
+        if status >= 400:
+            raise problem(status, str(found.get("message", "")), self.where, what)
+        return found
+
+    async def _log_in_again(self) -> None:
+        """A token of a login helper may have expired meanwhile."""
+        await _bounded(self.api.reauthenticate(), self.where, "a new login")
+        await _bounded(self.api._create_session(), self.where, "a new login")
 
     async def cluster_uid(self) -> str:
         """The UID of the namespace kube-system: the cluster's identity."""
@@ -190,20 +203,11 @@ async def _bounded(work: Awaitable[T], where: str, what: str = "", seconds: floa
 
 def failure(error: BaseException, where: str, what: str) -> JobsError:
     """The error for a person that an exception of kr8s or below it stands for."""
+    while inner := getattr(error, "exceptions", None):
+        error = inner[0]  # What came out of a group of tasks.
     status = status_of(error)
-    if status == 401:
-        return NotAllowed(
-            f"{where} does not accept the credentials (HTTP 401): they may have expired.",
-            "Log in again; `kubectl get pods` with the same context tells whether it worked.",
-        )
-    if status == 403:
-        return Forbidden(
-            f"{where} does not allow it (RBAC): {what}.", "Ask for the Role in docs/jobs.md, section RBAC."
-        )
-    if status == 404:
-        return NotThere(f"{where} has no {what}.")
     if status:
-        return KubeError(f"{where} answered HTTP {status}{f' to {what}' if what else ''}: {str(error)[:300]}")
+        return problem(status, str(error), where, what)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
         return Unreachable(
             f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster up, and is a VPN needed?"
@@ -214,6 +218,27 @@ def failure(error: BaseException, where: str, what: str) -> JobsError:
             "Install the login helper, or mend the kubeconfig.",
         )
     return Unreachable(f"{where}: {type(error).__name__}: {str(error)[:300]}", "Is the kubeconfig's user complete?")
+
+
+def problem(status: int, message: str, where: str, what: str) -> JobsError:
+    """The error for a person that an answer of the API server stands for."""
+    if status == 401:
+        return NotAllowed(
+            f"{where} does not accept the credentials (HTTP 401): they may have expired.",
+            "Log in again; `kubectl get pods` with the same context tells whether it worked.",
+        )
+    if status == 403:
+        return Forbidden(f"{where} does not allow it (RBAC): {what}.", "Ask for the Role in docs/jobs-rbac.yaml.")
+    if status == 404:
+        return NotThere(f"{where} has no {what}.")
+    return KubeError(f"{where} answered HTTP {status}{f' to {what}' if what else ''}: {message[:300]}")
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        return dict(response.json())
+    except ValueError:
+        return {"message": response.text}
 
 
 def status_of(error: BaseException) -> int:

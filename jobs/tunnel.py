@@ -103,20 +103,22 @@ class Tunnel:
             task.cancel()
 
         alarm = asyncio.get_running_loop().call_later(API_SECONDS, give_up)
+        broken: JobsError | None = None
         try:
             async with opening as socket:
                 alarm.cancel()
-                await _Carrier(self, socket, reader, writer).run()
+                # Returned, not raised: on its way out of the websocket an error is wrapped into a group.
+                broken = await _Carrier(self, socket, reader, writer).run()
         except asyncio.CancelledError:
             if late:
                 raise Unreachable(f"{self.kube.where} did not open a tunnel within {API_SECONDS:.0f} s.") from None
-            raise
-        except JobsError:
             raise
         except Exception as error:
             raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
         finally:
             alarm.cancel()
+        if broken is not None:
+            raise broken
 
 
 class _Carrier:
@@ -129,7 +131,8 @@ class _Carrier:
         self.writer = writer
         self.received = 0
 
-    async def run(self) -> None:
+    async def run(self) -> JobsError | None:
+        """Until one side has ended; what broke, if something did."""
         out, back = asyncio.ensure_future(self._to_pod()), asyncio.ensure_future(self._from_pod())
         try:
             await asyncio.wait({out, back}, return_when=asyncio.FIRST_COMPLETED)
@@ -142,9 +145,7 @@ class _Carrier:
             for task in (out, back):
                 task.cancel()
             results = await asyncio.gather(out, back, return_exceptions=True)
-        for result in results:
-            if isinstance(result, JobsError):
-                raise result
+        return next((result for result in results if isinstance(result, JobsError)), None)
 
     async def _to_pod(self) -> None:
         try:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.cluster.test_jobs_tunnel import changed, run_jobs
+from tests.cluster.test_jobs_tunnel import ROOT, changed, run_jobs
 from tests.support.ray_head import RayHead
-
-Outputs = Callable[..., Path]
-ROLE: list[dict[str, object]] = [
-    {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get", "list"]},
-    {"apiGroups": [""], "resources": ["pods/portforward", "pods/exec"], "verbs": ["get", "create"]},
-    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["raycluster-test"], "verbs": ["get"]},
-]
 
 
 @pytest.fixture
@@ -102,9 +96,9 @@ def test_a_stack_without_a_token_meets_a_head_that_wants_one(outputs: Path, tmp_
 
 
 @contextmanager
-def stand_in(ray_head: RayHead, name: str, **container: object) -> Iterator[None]:
+def stand_in(ray_head: RayHead, cluster: str, /, **container: object) -> Iterator[None]:
     """A head service and a pod behind it that is not quite a Ray head."""
-    labels = {"ray.io/cluster": name, "ray.io/node-type": "head"}
+    labels = {"ray.io/cluster": cluster, "ray.io/node-type": "head"}
     meta = {"namespace": ray_head.namespace, "labels": labels}
     main = {"name": "ray-head", "image": "docker.io/rayproject/ray:2.60.0", "command": ["sleep", "600"], **container}
     spec = {"containers": [main], "terminationGracePeriodSeconds": 0}
@@ -112,14 +106,14 @@ def stand_in(ray_head: RayHead, name: str, **container: object) -> Iterator[None
     service = {"selector": labels, "ports": [port], "clusterIP": "None"}
     ray_head.cluster.apply(
         [
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{name}-head", **meta}, "spec": spec},
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{name}-svc", **meta}, "spec": service},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"{cluster}-head", **meta}, "spec": spec},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"{cluster}-svc", **meta}, "spec": service},
         ]
     )
     try:
         yield
     finally:
-        ray_head.kubectl("delete", "pod,service", "-l", f"ray.io/cluster={name}", "--wait=false")
+        ray_head.kubectl("delete", "pod,service", "-l", f"ray.io/cluster={cluster}", "--wait=false")
 
 
 def test_no_head_pod_is_said(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
@@ -168,10 +162,18 @@ def test_a_missing_container_and_a_ray_that_is_down_are_told_apart(
         assert b"Nothing answers in the pod on port 8265" in listed.stderr
 
 
+def rules_for(ray_head: RayHead, without: str = "") -> list[dict[str, object]]:
+    """The documented Role's rules for this head's Secret, but for the one about `without`."""
+    document = yaml.safe_load((ROOT / "docs" / "jobs-rbac.yaml").read_text().split("\n---")[0])
+    rules = [rule for rule in document["rules"] if without not in rule["resources"]]
+    return [{**rule, "resourceNames": [ray_head.name]} if "resourceNames" in rule else rule for rule in rules]
+
+
 def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
     ray_head: RayHead, outputs: Path, tmp_path: Path
 ) -> None:
-    user = ray_head.cluster.as_service_account(ray_head.namespace, "job-user", ROLE, tmp_path / "user")
+    rules = rules_for(ray_head)
+    user = ray_head.cluster.as_service_account(ray_head.namespace, "job-user", rules, tmp_path / "user")
     mine = changed(outputs, top_kubeconfig=str(user.kubeconfig))
     done = run_jobs(mine, tmp_path, "submit", "--", "echo least")
     assert done.returncode == 0, done.stderr
@@ -180,12 +182,15 @@ def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
     assert run_jobs(mine, tmp_path, "check").returncode == 0
 
 
-def test_each_missing_right_is_named(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
-    for i, (rule, named) in enumerate(((2, "secrets/raycluster-test"), (0, "pods"), (1, "port-forward"))):
-        rules = [each for number, each in enumerate(ROLE) if number != rule]
-        user = ray_head.cluster.as_service_account(ray_head.namespace, f"less-{i}", rules, tmp_path / f"less-{i}")
-        mine = changed(outputs, top_kubeconfig=str(user.kubeconfig))
-        done = run_jobs(mine, tmp_path, "list")
-        assert (done.returncode, done.stdout) == (6, b"")
-        assert b"does not allow it (RBAC)" in done.stderr
-        assert named.encode() in done.stderr
+@pytest.mark.parametrize(
+    ("without", "named"), [("secrets", "secrets/"), ("pods", "pods in"), ("pods/portforward", "port-forward")]
+)
+def test_each_missing_right_is_named(
+    ray_head: RayHead, outputs: Path, tmp_path: Path, without: str, named: str
+) -> None:
+    name = f"no-{without.replace('/', '-')}"
+    user = ray_head.cluster.as_service_account(ray_head.namespace, name, rules_for(ray_head, without), tmp_path / name)
+    done = run_jobs(changed(outputs, top_kubeconfig=str(user.kubeconfig)), tmp_path, "list")
+    assert (done.returncode, done.stdout) == (6, b"")
+    assert b"does not allow it (RBAC)" in done.stderr
+    assert named.encode() in done.stderr
