@@ -22,6 +22,7 @@ COMMANDS = {
     "delete": ("jobs.cli_jobs", "Delete the record of a job that has ended."),
     "history": ("jobs.cli_history", "Show what was submitted from this machine, cluster or no cluster."),
     "rerun": ("jobs.cli_rerun", "Submit a job of the history again."),
+    "why": ("jobs.cli_why", "Say why a job waits or failed, and what would help."),
     "check": ("jobs.cli_cluster", "Say whether jobs can run there, or what is wrong."),
     "forward": ("jobs.cli_cluster", "Hold a tunnel open for the ray CLI and the dashboard."),
     "local": ("jobs.cli_cluster", "Start, stop or show the Ray behind --local."),
