@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(900, func_only=True))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_ledger_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A person's ledger is neither read nor written: it would take a fixed id of an earlier run for a lost job."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYJOBS_LEDGER", str(tmp_path_factory.mktemp("ledger") / "ledger.sqlite"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A Kubernetes for the whole session, with the engine there as well."""

@@ -44,7 +44,7 @@ def ready(pod: dict[str, Any]) -> str:
 @pytest.fixture
 def environment(cluster: Cluster) -> dict[str, str]:
     """A data scientist's: the kubeconfig, and none of Ray's or Pulumi's variables."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_", "RAYJOBS_"))}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_"))}
     return {**kept, "KUBECONFIG": str(cluster.kubeconfig), "PYTHONPATH": str(ROOT)}
 
 
