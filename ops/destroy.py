@@ -93,7 +93,8 @@ def destroy(
         _settle_others(api, listed, others)
         contract = engine.stack_outputs(stack, environment=environment).get("contract")
         if contract and jobs != "ignore":
-            _settle_jobs(contract, jobs, environment or {})
+            clusters = with_a_head(contract["clusters"], inventory.present(api, listed))
+            _settle_jobs({**contract, "clusters": clusters}, jobs, environment or {})
     except (Refused, ClusterError) as error:
         say(f"not destroyed: {error}")
         return 1
@@ -129,6 +130,18 @@ def _settle_others(api: Api, listed: Sequence[inventory.Object], others: str) ->
     left = inventory.wait_until_gone(api, found, SETTLE_SECONDS)
     if left:
         raise Refused("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
+
+
+def with_a_head(
+    clusters: Sequence[Mapping[str, Any]], there: Sequence[tuple[inventory.Object, Mapping[str, Any]]]
+) -> list[Mapping[str, Any]]:
+    """The clusters of a contract that can run a job: those that are on the cluster and not suspended."""
+    awake = {
+        (entry.namespace, entry.name)
+        for entry, answer in there
+        if entry.kind == "RayCluster" and (answer.get("status") or {}).get("state") != "suspended"
+    }
+    return [cluster for cluster in clusters if (cluster["namespace"], cluster["name"]) in awake]
 
 
 def _settle_jobs(contract: Mapping[str, Any], policy: str, environment: Mapping[str, str]) -> None:
