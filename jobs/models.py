@@ -28,6 +28,7 @@ DIGEST_KEY = "rayjobs.spec_sha256"
 RESOURCES_KEY = "rayjobs.entrypoint_resources"
 OWN_PREFIX = "rayjobs."
 
+_USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 # The id is part of a URL and of a log file's name on the node.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -198,10 +199,16 @@ class JobInfo:
 
 
 def without_secrets(runtime_env: dict[str, Any]) -> dict[str, Any]:
-    """The same runtime_env with the values of its env_vars replaced: names are useful, values may be secrets."""
-    if not isinstance(runtime_env.get("env_vars"), dict):
-        return runtime_env
-    return {**runtime_env, "env_vars": dict.fromkeys(runtime_env["env_vars"], "(not shown)")}
+    """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
+    the passwords of URLs."""
+    shown: dict[str, Any] = json.loads(without_passwords(json.dumps(runtime_env)))
+    if isinstance(shown.get("env_vars"), dict):
+        shown["env_vars"] = dict.fromkeys(shown["env_vars"], "(not shown)")
+    return shown
+
+
+def without_passwords(text: str) -> str:
+    return _USERINFO.sub("(withheld)@", text)
 
 
 def difference(spec: JobSpec, there: JobInfo) -> str:
@@ -221,7 +228,10 @@ def difference(spec: JobSpec, there: JobInfo) -> str:
         compare(f"runtime_env.{key}", spec.runtime_env.get(key), there.runtime_env.get(key))
     compare("metadata", spec.metadata, there.user_metadata)
     compare("entrypoint resources", spec.resources, json.loads(there.metadata.get(RESOURCES_KEY, "{}")))
-    return "\n  ".join(lines) or "the same in all that the server shows, but another client submitted it"
+    return (
+        without_passwords("\n  ".join(lines))
+        or "the same in all that the server shows, but another client submitted it"
+    )
 
 
 @dataclass(frozen=True)

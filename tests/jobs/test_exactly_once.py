@@ -158,9 +158,9 @@ def test_a_key_is_one_job_however_often_it_is_submitted(cli: Cli) -> None:
 
 def test_other_content_under_the_same_id_is_refused_with_the_difference(cli: Cli) -> None:
     job = new_id()
-    env = '{"env_vars": {"API_KEY": "secret-one", "SAME": "x"}}'
+    env = '{"env_vars": {"API_KEY": "secret-one", "SAME": "x"}, "config": {"from": "https://me:secret-three@host/x"}}'
     cli("submit", "--no-wait", "--submission-id", job, "--runtime-env-json", env, "--", "echo one")
-    other = env.replace("secret-one", "secret-two")
+    other = env.replace("secret-one", "secret-two").replace("host/x", "host/y")
     done = cli("submit", "--submission-id", job, "--runtime-env-json", other, "--", "echo two")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b'there "echo one", here "echo two"' in done.stderr
