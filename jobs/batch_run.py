@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -27,7 +28,7 @@ from jobs.errors import (
     Unreachable,
 )
 from jobs.follow import Limits
-from jobs.ledger import LedgerFault, Origin
+from jobs.ledger import LedgerFault, Origin, TailBuffer
 from jobs.models import LOST, TERMINAL, JobInfo, JobSpec, Result, difference
 from jobs.package import Plan
 from jobs.record import Recorder, origin_of
@@ -43,6 +44,8 @@ POLL_SECONDS = 1.0
 ABSENCES = 3
 # The server keeps a package that no job refers to for ten minutes after it was asked for it.
 KEPT_SECONDS = 300.0
+# How long the end of a batch may wait for logs that are still being read for the ledger.
+TAILS_SECONDS = 30.0
 # The entrypoint of the record that Ray's monitor makes of a job that was deleted just after its end.
 GHOST = "Entrypoint not found."
 
@@ -182,6 +185,8 @@ class BatchRun:
         self._packages = {uri: _Package() for uri in plans}
         self._origins: dict[str | None, Origin] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tails: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Semaphore(2)
         self._next_poll = 0.0
 
     async def run(self) -> list[Track]:
@@ -203,10 +208,12 @@ class BatchRun:
                 await self._pause()
                 if self.options.wait and any(track.accepted for track in self.tracks):
                     await self._poll()
+            if self._tails:
+                await asyncio.wait(self._tails, timeout=TAILS_SECONDS)
         finally:
-            for task in self._tasks:
+            for task in (*self._tasks, *self._tails):
                 task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, *self._tails, return_exceptions=True)
         return self.tracks
 
     async def stop_all(self) -> None:
@@ -227,6 +234,7 @@ class BatchRun:
                 if info.digest != track.spec.digest:
                     conflicts.append(f"{track.submission_id}: {difference(track.spec, info)}")
                 elif self.options.resume:
+                    self.recorder.submitting(track.submission_id, track.spec, self._origin(track))
                     self._attach(track, info)
             elif self.options.resume:
                 self._recall(track)
@@ -287,10 +295,7 @@ class BatchRun:
         deadline = Deadline(self.options.submit_seconds)
         if track.plan is not None:
             await self._packages[track.plan.uri].ensure(self.session, track.plan)
-        origin = replace(
-            self._origins[track.source], attempt_of=track.base if track.attempt else None, attempt=track.attempt
-        )
-        self.recorder.submitting(track.submission_id, track.spec, origin)
+        self.recorder.submitting(track.submission_id, track.spec, self._origin(track))
         try:
             await self.session.client.submit(track.spec, track.submission_id, deadline=deadline, note=self.session.note)
         except JobsError as error:
@@ -302,7 +307,12 @@ class BatchRun:
             self._set(track, ERROR)
             return
         track.limits = self._limits()
+        self.recorder.status(track.submission_id, "PENDING")
         self._set(track, "PENDING")
+
+    def _origin(self, track: Track) -> Origin:
+        attempt_of = track.base if track.attempt else None
+        return replace(self._origins[track.source], attempt_of=attempt_of, attempt=track.attempt)
 
     async def _pause(self) -> None:
         """Until a submission is through, or the next poll is due. Raises what a submission raised."""
@@ -343,9 +353,21 @@ class BatchRun:
     def _saw(self, track: Track, info: JobInfo) -> None:
         before, track.info = track.status, info
         if info.ended:
+            self._tails.add(asyncio.create_task(self._keep_tail(info)))
             self._finish(track, Result(track.submission_id, info.status, info))
         elif info.status != before:
             self._set(track, info.status)
+
+    async def _keep_tail(self, info: JobInfo) -> None:
+        """The end of an ended job's log, for the ledger: best effort, a few at a time, beside everything else."""
+        follower = self.session.follower(info.submission_id, follow=False, seen=True)
+        follower.info = info
+        buffer = TailBuffer()
+        with contextlib.suppress(JobsError):
+            async with self._reading, aclosing(follower.chunks()) as chunks:
+                async for chunk in chunks:
+                    buffer.feed(chunk)
+            self.recorder.tail(info.submission_id, buffer)
 
     def _lost(self, track: Track) -> None:
         self.recorder.status(track.submission_id, LOST)

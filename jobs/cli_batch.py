@@ -136,6 +136,9 @@ def submit_batch(
     async def main() -> list[Track]:
         named, plans = await plan_packages(whole, use_cache=not no_cache)
         assert named.name is not None
+        suspects = [f"{noted.relpath} {noted.why}" for plan in plans.values() for noted in plan.secrets]
+        if suspects:
+            say(f"Goes to the cluster: {'; '.join(suspects[:3])}{'; ...' if suspects[3:] else ''} (see --plan).")
         async with connect(target, note=say) as connection:
             quiet = output == "json" or sys.stderr.isatty()
             session = Session(connection, note=(lambda _text: None) if quiet else say, patience=patience)

@@ -250,6 +250,14 @@ def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> Non
     assert {entry.status for entry in runs.ledger.history(batch=str(whole.name))} == {"SUCCEEDED", "FAILED"}
 
 
+def test_the_end_of_every_jobs_log_is_in_the_ledger(runs: Runs) -> None:
+    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), Options())
+    for track in tracks:
+        tail = runs.ledger.tail(track.submission_id)
+        assert tail is not None
+        assert f"this is {track.job.params['i']}".encode() in tail.data.splitlines()
+
+
 def test_one_package_is_uploaded_once_for_all_jobs(runs: Runs, tmp_path: Path) -> None:
     source = tmp_path / "src"
     source.mkdir()
@@ -258,7 +266,7 @@ def test_one_package_is_uploaded_once_for_all_jobs(runs: Runs, tmp_path: Path) -
     whole = batch.from_sweep(["python", "t.py", "{seed}"], request, {"seed": ["0", "1", "2"]})
     tracks = runs(whole, Options())
     assert [track.exit_code for track in tracks] == [0, 0, 0]
-    assert sum(method == "PUT" for method, _ in runs.requests) == 1
+    assert [method for method, path in runs.requests if path.startswith("/api/packages/")] == ["GET", "PUT"]
 
 
 def test_a_batch_that_is_there_is_refused_without_resume_and_attached_to_with_it(runs: Runs) -> None:
