@@ -170,9 +170,13 @@ def inventory(stack: str) -> None:
 @stack_option
 def recover(stack: str) -> None:
     """After an `up` that was killed: release the lock and settle what was under way, so that `up` can go on."""
+    from ops.destroy import Refused
     from ops.recover import recover as settle
 
-    sys.exit(settle(stack))
+    try:
+        sys.exit(settle(stack))
+    except Refused as refused:
+        raise click.ClickException(str(refused)) from refused
 
 
 @ops.group()

@@ -1,0 +1,171 @@
+"""What a reviewer sees of a change, on the real engine without a cluster, a secret or a backend of the stack's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ops import changes, engine
+from ops.render import PLACEHOLDER
+from tests.support.stack import ROOT
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+
+TOKEN = "v1:c2VjcmV0:Y2lwaGVydGV4dA=="
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this working tree with one commit, so that its own files and history can be changed."""
+    try:
+        engine.find_engine()
+    except engine.EngineMissing as missing:
+        pytest.skip(str(missing))
+    clone = tmp_path_factory.mktemp("review") / "repository"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, clone / name)
+    if (ROOT / ".cache" / "kuberay").is_dir():
+        (clone / ".cache").mkdir(exist_ok=True)
+        (clone / ".cache" / "kuberay").symlink_to((ROOT / ".cache" / "kuberay").resolve())
+    (clone / ".venv").symlink_to(sys.prefix)
+    # Like dev, without the operator's CRDs: their 4 MB of text are rendered in one test, not in each.
+    content = yaml.safe_load((clone / "Pulumi.dev.yaml").read_text())
+    content["config"]["ray-on-kubernetes:kuberay"] = {"operator": "existing"}
+    (clone / "Pulumi.review.yaml").write_text(yaml.safe_dump(content))
+    git(clone, "init", "--quiet", "--initial-branch=main")
+    commit(clone, "base")
+    return clone
+
+
+def git(repository: Path, *arguments: str) -> str:
+    names = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    done = subprocess.run(["git", *names, *arguments], cwd=repository, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def commit(repository: Path, message: str) -> None:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", message)
+
+
+def ops(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m ops` as a CI has it: no kubeconfig, no passphrase, no backend."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "KUBE"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=repository,
+        env={**environment, "HOME": str(repository.parent), "PYTHONPATH": ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+
+
+def diff(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The working tree against its last commit, with the exit codes for a CI."""
+    return ops(repository, "diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode", *arguments)
+
+
+def edit(repository: Path, change: Callable[[dict[str, object]], None], stack: str = "review") -> None:
+    file = repository / f"Pulumi.{stack}.yaml"
+    content = yaml.safe_load(file.read_text())
+    change(content["config"])
+    file.write_text(yaml.safe_dump(content))
+
+
+def test_a_render_needs_no_secret_and_touches_no_file(repository: Path, tmp_path: Path) -> None:
+    def secret(config: dict[str, object]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["head"]["env"] = {"TOKEN": {"secure": TOKEN}}  # type: ignore[index]
+
+    edit(repository, secret, "dev")
+    before = git(repository, "status", "--porcelain")
+    run = ops(repository, "render", "--stack", "dev", "--to", str(tmp_path / "out"))
+    assert run.returncode == 0, run.stderr
+    files = list((tmp_path / "out").rglob("*.yaml"))
+    written = "\n".join(file.read_text() for file in files)
+    assert PLACEHOLDER in written
+    assert TOKEN not in written + run.stdout + run.stderr
+    kinds = {
+        line.removeprefix("kind: ") for file in files for line in file.read_text().splitlines() if line[:5] == "kind:"
+    }
+    assert kinds >= {"CustomResourceDefinition", "Namespace", "Deployment", "ClusterRole", "RayCluster"}
+    assert git(repository, "status", "--porcelain") == before
+    git(repository, "checkout", "--quiet", "--", ".")
+
+
+def test_the_same_manifests_are_no_changes(repository: Path) -> None:
+    run = diff(repository)
+    assert (run.returncode, run.stdout.strip()) == (changes.NO_CHANGES, "no changes"), run.stderr
+
+
+def test_a_changed_setting_is_shown_where_it_lands_and_comes_as_a_comment(repository: Path, tmp_path: Path) -> None:
+    def longer(config: dict[str, object]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["autoscaling"]["idleTimeoutSeconds"] = 90  # type: ignore[index]
+
+    edit(repository, longer)
+    comment = tmp_path / "comment.md"
+    run = ops(
+        repository, "diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode", "--comment", str(comment)
+    )
+    git(repository, "checkout", "--quiet", "--", ".")
+    assert run.returncode == changes.CHANGES, run.stderr
+    assert "### changed: RayCluster ray-cluster/raycluster-autoscaler" in run.stdout
+    assert "-    idleTimeoutSeconds: 60" in run.stdout
+    assert "+    idleTimeoutSeconds: 90" in run.stdout
+    assert comment.read_text().startswith("### Stack `review`: changes\n")
+
+
+def test_an_object_that_goes_away_is_destructive(repository: Path) -> None:
+    def elsewhere(config: dict[str, object]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["name"] = "another"  # type: ignore[index]
+
+    edit(repository, elsewhere)
+    run = diff(repository)
+    git(repository, "checkout", "--quiet", "--", ".")
+    assert run.returncode == changes.DESTRUCTIVE, run.stderr
+    assert "### removed: RayCluster ray-cluster/raycluster-autoscaler" in run.stdout
+    assert "### added: RayCluster ray-cluster/another" in run.stdout
+
+
+def test_a_base_that_does_not_render_is_named_as_the_reason(repository: Path) -> None:
+    (repository / "__main__.py").write_text("raise SystemExit('no program yet')\n")
+    commit(repository, "broken")
+    git(repository, "checkout", "--quiet", "HEAD~1", "--", "__main__.py")
+    run = diff(repository)
+    git(repository, "reset", "--quiet", "--hard", "HEAD~1")
+    assert run.returncode == changes.ERROR
+    assert "the code of HEAD does not render stack review" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_base_that_git_does_not_know_is_said_before_anything_is_rendered(repository: Path) -> None:
+    run = ops(repository, "diff", "--stack", "review", "--base", "no-such-branch")
+    assert run.returncode == changes.ERROR
+    assert "base no-such-branch" in run.stderr
+    assert "was it fetched?" in run.stderr
+
+
+def test_a_settings_error_is_shown_as_the_program_says_it(repository: Path) -> None:
+    edit(repository, lambda config: config.update({"ray-on-kubernetes:protect": "perhaps"}))
+    run = ops(repository, "render", "--stack", "review")
+    git(repository, "checkout", "--quiet", "--", ".")
+    assert run.returncode == changes.ERROR
+    assert "protect" in run.stderr
+    assert "Traceback" not in run.stderr
