@@ -10,7 +10,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from jobs.batch import Batch, BatchJob, named
+from jobs.batch import Batch, BatchJob
+from jobs.batch_prepare import SharedUpload, spec_of
 from jobs.errors import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -33,7 +34,7 @@ from jobs.models import LOST, TERMINAL, JobInfo, JobSpec, Result, difference
 from jobs.package import Plan
 from jobs.record import Recorder, origin_of
 from jobs.retries import RetryPolicy, attempt_id, judge
-from jobs.session import STOP_SECONDS, Request, Session, in_thread, prepare
+from jobs.session import STOP_SECONDS, Session, in_thread
 from jobs.transport import Deadline
 
 # The exit code of several jobs is the first of these that one of them has.
@@ -42,8 +43,6 @@ WAITING, SUBMITTING, ERROR = "WAITING", "SUBMITTING", "ERROR"
 POLL_SECONDS = 1.0
 # A job counts as lost after so many lists without it: a head that comes back reads its store first.
 ABSENCES = 3
-# The server keeps a package that no job refers to for ten minutes after it was asked for it.
-KEPT_SECONDS = 300.0
 # How long the end of a batch may wait for logs that are still being read for the ledger.
 TAILS_SECONDS = 30.0
 # The entrypoint of the record that Ray's monitor makes of a job that was deleted just after its end.
@@ -118,51 +117,6 @@ def worst(codes: Sequence[int]) -> int:
     return next(code for code in WORST_FIRST if code in codes)
 
 
-async def plan_packages(batch: Batch, *, use_cache: bool = True) -> tuple[Batch, dict[str, Plan]]:
-    """The batch with package URIs for local working directories, each read once, and with its name and ids.
-
-    The plans are by URI. Raises Refused.
-    """
-    from jobs import package
-
-    planned: dict[tuple[str, tuple[str, ...]], Plan] = {}
-    jobs = []
-    for job in batch.jobs:
-        working_dir = job.request.working_dir or job.request.runtime_env.get("working_dir")
-        if job.request.runtime_env.get("py_modules"):
-            await prepare(job.request)  # Refuses local ones.
-        if isinstance(working_dir, str) and "://" not in working_dir:
-            excludes = tuple(job.request.runtime_env.get("excludes") or ())
-            if (working_dir, excludes) not in planned:
-                work = partial(package.plan, working_dir, excludes=excludes, use_cache=use_cache)
-                planned[working_dir, excludes] = await in_thread(work)
-            job = replace(job, request=replace(job.request, working_dir=planned[working_dir, excludes].uri))
-        jobs.append(job)
-    return named(replace(batch, jobs=tuple(jobs))), {plan.uri: plan for plan in planned.values()}
-
-
-def _spec(request: Request) -> JobSpec:
-    fields = {name: getattr(request, name) for name in JobSpec.__dataclass_fields__}
-    runtime_env = dict(request.runtime_env)
-    if request.working_dir is not None:
-        runtime_env["working_dir"] = request.working_dir
-    return JobSpec(**{**fields, "runtime_env": runtime_env, "metadata": dict(request.metadata)})
-
-
-class _Package:
-    """One upload for all jobs that share a package, looked at again before the server may have dropped it."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._sure = Deadline(0)
-
-    async def ensure(self, session: Session, plan: Plan) -> None:
-        async with self._lock:
-            if self._sure.passed:
-                await session._upload(plan, None)
-                self._sure = Deadline(KEPT_SECONDS)
-
-
 class BatchRun:
     """One batch on one cluster. `on_change` is told of every track that changed."""
 
@@ -182,7 +136,7 @@ class BatchRun:
         self.recorder = recorder
         self.on_change = on_change
         self.tracks: list[Track] = []
-        self._packages = {uri: _Package() for uri in plans}
+        self._packages = {uri: SharedUpload() for uri in plans}
         self._origins: dict[str | None, Origin] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._tails: set[asyncio.Task[None]] = set()
@@ -196,7 +150,7 @@ class BatchRun:
         server is out of reach for the session's patience: what was submitted goes on, and `resume` continues.
         """
         self.tracks = [
-            Track(job, _spec(job.request), self.plans.get(job.request.working_dir or "")) for job in self.batch.jobs
+            Track(job, spec_of(job.request), self.plans.get(job.request.working_dir or "")) for job in self.batch.jobs
         ]
         for track in self.tracks:
             if track.source not in self._origins:

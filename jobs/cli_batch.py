@@ -100,7 +100,8 @@ def submit_batch(
     """
     from jobs import batch as batches
     from jobs import sweep as sweeps
-    from jobs.batch_run import BatchRun, plan_packages, worst
+    from jobs.batch_prepare import plan_packages
+    from jobs.batch_run import BatchRun, worst
     from jobs.batch_run import Options as RunOptions
     from jobs.batch_view import counted, end_as_json
     from jobs.connection import connect

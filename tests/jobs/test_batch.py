@@ -17,7 +17,8 @@ import pytest
 
 from jobs import batch, sweep
 from jobs.batch import Batch
-from jobs.batch_run import BatchRun, Options, Track, plan_packages, worst
+from jobs.batch_prepare import plan_packages
+from jobs.batch_run import BatchRun, Options, Track, worst
 from jobs.batch_view import counts
 from jobs.connection import connect
 from jobs.errors import Conflict, Refused
