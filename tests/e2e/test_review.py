@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from ops import changes, engine
 from ops.render import PLACEHOLDER
-from tests.support.stack import ROOT
+from tests.support.checkout import checkout, commit, edit, git, ops
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -28,54 +25,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engine.find_engine()
     except engine.EngineMissing as missing:
         pytest.skip(str(missing))
-    clone = tmp_path_factory.mktemp("review") / "repository"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (clone / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, clone / name)
-    if (ROOT / ".cache" / "kuberay").is_dir():
-        (clone / ".cache").mkdir(exist_ok=True)
-        (clone / ".cache" / "kuberay").symlink_to((ROOT / ".cache" / "kuberay").resolve())
-    (clone / ".venv").symlink_to(sys.prefix)
+    clone = checkout(tmp_path_factory.mktemp("review") / "repository")
     # Like dev, without the operator's CRDs: their 4 MB of text are rendered in one test, not in each.
     content = yaml.safe_load((clone / "Pulumi.dev.yaml").read_text())
     content["config"]["ray-on-kubernetes:kuberay"] = {"operator": "existing"}
     (clone / "Pulumi.review.yaml").write_text(yaml.safe_dump(content))
-    git(clone, "init", "--quiet", "--initial-branch=main")
-    commit(clone, "base")
+    commit(clone, "a small stack")
     return clone
-
-
-def git(repository: Path, *arguments: str) -> str:
-    names = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
-    done = subprocess.run(["git", *names, *arguments], cwd=repository, capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def commit(repository: Path, message: str) -> None:
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", message)
-
-
-def ops(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m ops` as a CI has it: no kubeconfig, no passphrase, no backend."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "KUBE"))}
-    return subprocess.run(
-        [sys.executable, "-m", "ops", *arguments],
-        cwd=repository,
-        env={**environment, "HOME": str(repository.parent), "PYTHONPATH": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
 
 
 def diff(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,18 +39,11 @@ def diff(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return ops(repository, "diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode", *arguments)
 
 
-def edit(repository: Path, change: Callable[[dict[str, object]], None], stack: str = "review") -> None:
-    file = repository / f"Pulumi.{stack}.yaml"
-    content = yaml.safe_load(file.read_text())
-    change(content["config"])
-    file.write_text(yaml.safe_dump(content))
-
-
 def test_a_render_needs_no_secret_and_touches_no_file(repository: Path, tmp_path: Path) -> None:
-    def secret(config: dict[str, object]) -> None:
-        config["ray-on-kubernetes:clusters"][0]["head"]["env"] = {"TOKEN": {"secure": TOKEN}}  # type: ignore[index]
+    def secret(config: dict[str, Any]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["head"]["env"] = {"TOKEN": {"secure": TOKEN}}
 
-    edit(repository, secret, "dev")
+    edit(repository, "dev", secret)
     before = git(repository, "status", "--porcelain")
     run = ops(repository, "render", "--stack", "dev", "--to", str(tmp_path / "out"))
     assert run.returncode == 0, run.stderr
@@ -116,14 +65,12 @@ def test_the_same_manifests_are_no_changes(repository: Path) -> None:
 
 
 def test_a_changed_setting_is_shown_where_it_lands_and_comes_as_a_comment(repository: Path, tmp_path: Path) -> None:
-    def longer(config: dict[str, object]) -> None:
-        config["ray-on-kubernetes:clusters"][0]["autoscaling"]["idleTimeoutSeconds"] = 90  # type: ignore[index]
+    def longer(config: dict[str, Any]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["autoscaling"]["idleTimeoutSeconds"] = 90
 
-    edit(repository, longer)
+    edit(repository, "review", longer)
     comment = tmp_path / "comment.md"
-    run = ops(
-        repository, "diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode", "--comment", str(comment)
-    )
+    run = diff(repository, "--comment", str(comment))
     git(repository, "checkout", "--quiet", "--", ".")
     assert run.returncode == changes.CHANGES, run.stderr
     assert "### changed: RayCluster ray-cluster/raycluster-autoscaler" in run.stdout
@@ -133,10 +80,10 @@ def test_a_changed_setting_is_shown_where_it_lands_and_comes_as_a_comment(reposi
 
 
 def test_an_object_that_goes_away_is_destructive(repository: Path) -> None:
-    def elsewhere(config: dict[str, object]) -> None:
-        config["ray-on-kubernetes:clusters"][0]["name"] = "another"  # type: ignore[index]
+    def elsewhere(config: dict[str, Any]) -> None:
+        config["ray-on-kubernetes:clusters"][0]["name"] = "another"
 
-    edit(repository, elsewhere)
+    edit(repository, "review", elsewhere)
     run = diff(repository)
     git(repository, "checkout", "--quiet", "--", ".")
     assert run.returncode == changes.DESTRUCTIVE, run.stderr
@@ -163,7 +110,7 @@ def test_a_base_that_git_does_not_know_is_said_before_anything_is_rendered(repos
 
 
 def test_a_settings_error_is_shown_as_the_program_says_it(repository: Path) -> None:
-    edit(repository, lambda config: config.update({"ray-on-kubernetes:protect": "perhaps"}))
+    edit(repository, "review", lambda config: config.update({"ray-on-kubernetes:protect": "perhaps"}))
     run = ops(repository, "render", "--stack", "review")
     git(repository, "checkout", "--quiet", "--", ".")
     assert run.returncode == changes.ERROR

@@ -1,0 +1,68 @@
+"""A copy of this working tree as a repository of its own, so that its files and history can be changed by a test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.stack import ROOT
+
+
+def checkout(folder: Path) -> Path:
+    """The tracked and new files of this working tree at `folder`, with one commit; caches and packages are shared."""
+    listed = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    cache = ROOT / ".cache" / "kuberay"
+    if cache.is_dir():
+        (folder / ".cache").mkdir(exist_ok=True)
+        (folder / ".cache" / "kuberay").symlink_to(cache.resolve())
+    (folder / ".venv").symlink_to(sys.prefix)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    commit(folder, "base")
+    return folder
+
+
+def git(repository: Path, *arguments: str) -> str:
+    names = ["-c", "user.name=test", "-c", "user.email=test@example.com"]
+    done = subprocess.run(["git", *names, *arguments], cwd=repository, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def commit(repository: Path, message: str) -> None:
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", message)
+
+
+def edit(repository: Path, stack: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edits a stack file; `change` gets its `config`, keys with the project's name."""
+    file = repository / f"Pulumi.{stack}.yaml"
+    content = yaml.safe_load(file.read_text())
+    change(content["config"])
+    file.write_text(yaml.safe_dump(content))
+
+
+def ops(
+    repository: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python -m ops` with nothing of this machine's Kubernetes or Pulumi but what `environment` says."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "KUBE", "GITHUB_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ops", *arguments],
+        cwd=repository,
+        env={**own, "HOME": str(repository.parent), "PYTHONPATH": "", **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
