@@ -16,16 +16,33 @@ from jobs import secret_scan
 WITHHELD = "(withheld)"
 _WORDS = {"token", "secret", "secrets", "password", "passwd", "pwd", "pass", "passphrase", "apikey", "key", "auth"}
 _WORDS |= {"credential", "credentials", "dsn", "cookie", "authorization", "signature", "bearer"}
+# In a command line fewer words count: `--key name`, `--pass 2` and `--pad-token '<pad>'` are no secrets, and a job
+# whose entrypoint had to be withheld cannot be run again.
+_SURE = {"token", "secret", "password", "passwd", "passphrase", "apikey", "credential", "credentials", "bearer"}
+_KEYS = {"api", "access", "secret", "private", "auth", "encryption", "signing", "license", "account", "service"}
+_TEXT_TOKENS = {"pad", "bos", "eos", "unk", "mask", "sep", "cls", "special", "stop", "image", "start", "end"}
 # name=value, name: value and --name value, as they stand in a command line.
 _IN_TEXT = re.compile(r"""(?<![\w-])(-{0,2}[A-Za-z][\w.-]*)(=|:\s*|\s+)("[^"]*"|'[^']*'|[^\s'"]+)""")
 _USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _QUERY = re.compile(r"(?i)(?<=[?&])([\w-]*(?:signature|token|credential|sig|key)[\w-]*)=[^&\s'\"]+")
 
 
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[^a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()) if word]
+
+
 def names_a_secret(name: str) -> bool:
-    """Whether a variable, option or metadata key of this name holds a secret: by its last words."""
-    words = [word for word in re.split(r"[^a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()) if word]
+    """Whether a variable or metadata key of this name holds a secret: by its last words."""
+    words = _words(name)
     return bool(words) and (words[-1] in _WORDS or bool({"password", "secret", "apikey"} & set(words)))
+
+
+def _option_names_a_secret(name: str) -> bool:
+    words = _words(name)
+    before = words[-2] if len(words) > 1 else ""
+    if not words or before in _TEXT_TOKENS:
+        return False
+    return words[-1] in _SURE or (words[-1] == "key" and before in _KEYS)
 
 
 def text(value: str) -> str:
@@ -39,7 +56,7 @@ def text(value: str) -> str:
 def _hide(match: re.Match[str]) -> str:
     name, between, found = match.groups()
     # Two words beside each other are a name and its value only where the first one is an option.
-    if found == WITHHELD or not names_a_secret(name) or (between.isspace() and not name.startswith("-")):
+    if found == WITHHELD or not _option_names_a_secret(name) or (between.isspace() and not name.startswith("-")):
         return match.group()
     return f"{name}{between}{WITHHELD}"
 

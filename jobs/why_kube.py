@@ -45,8 +45,9 @@ def _about_ray_cluster(evidence: Evidence) -> Iterator[Finding]:
             "kubectl get pods -A -l app.kubernetes.io/component=kuberay-operator",
         )
     for condition in status.get("conditions") or []:
-        if condition.get("type") == "RayClusterReplicaFailure" and condition.get("status") == "True":
-            message = str(condition.get("message"))
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            # The message begins with the reason, on a line of its own.
+            message = str(condition.get("message")).removeprefix(f"{condition.get('reason')}\n")
             yield _quota(message, namespace or "") or cause(
                 f"The operator cannot make pods ({condition.get('reason')}): {message}", _describe(namespace, name)
             )

@@ -157,7 +157,14 @@ def test_names_that_only_resemble_secrets_are_kept(harmless: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "entrypoint", ["python -c 'print(1)'", "python t.py --max-tokens 512 --key-column id", "make pass"]
+    "entrypoint",
+    [
+        "python -c 'print(1)'",
+        "python t.py --max-tokens 512 --key-column id",
+        "python sort.py --key name --pass 2 --auth none",
+        "python t.py --pad-token '<pad>' --eos-token=</s>",
+        "make pass",
+    ],
 )
 def test_an_ordinary_entrypoint_is_kept_as_typed(entrypoint: str) -> None:
     assert redact.text(entrypoint) == entrypoint

@@ -257,10 +257,10 @@ QUOTA = (
                 "ray_cluster": ray_cluster(
                     conditions=[
                         {
-                            "type": "RayClusterReplicaFailure",
+                            "type": "ReplicaFailure",
                             "status": "True",
                             "reason": "FailedCreateWorkerPod",
-                            "message": QUOTA,
+                            "message": f"FailedCreateWorkerPod\n{QUOTA}",
                         }
                     ]
                 ),
