@@ -49,7 +49,8 @@ def reasons(pods: Sequence[Object], events: Sequence[Object], cluster: Object | 
     `pods` of the cluster, `events` of its namespace, the RayCluster itself (None: not created yet).
     """
     name = cluster["metadata"]["name"] if cluster else ""
-    names = {pod["metadata"]["name"] for pod in pods} | {name}
+    # Events outlive what they tell of: those of a pod count only while it has not started.
+    names = {pod["metadata"]["name"] for pod in pods if not _started(pod)} | {name}
     found = [text for pod in pods for text in _of_pod(pod)]
     found += [text for event in events for text in _of_event(event, names)]
     found += [*_of_generation(cluster), *_of_conditions(cluster)] if cluster else []
@@ -70,8 +71,20 @@ def _of_pod(pod: Object) -> Iterator[str]:
         if ended.get("exitCode"):
             yield (
                 f"{name}, container {container['name']}: ended with {ended['exitCode']} ({ended.get('reason', '')}); "
-                f"see `kubectl logs -n {pod['metadata']['namespace']} {pod['metadata']['name']} -c {container['name']}`"
+                f"see `kubectl logs -n {pod['metadata']['namespace']} -l {_selector(pod)} -c {container['name']}`"
             )
+
+
+def _started(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    return bool(statuses) and not any("waiting" in status.get("state", {}) for status in statuses)
+
+
+def _selector(pod: Object) -> str:
+    """Finds the pod, and the one that the operator makes in its place: a crashed head is gone within a minute."""
+    labels = pod["metadata"].get("labels", {})
+    wanted = ("ray.io/cluster", "ray.io/node-type", "ray.io/group")
+    return ",".join(f"{label}={labels[label]}" for label in wanted if label in labels)
 
 
 def _stable(pod: Object) -> str:

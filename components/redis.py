@@ -55,7 +55,8 @@ def objects(cluster: Cluster) -> list[Object]:
     metadata = {"name": name(cluster), "namespace": cluster.namespace, "labels": labels}
     password = wanted.redis.password
     # The password goes in by a file: process arguments can be read by everybody on the node.
-    settings = 'save ""\\nappendonly no\\ndir /data\\n%s\\n'
+    # Without `protected-mode no` and without a password it answers to its own pod alone; a NetworkPolicy guards it.
+    settings = 'protected-mode no\\nsave ""\\nappendonly no\\ndir /data\\n%s\\n'
     write = f"umask 077; printf '{settings}' \"${{PASSWORD:+requirepass $PASSWORD}}\" > /data/redis.conf"
     command = ["sh", "-c", f"{write} && exec redis-server /data/redis.conf"]
     env = (

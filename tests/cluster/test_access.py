@@ -81,9 +81,19 @@ def test_the_trials_redis_runs_restricted_and_asks_for_its_password(cluster: Clu
     def ask(command: str) -> str:
         return cluster.kubectl("exec", "-n", namespace, name, "--", "sh", "-c", command)
 
-    assert "NOAUTH" in ask("redis-cli ping")
-    assert "PONG" in ask('REDISCLI_AUTH="$PASSWORD" redis-cli ping')
+    # By the pod's address: on loopback Redis answers whatever its protected mode says.
+    assert "NOAUTH" in ask("redis-cli -h $(hostname -i) ping")
+    assert "PONG" in ask('REDISCLI_AUTH="$PASSWORD" redis-cli -h $(hostname -i) ping')
     assert "s3cret-word" not in ask("cat /proc/1/cmdline")
+
+
+def test_the_trials_redis_without_a_password_answers_other_pods(cluster: Cluster, namespace: str) -> None:
+    settings = ray(name="open", faultTolerance={"redis": {"inCluster": True}})
+    cluster.apply(redis.objects(settings))
+    name = f"deployment/{redis.name(settings)}"
+    cluster.kubectl("rollout", "status", name, "-n", namespace, "--timeout=90s")
+    answer = cluster.kubectl("exec", "-n", namespace, name, "--", "sh", "-c", "redis-cli -h $(hostname -i) ping")
+    assert answer.strip() == "PONG"
 
 
 def test_the_autoscaler_is_restricted_as_well() -> None:

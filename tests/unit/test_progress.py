@@ -56,7 +56,18 @@ def test_a_crash_says_its_exit_code_and_where_the_logs_are() -> None:
     text = "\n".join(reasons([pod(containerStatuses=[crashed])], [], RAY))
     assert "CrashLoopBackOff" in text
     assert "137 (OOMKilled)" in text
-    assert "kubectl logs -n ns ray-head-x -c ray-head" in text
+    assert "kubectl logs -n ns -l ray.io/node-type=head,ray.io/group=small-group -c ray-head" in text
+
+
+def test_a_head_that_crashes_again_and_again_is_one_reason() -> None:
+    ended = container({"terminated": {"exitCode": 1, "reason": "Error"}})
+    assert len(reasons([pod(f"ray-head-{i}", containerStatuses=[ended]) for i in range(3)], [], RAY)) == 1
+
+
+def test_an_old_event_of_a_pod_that_runs_is_no_reason() -> None:
+    failed = {**event("FailedMount", "timed out", about="ray-head-x"), "involvedObject": {"name": "ray-head-x"}}
+    assert reasons([pod(containerStatuses=[container({"running": {}})])], [failed], RAY) == []
+    assert reasons([pod(containerStatuses=[container(waiting("ContainerCreating"))])], [failed], RAY) != []
 
 
 def test_a_spec_that_the_operator_rejects_is_told_from_its_event() -> None:
