@@ -168,8 +168,7 @@ def _about_groups(asked: Resources, bringing: Sequence[Group], who: str) -> Iter
     names = ", ".join(group.name for group in free or bringing)
     if free:
         yield clue(
-            f"{who} needs {listed(asked)}: a new node of the worker group {names} would do, and the autoscaler may add "
-            "it. See below whether its pod can start.",
+            f"{who} needs {listed(asked)}: a new node of the worker group {names} would do, as soon as its pod runs.",
         )
     elif all(group.suspended for group in bringing):
         yield cause(f"{who} needs {listed(asked)}: only the worker group {names} would do, and it is suspended.")
