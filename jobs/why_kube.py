@@ -20,6 +20,13 @@ RECENT_SECONDS = 3600.0
 
 def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
     """Findings from RayCluster, pods, events and quotas, the most telling first."""
+    if ((evidence.ray_cluster or {}).get("spec") or {}).get("suspend"):
+        # Nothing else matters, and the events are of the time before.
+        yield cause(
+            f"The RayCluster {evidence.namespace}/{evidence.cluster} is suspended: it has no pods on purpose.",
+            "Take `suspend` out of the stack's config, then `pulumi up`.",
+        )
+        return
     yield from _about_ray_cluster(evidence)
     for pod in evidence.pods:
         yield from _about_pod(pod, evidence.namespace or "")
@@ -34,10 +41,7 @@ def _about_ray_cluster(evidence: Evidence) -> Iterator[Finding]:
         if missing and evidence.kube_read and not evidence.pods:
             yield cause(f"There is no RayCluster {namespace}/{name}, and no pod of it.", "pulumi up")
         return
-    spec, status = found.get("spec") or {}, found.get("status") or {}
-    if spec.get("suspend"):
-        yield cause(f"The RayCluster {namespace}/{name} is suspended: it has no pods on purpose.", "")
-        return
+    status = found.get("status") or {}
     behind = (status.get("observedGeneration") or 0) < (found["metadata"].get("generation") or 0)
     if behind:
         yield cause(
