@@ -25,6 +25,7 @@ from jobs.transport import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Deadlin
 
 # The dashboard's own limit on a request's body. Ray's documentation says 512 MiB; the server answers 500 over this.
 PACKAGE_LIMIT = 100 * 1024**2
+LIST_SECONDS = 180.0
 NO_AGENT = ("No available agent", "Failed to get head node agent")
 ALREADY_THERE = "already exists"
 
@@ -93,7 +94,10 @@ class Client:
         return info
 
     async def list(self, deadline: Deadline | None = None) -> builtins.list[JobInfo]:
-        """All jobs the server knows, submitted ones and drivers, oldest first. One request."""
+        """All jobs the server knows, submitted ones and drivers, oldest first. One request.
+
+        It may take minutes: the server looks each job up, and a head that has just restarted is slow at it.
+        """
 
         def parse(response: httpx.Response) -> builtins.list[JobInfo]:
             found = json_of(response, self.http.where)
@@ -101,7 +105,8 @@ class Client:
                 raise ServerFault(f"{self.http.where} answered the list of jobs with {type(found).__name__}.")
             return sorted((_job(raw, self.http.where) for raw in found), key=lambda job: job.start_time or 0)
 
-        return await self.http.ask("GET", "/api/jobs/", deadline=self._deadline(deadline), parse=parse)
+        until = deadline or Deadline(LIST_SECONDS)
+        return await self.http.ask("GET", "/api/jobs/", deadline=until, parse=parse, seconds=LIST_SECONDS)
 
     async def stop(self, submission_id: str, deadline: Deadline | None = None) -> None:
         """Asks for the stop; see `wait` for the end. A job that has ended is left as it is."""

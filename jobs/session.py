@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from jobs.background import in_thread
 from jobs.client import Client, Submission, attach
 from jobs.connection import Connection
 from jobs.errors import DeadlinePassed, JobLost, JobsError, Refused
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STOP_SECONDS = 60.0
+PENDING_STOP_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -244,12 +245,20 @@ class Session:
                 return self._lost(submission_id, follower.info)
             except DeadlinePassed as passed:
                 self.note(passed.what)
-                await self.stop(submission_id)
+                await self._stop_late(submission_id, follower, passed)
                 await _pump(self.follower(submission_id, seen=True, offset=follower.offset), write)
                 raise DeadlinePassed(f"{passed.what} It was stopped.", passed.remedy) from passed
         info = follower.info
         assert info is not None  # The follower ends only on a job that has ended.
         return Result(submission_id, info.status, info)
+
+    async def _stop_late(self, submission_id: str, follower: LogFollower, passed: DeadlinePassed) -> None:
+        """Ray stops a job that waits for resources only when it gets them: no use in waiting long for that."""
+        running = follower.info is not None and follower.info.status != "PENDING"
+        try:
+            await self.stop(submission_id, seconds=STOP_SECONDS if running else PENDING_STOP_SECONDS)
+        except DeadlinePassed as still_there:
+            raise DeadlinePassed(f"{passed.what} {still_there.what}", still_there.remedy) from passed
 
     @contextlib.contextmanager
     def _keeping_tail(
@@ -366,32 +375,6 @@ async def log_chunks(follower: LogFollower) -> AsyncGenerator[bytes, None]:
     async with aclosing(follower.chunks()) as chunks:
         async for chunk in chunks:
             yield chunk
-
-
-async def in_thread(work: Callable[[], T]) -> T:
-    """Blocking work beside the event loop, in a thread that does not hold up the end of the process."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)  # type: ignore[arg-type]
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = work()
-        except BaseException as caught:
-            error = caught
-        with contextlib.suppress(RuntimeError):  # A closed loop: nobody waits any more.
-            loop.call_soon_threadsafe(settle, value, error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future
 
 
 __all__ = ["JobsError", "Prepared", "Request", "Session", "in_thread", "log_chunks", "prepare"]

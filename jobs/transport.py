@@ -127,7 +127,11 @@ class Http:
 
         async def send() -> httpx.Response:
             return await self._client.request(
-                method, self.base_url + path, headers={**extra, **await self._authorization()}, **options
+                method,
+                self.base_url + path,
+                headers={**extra, **await self._authorization()},
+                timeout=httpx.Timeout(seconds, connect=10.0),
+                **options,
             )
 
         async def ask() -> httpx.Response:
@@ -198,15 +202,22 @@ class Http:
         **options: Any,
     ) -> AsyncIterator[httpx.Response]:
         """A GET whose body is read in pieces; `idle_seconds` is the longest silence between two pieces."""
-        request = self._client.build_request(
-            "GET",
-            self.base_url + path,
-            headers={**(headers or {}), **await self._authorization()},
-            timeout=httpx.Timeout(idle_seconds, connect=10.0, pool=10.0),
-            **options,
-        )
+
+        async def send() -> httpx.Response:
+            request = self._client.build_request(
+                "GET",
+                self.base_url + path,
+                headers={**(headers or {}), **await self._authorization()},
+                timeout=httpx.Timeout(idle_seconds, connect=10.0, pool=10.0),
+                **options,
+            )
+            return await self._client.send(request, stream=True)
+
         try:
-            response = await self._client.send(request, stream=True)
+            response = await send()
+            if response.status_code in (401, 403) and await self._token_changed():
+                await response.aclose()
+                response = await send()
             try:
                 yield response
             finally:

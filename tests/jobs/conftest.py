@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -196,5 +197,6 @@ def new_id() -> str:
 
 
 def output_of(stdout: bytes) -> bytes:
-    """The job's own output: Ray writes two lines of its own before it into the same log."""
-    return stdout.split(b"Running entrypoint for job", 1)[-1].split(b"\n", 1)[-1]
+    """The job's own output, without Ray's two lines. Ray does not flush its second one before the job begins to write,
+    so it is not always the first."""
+    return re.sub(rb"(?m)^(\S+ \S+\tINFO job_manager\.py|Running entrypoint for job )[^\n]*\n", b"", stdout)
