@@ -90,11 +90,11 @@ def destroy(
     listed = inventory.objects(state)
     try:
         api = connect(state, environment)
-        _settle_others(api, listed, others)
-        contract = engine.stack_outputs(stack, environment=environment).get("contract")
-        if contract and jobs != "ignore":
-            clusters = with_a_head(contract["clusters"], inventory.present(api, listed))
-            _settle_jobs({**contract, "clusters": clusters}, jobs, environment or {})
+        found = foreign(ray_objects(api), listed, owns_operator=_owns_operator(listed))
+        contract = _contract_with_heads(stack, api, listed, environment)
+        refuse("\n".join([*_about_others(found, listed, others), *_about_jobs(contract, jobs)]))
+        _delete_others(api, found)
+        _settle_jobs(contract, jobs)
     except (Refused, ClusterError) as error:
         say(f"not destroyed: {error}")
         return 1
@@ -112,24 +112,33 @@ def destroy(
     return 0 if code == 0 and not left else 1
 
 
-def _settle_others(api: Api, listed: Sequence[inventory.Object], others: str) -> None:
-    owns_operator = any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed)
-    found = foreign(ray_objects(api), listed, owns_operator=owns_operator)
-    if not found:
-        return
-    names = ", ".join(map(str, found))
+def refuse(problems: str) -> None:
+    """Raises Refused with the problems, if there are any."""
+    if problems:
+        raise Refused(problems)
+
+
+def _owns_operator(listed: Iterable[inventory.Object]) -> bool:
+    return any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed)
+
+
+def _about_others(found: Sequence[inventory.Object], listed: Sequence[inventory.Object], others: str) -> list[str]:
+    """Why what others made stands in the way; nothing where it was asked to go and may."""
     namespaces = {entry.name for entry in listed if entry.kind == "Namespace"}
     outside = [entry for entry in found if entry.namespace not in namespaces]
-    if others != "delete" or outside:
-        hint = "" if outside else "; `--others delete` takes them along"
-        raise Refused(f"made outside this stack: {names}. Delete them first{hint}")
+    if not found or (others == "delete" and not outside):
+        return []
+    hint = "" if outside else "; `--others delete` takes them along"
+    return [f"made outside this stack: {', '.join(map(str, found))}. Delete them first{hint}"]
+
+
+def _delete_others(api: Api, found: Sequence[inventory.Object]) -> None:
     # With the operator still there, so that finalizers are served.
     for entry in found:
         say(f"deleting {entry}, made outside this stack")
         api.delete(entry.path)
     left = inventory.wait_until_gone(api, found, SETTLE_SECONDS)
-    if left:
-        raise Refused("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
+    refuse("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
 
 
 def with_a_head(
@@ -144,8 +153,24 @@ def with_a_head(
     return [cluster for cluster in clusters if (cluster["namespace"], cluster["name"]) in awake]
 
 
-def _settle_jobs(contract: Mapping[str, Any], policy: str, environment: Mapping[str, str]) -> None:
+def _contract_with_heads(
+    stack: str, api: Api, listed: Sequence[inventory.Object], environment: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """The stack's contract, less the clusters that can run no job; one without clusters where there is none yet."""
+    contract = engine.stack_outputs(stack, environment=environment).get("contract") or {"clusters": []}
+    clusters = with_a_head(contract["clusters"], inventory.present(api, listed))
+    kubeconfig = contract.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
+    return {**contract, "clusters": clusters, "kubeconfig": kubeconfig}
+
+
+def _about_jobs(contract: Mapping[str, Any], policy: str) -> list[str]:
+    from ops.running_jobs import refusals
+
+    return refusals(contract) if policy == "refuse" else []
+
+
+def _settle_jobs(contract: Mapping[str, Any], policy: str) -> None:
     from ops.running_jobs import settle
 
-    kubeconfig = contract["kubeconfig"] or environment.get("KUBECONFIG")
-    settle({**contract, "kubeconfig": kubeconfig}, policy)
+    if policy in {"wait", "stop"}:
+        settle(contract, policy)

@@ -63,21 +63,33 @@ def report(contract: Mapping[str, Any]) -> None:
         print(f"running jobs are not known: {error}", file=sys.stderr)
 
 
+def refusals(contract: Mapping[str, Any]) -> list[str]:
+    """Why nothing may be destroyed now: each job that has not ended, or a cluster that cannot be asked."""
+    try:
+        found = find(contract)
+    except JobsError as error:
+        return [f"whether jobs run is not known: {error} `--jobs ignore` destroys without asking"]
+    return [
+        f"{name}: job {job.submission_id} ({job.entrypoint}) is {job.status}. "
+        "`--jobs wait` waits for it, `--jobs stop` stops it"
+        for name, running in found.items()
+        for job in running
+    ]
+
+
 def settle(contract: Mapping[str, Any], policy: str) -> None:
-    """`refuse`, `wait` for, or `stop` every running job. Raises Refused while one runs or a cluster cannot be asked."""
+    """`wait` for, or `stop` every running job. Raises Refused where a cluster cannot be asked."""
     try:
         for name, client in _clients(contract):
             for job in _running(client):
-                what = f"{name}: job {job.submission_id} ({job.entrypoint})"
-                if policy == "refuse":
-                    raise Refused(f"{what} is {job.status}. `--jobs wait` waits for it, `--jobs stop` stops it")
-                print(f"{what}: {'waiting for it' if policy == 'wait' else 'stopping it'}", file=sys.stderr)
+                doing = "waiting for it" if policy == "wait" else "stopping it"
+                print(f"{name}: job {job.submission_id} ({job.entrypoint}): {doing}", file=sys.stderr)
                 if policy == "wait":
                     client.wait(job.submission_id, timeout=WAIT_SECONDS)
                 else:
                     client.stop(job.submission_id)
     except JobsError as error:
-        hint = "" if policy == "refuse" else f" (`--jobs {policy}` was asked for)"
         raise Refused(
-            f"whether jobs run is not known{hint}: {error} `--jobs ignore` destroys without asking"
+            f"`--jobs {policy}` was asked for, and whether jobs run is not known: {error} "
+            "`--jobs ignore` destroys without asking"
         ) from error
