@@ -136,12 +136,19 @@ def diff(stack: str, base: str, comment: Path | None, job_summary: Path | None, 
 
 @ops.command()
 @stack_option
-@click.option("--others", type=click.Choice(["refuse", "delete"]), default="refuse", show_default=True)
-@click.option("--jobs", type=click.Choice(["refuse", "wait", "stop", "ignore"]), default="refuse", show_default=True)
+@click.option("--others", envvar="OTHERS", type=click.Choice(["refuse", "delete"]), default="refuse", show_default=True)
+@click.option(
+    "--jobs",
+    envvar="JOBS",
+    type=click.Choice(["refuse", "wait", "stop", "ignore"]),
+    default="refuse",
+    show_default=True,
+)
 def destroy(stack: str, others: str, jobs: str) -> None:
     """Destroy the stack and prove that nothing is left; exit code 0 only then.
 
-    --others: RayClusters, RayJobs and RayServices that the stack did not make. --jobs: Ray jobs that still run.
+    --others: RayClusters, RayJobs and RayServices that the stack did not make. --jobs: Ray jobs that still run. With
+    make: `make destroy STACK=dev JOBS=stop`.
     """
     from ops.destroy import destroy as take_down
 

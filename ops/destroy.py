@@ -92,7 +92,7 @@ def destroy(
         api = connect(state, environment)
         found = foreign(ray_objects(api), listed, owns_operator=_owns_operator(listed))
         contract = _contract_with_heads(stack, api, listed, environment)
-        refuse("\n".join([*_about_others(found, listed, others), *_about_jobs(contract, jobs)]))
+        refuse("\n".join([*about_others(found, listed, others), *about_jobs(contract, jobs)]))
         _delete_others(api, found)
         _settle_jobs(contract, jobs)
     except (Refused, ClusterError) as error:
@@ -122,7 +122,7 @@ def _owns_operator(listed: Iterable[inventory.Object]) -> bool:
     return any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed)
 
 
-def _about_others(found: Sequence[inventory.Object], listed: Sequence[inventory.Object], others: str) -> list[str]:
+def about_others(found: Sequence[inventory.Object], listed: Sequence[inventory.Object], others: str) -> list[str]:
     """Why what others made stands in the way; nothing where it was asked to go and may."""
     namespaces = {entry.name for entry in listed if entry.kind == "Namespace"}
     outside = [entry for entry in found if entry.namespace not in namespaces]
@@ -163,7 +163,7 @@ def _contract_with_heads(
     return {**contract, "clusters": clusters, "kubeconfig": kubeconfig}
 
 
-def _about_jobs(contract: Mapping[str, Any], policy: str) -> list[str]:
+def about_jobs(contract: Mapping[str, Any], policy: str) -> list[str]:
     from ops.running_jobs import refusals
 
     return refusals(contract) if policy == "refuse" else []

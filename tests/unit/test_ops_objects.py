@@ -130,6 +130,19 @@ def test_with_the_operator_every_raycluster_on_the_cluster_loses_its_keeper() ->
     assert destroy.foreign([elsewhere], own, owns_operator=True) == [elsewhere]
 
 
+@pytest.mark.parametrize(
+    ("others", "where", "refused"),
+    [
+        ("refuse", "ray-cluster", "RayJob ray-cluster/theirs. Delete them first; `--others delete` takes them along"),
+        ("delete", "ray-cluster", ""),
+        ("delete", "elsewhere", "RayJob elsewhere/theirs. Delete them first"),
+    ],
+)
+def test_only_in_the_stacks_own_namespaces_may_others_work_be_deleted(others: str, where: str, refused: str) -> None:
+    problems = destroy.about_others([named("RayJob", where, "theirs")], inventory.objects(RESOURCES), others)
+    assert problems == ([f"made outside this stack: {refused}"] if refused else [])
+
+
 def test_ray_objects_are_found_in_the_version_that_the_cluster_serves(tmp_path: Path) -> None:
     def listing(version: str, *names: str) -> dict[str, Any]:
         items = [{"metadata": {"namespace": "ns", "name": name}} for name in names]
