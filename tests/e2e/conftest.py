@@ -68,14 +68,16 @@ def new_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
     yield make
     for stack in reversed(made):
-        stack.destroy(check=False)
+        stack.take_away()
         shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def stack(new_stack: Callable[..., Stack], request: pytest.FixtureRequest) -> Stack:
-    """One stack for the module, whose tests tell a story in order."""
-    return new_stack(request.module.__name__.rpartition("test_")[2].replace("_", "-"))
+def stack(new_stack: Callable[..., Stack], request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """One stack for the module, whose tests tell a story in order; it is gone before the next module begins."""
+    made = new_stack(request.module.__name__.rpartition("test_")[2].replace("_", "-"))
+    yield made
+    made.take_away()
 
 
 @pytest.fixture

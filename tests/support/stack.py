@@ -108,6 +108,11 @@ class Stack:
     def destroy(self, *arguments: str, check: bool = True) -> Run:
         return self.operate("destroy", *arguments, check=check)
 
+    def take_away(self) -> None:
+        """Whatever a test left deployed, protected or not."""
+        self.cli(["state", "unprotect", "--all", "--yes", "--stack", self.name])
+        self.destroy(check=False)
+
     def outputs(self) -> dict[str, Any]:
         return engine.stack_outputs(self.name, environment=self.environment)
 
