@@ -28,9 +28,9 @@ Where it goes, first match:
   --local              a Ray of the project's own on this machine
   --address URL        an Ingress, a service's name in a pod, any Ray
   --outputs FILE       an outputs file (`make outputs` writes one)
-  $RAYJOBS_OUTPUTS     the same, from the environment
-  --stack NAME         a stack of the Pulumi project around here; without
-                       the flag: the project's selected stack
+  --stack NAME         a stack of the Pulumi project around here
+  $RAYJOBS_OUTPUTS     an outputs file, from the environment
+  (nothing)            the selected stack of the Pulumi project around here
   ~/.config/rayjobs/outputs.json
 RAY_ADDRESS is never used.
 """

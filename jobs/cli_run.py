@@ -185,7 +185,7 @@ class Phase:
 def progress_line() -> Callable[[int, int], None]:
     """An upload's progress on stderr: a line that is written over at a terminal, a few plain lines otherwise."""
     at_terminal = sys.stderr.isatty()
-    last = 0.0
+    last = 0.0 if at_terminal else time.monotonic()
 
     def progress(sent: int, total: int) -> None:
         nonlocal last

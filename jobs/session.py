@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from jobs.background import in_thread
 from jobs.client import Client, Submission, attach
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from jobs.package import Plan
     from jobs.record import Recorder
 
-T = TypeVar("T")
 
 STOP_SECONDS = 60.0
 PENDING_STOP_SECONDS = 10.0
@@ -185,6 +184,11 @@ class Session:
 
         if await self.client.package_exists(plan.uri):
             return
+        if plan.secrets:
+            found = ", ".join(each.relpath for each in plan.secrets[:5])
+            self.note(
+                f"Likely secrets are among what is uploaded: {found}. `submit --plan` shows all; .rayignore keeps out."
+            )
         self.note(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
         manager = package.packed(plan)
         body, _ = await in_thread(manager.__enter__)

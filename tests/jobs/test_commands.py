@@ -77,6 +77,16 @@ def test_the_working_directory_is_where_the_job_runs(cli: Cli) -> None:
     assert output_of(done.stdout) == b"from the directory\n"
 
 
+def test_likely_secrets_are_said_before_they_are_uploaded_and_the_plan_sends_nothing(cli: Cli) -> None:
+    (cli.cwd / ".env").write_text(f"API_KEY={new_id()}")
+    planned = cli("submit", "--plan", "--working-dir", ".", address="http://127.0.0.1:9")
+    assert planned.returncode == 0
+    assert b".env" in planned.stdout
+    done = cli("submit", "--no-wait", "--working-dir", ".", "--", "true")
+    assert done.returncode == 0
+    assert done.stderr.index(b".env") < done.stderr.index(b"Uploading")
+
+
 def test_runtime_env_metadata_and_resources_reach_the_job(cli: Cli) -> None:
     (cli.cwd / "env.yaml").write_text("env_vars: {GREETING: hello}\n")
     done = cli(
