@@ -91,9 +91,9 @@ def big_log(head: Head) -> str:
     return asyncio.run(make())
 
 
-def test_a_log_of_100_mb_arrives_whole_under_cuts(head: Head, agent_proxy: Proxy, big_log: str) -> None:
+def test_a_log_of_100_mb_arrives_whole_under_cuts(head: Head, proxy: Proxy, agent_proxy: Proxy, big_log: str) -> None:
     """No connection lives long enough for the whole: only one that is resumed at its byte gets there."""
-    agent_proxy.faults = Faults(cut_every=0.5, rate=60e6)
+    proxy.faults, agent_proxy.faults = Faults(cut_every=0.5, rate=60e6), Faults(cut_every=0.5, rate=60e6)
     digest, pieces = hashlib.sha256(), 0
 
     def take(piece: bytes) -> None:
@@ -102,7 +102,7 @@ def test_a_log_of_100_mb_arrives_whole_under_cuts(head: Head, agent_proxy: Proxy
         digest.update(piece)
 
     async def follow() -> Result:
-        async with session_at(head, agent=agent_proxy.url) as session:
+        async with session_at(head, proxy.url, agent=agent_proxy.url, patience=15) as session:
             return await session.run(big_log, take)
 
     assert asyncio.run(follow()).status == "SUCCEEDED"
