@@ -34,9 +34,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-def diff(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def diff(repository: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The working tree against its last commit, with the exit codes for a CI."""
-    return ops(repository, "diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode", *arguments)
+    command = ["diff", "--stack", "review", "--base", "HEAD", "--detailed-exitcode"]
+    return ops(repository, *command, *arguments, environment=environment)
 
 
 def test_a_render_needs_no_secret_and_touches_no_file(repository: Path, tmp_path: Path) -> None:
@@ -69,14 +70,15 @@ def test_a_changed_setting_is_shown_where_it_lands_and_comes_as_a_comment(reposi
         config["ray-on-kubernetes:clusters"][0]["autoscaling"]["idleTimeoutSeconds"] = 90
 
     edit(repository, "review", longer)
-    comment = tmp_path / "comment.md"
-    run = diff(repository, "--comment", str(comment))
+    comment, summary = tmp_path / "comment.md", tmp_path / "summary.md"
+    run = diff(repository, "--comment", str(comment), GITHUB_STEP_SUMMARY=str(summary))
     git(repository, "checkout", "--quiet", "--", ".")
     assert run.returncode == changes.CHANGES, run.stderr
     assert "### changed: RayCluster ray-cluster/raycluster-autoscaler" in run.stdout
     assert "-    idleTimeoutSeconds: 60" in run.stdout
     assert "+    idleTimeoutSeconds: 90" in run.stdout
     assert comment.read_text().startswith("### Stack `review`: changes\n")
+    assert summary.read_text() == comment.read_text()
 
 
 def test_an_object_that_goes_away_is_destructive(repository: Path) -> None:
