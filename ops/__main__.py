@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from components.errors import StackError
 from components.kubeapi import ClusterError
 from ops import changes, engine
 
@@ -222,7 +223,7 @@ def main() -> None:
     """Ends with 1 and one message for what went wrong with the engine or the cluster."""
     try:
         ops()
-    except (engine.EngineMissing, engine.EngineFailed, ClusterError) as error:
+    except (engine.EngineMissing, engine.EngineFailed, ClusterError, StackError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
 
