@@ -80,7 +80,7 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
     )
     rayclusters.append(made)
     if cluster:
-        progress.watch(cluster.api, manifest, made)
+        progress.watch(cluster.api, manifest, kuberay.namespace, made)
 if cluster:
     guard(settings, cluster, after=[*system, *rayclusters])
 

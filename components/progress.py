@@ -15,6 +15,8 @@ from components.kubeapi import Api, ClusterError
 from components.raycluster import RayCluster
 
 POLL_SECONDS = 5.0
+# The operator takes up a change within a second or two, and a restart shows in the conditions at once.
+ACKNOWLEDGE_POLLS = 3
 PATIENCE_POLLS = 2  # a reason seen this often in a row is worth a warning; a pod just made is briefly unschedulable
 
 Object = Mapping[str, Any]
@@ -43,17 +45,21 @@ TELLING_EVENTS = {
 }
 
 
-def reasons(pods: Sequence[Object], events: Sequence[Object], cluster: Object | None) -> list[str]:
+def reasons(
+    pods: Sequence[Object], events: Sequence[Object], cluster: Object | None, *, operator: bool = True
+) -> list[str]:
     """What keeps a RayCluster from being ready, each thing once, for people.
 
-    `pods` of the cluster, `events` of its namespace, the RayCluster itself (None: not created yet).
+    `pods` of the cluster, `events` of its namespace, the RayCluster itself (None: not created yet). `operator`: it is
+    available.
     """
     name = cluster["metadata"]["name"] if cluster else ""
     # Events outlive what they tell of: those of a pod count only while it has not started.
     names = {pod["metadata"]["name"] for pod in pods if not _started(pod)} | {name}
     found = [text for pod in pods for text in _of_pod(pod)]
     found += [text for event in events for text in _of_event(event, names)]
-    found += [*_of_generation(cluster), *_of_conditions(cluster)] if cluster else []
+    if cluster:
+        found += [*(() if operator else _of_generation(cluster)), *_of_conditions(cluster)]
     return list(dict.fromkeys(found))
 
 
@@ -106,7 +112,7 @@ def _of_generation(cluster: Object) -> Iterator[str]:
     # KubeRay before v0.5 has no such field: its status says nothing of the kind, an empty one does.
     seen = status.get("observedGeneration", wanted if status else 0)
     if seen < wanted:
-        yield "RayCluster: the operator has not taken up the last change; is it running, and does it watch here?"
+        yield "RayCluster: the operator has not taken up the last change, and it is not available"
 
 
 def _of_conditions(cluster: Object) -> Iterator[str]:
@@ -115,13 +121,34 @@ def _of_conditions(cluster: Object) -> Iterator[str]:
             yield f"RayCluster: {condition.get('reason')}: {condition.get('message', '')}"
 
 
-class Watch:
-    """Polls one RayCluster in the background and tells each new reason once, until `stop`."""
+def unacknowledged(cluster: Object) -> int | None:
+    """The generation that a ready RayCluster's status has not caught up with; None where there is nothing of the kind.
 
-    def __init__(self, api: Api, namespace: str, name: str, path: str, tell: Callable[[str], None]) -> None:
+    The operator writes `observedGeneration` only together with some other change of the status (KubeRay's
+    `InconsistentRayClusterStatus`), so after an update that restarts nothing it stays behind for ever, and with it
+    everything that waits for the RayCluster by Kubernetes' conventions.
+    """
+    wanted, status = cluster["metadata"].get("generation", 0), cluster.get("status") or {}
+    held = {entry["type"] for entry in status.get("conditions", []) if entry["status"] == "True"}
+    behind = status.get("observedGeneration", wanted) < wanted
+    return wanted if behind and held >= {"HeadPodReady", "RayClusterProvisioned"} else None
+
+
+class Watch:
+    """Polls one RayCluster in the background and tells each new reason once, until `stop`.
+
+    Where the operator is there and the cluster stays ready, it also writes the `observedGeneration` that the operator
+    leaves behind; an operator that is not there leaves `up` waiting, and is named.
+    """
+
+    def __init__(
+        self, api: Api, namespace: str, name: str, path: str, operator: str, tell: Callable[[str], None]
+    ) -> None:
         self._api, self._namespace, self._name, self._path, self._tell = api, namespace, name, path, tell
+        self._operator = operator
         self._done = threading.Event()
         self._seen: dict[str, int] = {}
+        self._ready_polls = 0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"progress-{self._name}", daemon=True).start()
@@ -146,18 +173,30 @@ class Watch:
         own = self._api.get(pods, labelSelector=f"ray.io/cluster={self._name}") or {"items": []}
         warnings = self._api.get(events, fieldSelector="type=Warning") or {"items": []}
         recent = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
-        for reason in reasons(own["items"], recent, cluster):
+        deployment = self._api.get(self._operator) or {}
+        operator = bool((deployment.get("status") or {}).get("availableReplicas"))
+        self._acknowledge(cluster, operator)
+        for reason in reasons(own["items"], recent, cluster, operator=operator):
             self._seen[reason] = self._seen.get(reason, 0) + 1
             if self._seen[reason] == PATIENCE_POLLS:
                 self._tell(reason)
 
+    def _acknowledge(self, cluster: Object, operator: bool) -> None:
+        generation = unacknowledged(cluster) if operator else None
+        self._ready_polls = 0 if generation is None else self._ready_polls + 1
+        if self._ready_polls == ACKNOWLEDGE_POLLS:
+            status = {"status": {"observedGeneration": generation}}
+            self._api.call("PATCH", f"{self._path}/status", body=status, content_type="application/merge-patch+json")
 
-def watch(api: Api, manifest: Object, cluster: RayCluster) -> None:
+
+def watch(api: Api, manifest: Object, operator_namespace: str, cluster: RayCluster) -> None:
     """Tells, as warnings on `cluster`, why it is not ready, until it is. Not in previews."""
     if pulumi.runtime.is_dry_run():
         return
     metadata = manifest["metadata"]
     path = f"/apis/{manifest['apiVersion']}/namespaces/{metadata['namespace']}/rayclusters/{metadata['name']}"
+
+    operator = f"/apis/apps/v1/namespaces/{operator_namespace}/deployments/kuberay-operator"
 
     def begin(_urn: str) -> None:
         # Warnings go through the program's own event loop: only there can the SDK look up what they are about.
@@ -167,7 +206,7 @@ def watch(api: Api, manifest: Object, cluster: RayCluster) -> None:
             text = f"not ready yet: {reason}"
             loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, cluster), context=context)
 
-        watching = Watch(api, metadata["namespace"], metadata["name"], path, tell)
+        watching = Watch(api, metadata["namespace"], metadata["name"], path, operator, tell)
         watching.start()
         cluster.object.id.apply(lambda _id: watching.stop())
 

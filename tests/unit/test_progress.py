@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.cluster import connect
-from components.progress import PATIENCE_POLLS, Watch, reasons
+from components.progress import PATIENCE_POLLS, Watch, reasons, unacknowledged
 from tests.unit.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}}
@@ -102,7 +102,7 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
     objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
     told: list[str] = []
     with api_server(tmp_path, objects) as config:
-        watching = Watch(connect(str(config), "").api, "ns", "ray", path, told.append)
+        watching = Watch(connect(str(config), "").api, "ns", "ray", path, "/no/operator", told.append)
         watching.look()
         assert told == []
         for _ in range(PATIENCE_POLLS + 3):
@@ -112,12 +112,24 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
 
 def test_an_operator_that_does_not_take_up_a_change_is_told_from_the_generations() -> None:
     changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
-    (reason,) = reasons([], [], {**changed, "status": {"state": "ready", "observedGeneration": 2}})
+    behind = {**changed, "status": {"state": "ready", "observedGeneration": 2}}
+    (reason,) = reasons([], [], behind, operator=False)
     assert "the operator has not taken up the last change" in reason
-    assert len(reasons([], [], changed)) == 1
-    assert reasons([], [], {**changed, "status": {"state": "ready", "observedGeneration": 3}}) == []
+    assert len(reasons([], [], changed, operator=False)) == 1
+    assert reasons([], [], behind) == []
+    assert reasons([], [], {**changed, "status": {"state": "ready", "observedGeneration": 3}}, operator=False) == []
 
 
 def test_an_operator_too_old_to_tell_generations_is_not_blamed() -> None:
     changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
-    assert reasons([], [], {**changed, "status": {"state": "ready"}}) == []
+    assert reasons([], [], {**changed, "status": {"state": "ready"}}, operator=False) == []
+
+
+READY = [{"type": kind, "status": "True"} for kind in ("HeadPodReady", "RayClusterProvisioned")]
+
+
+def test_a_generation_that_the_operator_left_behind_is_found_only_while_the_cluster_is_ready() -> None:
+    changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
+    assert unacknowledged({**changed, "status": {"observedGeneration": 2, "conditions": READY}}) == 3
+    assert unacknowledged({**changed, "status": {"observedGeneration": 2, "conditions": READY[:1]}}) is None
+    assert unacknowledged({**changed, "status": {"observedGeneration": 3, "conditions": READY}}) is None
