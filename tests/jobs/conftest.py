@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,11 +81,12 @@ def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 @pytest.fixture(scope="session")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+def head() -> Iterator[Head]:
     base = short_directory()
     running = start_head(base)
     yield running
     local.end(running.pid)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def short_directory() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -41,3 +42,4 @@ def test_a_job_whose_head_restarts_is_lost_with_4_and_not_running_for_ever(cli: 
     finally:
         if second is not None:
             local.end(second.pid)
+        shutil.rmtree(base, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from tests.jobs.conftest import ROOT, Cli, output_of, short_directory
 @pytest.fixture
 def local_cli(bare_cli: Cli) -> Iterator[Cli]:
     pytest.importorskip("ray")
-    found = replace(bare_cli, environ={**bare_cli.environ, "RAYJOBS_LOCAL_DIR": str(short_directory())})
+    base = short_directory()
+    found = replace(bare_cli, environ={**bare_cli.environ, "RAYJOBS_LOCAL_DIR": str(base)})
     yield found
     found.raw("local", "stop")
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def test_every_command_works_without_a_cluster_on_one_ray_that_is_stopped_when_asked(local_cli: Cli) -> None:
