@@ -27,7 +27,7 @@ from tests.unit.api_server import UID, api_server
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
-NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
+NAMESPACE, SYSTEM, CLUSTER = "ray-faults", "ray-faults-system", "raycluster-autoscaler"
 RAYCLUSTERS = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters"
 SETTLE = random.Random(5)
 
@@ -35,7 +35,12 @@ SETTLE = random.Random(5)
 @pytest.fixture(scope="module")
 def stack(new_stack: Callable[..., Stack]) -> Stack:
     made = new_stack("faults")
-    made.configure(lambda settings: settings["clusters"][0].update(suspend=True, readyTimeoutSeconds=120))
+
+    def suspended(settings: dict[str, Any]) -> None:
+        settings["clusters"][0].update(suspend=True, readyTimeoutSeconds=120, namespace=NAMESPACE)
+        settings["kuberay"]["namespace"] = SYSTEM
+
+    made.configure(suspended)
     return made
 
 
@@ -274,14 +279,14 @@ def test_an_operator_that_is_down_while_a_raycluster_changes_is_named(stack: Sta
 
     stack.configure(one_cluster)
     stack.up()
-    cluster.kubectl("scale", "deployment", "kuberay-operator", "-n", "ray-system", "--replicas=0")
-    cluster.kubectl("wait", "--for=delete", "pod", "-n", "ray-system", "-l", "app.kubernetes.io/name=kuberay")
+    cluster.kubectl("scale", "deployment", "kuberay-operator", "-n", SYSTEM, "--replicas=0")
+    cluster.kubectl("wait", "--for=delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=kuberay")
     stack.configure(one_resumed)
     run = stack.up(check=False)
     assert run.code != 0, run.text
     assert "the operator has not taken up the last change" in run.text, run.text
-    cluster.kubectl("scale", "deployment", "kuberay-operator", "-n", "ray-system", "--replicas=1")
-    cluster.kubectl("rollout", "status", "deployment", "kuberay-operator", "-n", "ray-system", seconds=180)
+    cluster.kubectl("scale", "deployment", "kuberay-operator", "-n", SYSTEM, "--replicas=1")
+    cluster.kubectl("rollout", "status", "deployment", "kuberay-operator", "-n", SYSTEM, seconds=180)
     stack.configure(suspended)
     stack.up()
 
