@@ -21,11 +21,14 @@ from jobs.errors import (
     Unreachable,
 )
 from jobs.models import JobInfo, JobSpec, difference, lost
+from jobs.orphans import Orphans
 from jobs.transport import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Deadline, Http, fault, json_of, pauses
 
 # The dashboard's own limit on a request's body. Ray's documentation says 512 MiB; the server answers 500 over this.
 PACKAGE_LIMIT = 100 * 1024**2
 LIST_SECONDS = 180.0
+# From the moment Ray is made to look after a job until its record says what was found.
+ORPHAN_SECONDS = 4.0
 NO_AGENT = ("No available agent", "Failed to get head node agent")
 ALREADY_THERE = "already exists"
 
@@ -57,6 +60,7 @@ class Client:
         self.http = http
         self.agent_route = agent_route
         self.request_seconds = request_seconds
+        self.orphans = Orphans(http)
 
     def _deadline(self, deadline: Deadline | None) -> Deadline:
         return deadline or Deadline(self.request_seconds)
@@ -89,6 +93,9 @@ class Client:
     async def get(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo:
         """The job. Raises UnknownJob."""
         info = await self.find(submission_id, deadline)
+        if info is not None and await self.orphans.wake(info, at_once=True):
+            await asyncio.sleep(ORPHAN_SECONDS)
+            info = await self.find(submission_id, deadline)
         if info is None:
             raise unknown(submission_id, self.http.where)
         return info
@@ -293,6 +300,7 @@ class Client:
             info = await self.find(submission_id, Deadline(patience))
         if info is None:
             raise lost(submission_id) if seen else unknown(submission_id, self.http.where)
+        await self.orphans.wake(info)
         return info
 
 

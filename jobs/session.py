@@ -321,6 +321,7 @@ class Session:
                     self._on_change(info)
                 if info.ended:
                     results[each] = Result(each, info.status, info)
+                await self.client.orphans.wake(info)
             if len(results) == len(set(submission_ids)):
                 return [results[each] for each in submission_ids]
             if deadline.passed:
