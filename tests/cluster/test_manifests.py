@@ -16,14 +16,16 @@ import pytest
 from components import crd_apply, overlay, source
 from components.kubeapi import Api
 from components.overlay import crd_documents
-from components.settings import from_stack_file, parse
+from components.settings import from_config, from_stack_file, parse
 from tests.support.cluster import Cluster, ClusterError
+from tests.support.documents import all_stack_files
 from tests.unit.golden_cases import CASES, manifests, settings
 from tests.unit.trees import VERSIONS, tree
 
 OWNER = "organization/ray-on-kubernetes/test-manifests"
 NAMESPACE = "test-manifests"
 STACK_FILES = sorted(source.ROOT.glob("Pulumi.*.yaml"))
+EXAMPLES = all_stack_files()
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,13 @@ def accept(cluster: Cluster, documents: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize("file", STACK_FILES, ids=lambda file: file.name)
 def test_every_manifest_of_a_stack_file_is_accepted(file: Path, cluster: Cluster, crds: None, namespace: str) -> None:
     accept(cluster, manifests(from_stack_file(file)))
+
+
+@pytest.mark.parametrize("name", [name for name, config in EXAMPLES.items() if "v0.3.0" not in str(config)])
+def test_every_manifest_of_a_documented_stack_file_is_accepted(
+    name: str, cluster: Cluster, crds: None, namespace: str
+) -> None:
+    accept(cluster, manifests(from_config(EXAMPLES[name])))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("v0.3.0",)])

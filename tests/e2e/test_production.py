@@ -1,45 +1,125 @@
-"""A stack as in production: restricted, with a quota, fault tolerant, the operator in its namespaces alone."""
+"""Stacks as in production, on one Kubernetes cluster: the owner's, restricted, guarded and fault tolerant, with the
+operator in its namespaces alone; and a guest's, with its own Secrets and a Redis of its own. The order
+of the tests is the story, and both stack files are those of docs/production.md.
+"""
 
 from __future__ import annotations
 
-import base64
-import time
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from components import redis
 from components.kubeapi import Api
+from components.settings import parse
 from ops import inventory
-from tests.support.stack import Stack
+from tests.support.cluster import Cluster, ClusterError
+from tests.support.documents import PREFIX, stack_files
+from tests.support.native_node import until
+from tests.support.ray_head import RayHead
+from tests.support.stack import ROOT, SHARED, Stack
 
 NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-HEAD = f"ray.io/cluster={CLUSTER},ray.io/node-type=head"
-WORKER = f"ray.io/cluster={CLUSTER},ray.io/node-type=worker"
+GUEST = "ray-guest"
+USER = "data-scientist"
+TWO_WORKERS = """
+import ray, time
+ray.init()
+@ray.remote(num_cpus=1)
+def where():
+    time.sleep(20)
+    return ray.get_runtime_context().get_node_id()
+print("nodes", len(set(ray.get([where.remote() for _ in range(2)]))))
+"""
+
+PAGE = ROOT / "docs" / "production.md"
+Done = subprocess.CompletedProcess[str]
+Jobs = Callable[..., Done]
+
+
+def documented(number: int, **kuberay: str) -> Callable[[dict[str, Any]], None]:
+    """The settings of a stack file in docs/production.md; where KubeRay's manifests are, the tests know."""
+
+    def change(settings: dict[str, Any]) -> None:
+        source = settings.get("kuberay", {}).get("source")
+        config = stack_files(PAGE)[number]
+        settings.update({key.removeprefix(PREFIX): value for key, value in config.items()})
+        settings["kuberay"].update({**({"source": source} if source else {}), **kuberay})
+
+    return change
 
 
 @pytest.fixture(scope="module")
-def stack(new_stack: Callable[..., Stack]) -> Stack:
+def stack(new_stack: Callable[..., Stack]) -> Iterator[Stack]:
     made = new_stack("production")
+    made.configure(documented(0))
+    yield made
+    made.take_away()
 
-    def production(settings: dict[str, Any]) -> None:
-        settings.setdefault("kuberay", {})["watchNamespaces"] = [NAMESPACE, "second"]
-        settings["namespaces"] = {
-            NAMESPACE: {"podSecurity": "restricted", "quota": "fit"},
-            "second": {"labels": {"team": "b"}},
-        }
-        first = settings["clusters"][0]
-        first["podSecurity"] = "restricted"
-        first["headDisruptionBudget"] = True
-        first["faultTolerance"] = {"redis": {"inCluster": True}, "deletionTimeoutSeconds": 60}
-        first["jobUsers"] = [{"kind": "Group", "name": "data-science"}]
-        first["head"]["requests"]["cpu"] = "300m"
-        settings["clusters"].append({"name": "second", "namespace": "second", "suspend": True})
 
-    made.configure(production)
-    return made
+@pytest.fixture(scope="module")
+def guest_namespace(cluster: Cluster) -> Iterator[str]:
+    """Made by whoever keeps the secrets: a token, and a Redis with a password."""
+    made = RayHead(cluster, GUEST, "guest")
+    cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": GUEST}}])
+    for name, key in (("own-token", "auth_token"), ("redis", "password")):
+        made.kubectl("create", "secret", "generic", name, f"--from-literal={key}={name}-word-1")
+    password = {"secret": "redis", "key": "password"}
+    settings = {"name": "external", "namespace": GUEST}
+    (keeper,) = parse(
+        {"clusters": [{**settings, "faultTolerance": {"redis": {"inCluster": True, "password": password}}}]}
+    ).clusters
+    cluster.apply([one for one in redis.objects(keeper) if one["kind"] != "NetworkPolicy"])
+    yield GUEST
+    cluster.kubectl("delete", "namespace", GUEST, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def guest(stack: Stack, guest_namespace: str, new_stack: Callable[..., Stack]) -> Iterator[Stack]:
+    made = new_stack("guest")
+    yield made
+    made.take_away()
+
+
+@pytest.fixture
+def head(cluster: Cluster) -> RayHead:
+    return RayHead(cluster, NAMESPACE, CLUSTER)
+
+
+def jobs_of(stack: Stack, cluster: Cluster) -> Jobs:
+    """The jobs command of somebody who has the stack's outputs and the kubeconfig of `cluster`."""
+    file = stack.folder / "outputs.json"
+    file.write_text(json.dumps(stack.outputs()["contract"]))
+    chosen = stack.outputs()["contract"]["clusters"][0]["name"]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_"))}
+
+    def run(name: str, *arguments: str) -> Done:
+        command = [sys.executable, "-m", "jobs", name, "--outputs", str(file), "--cluster", chosen, *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env={**kept, "KUBECONFIG": str(cluster.kubeconfig)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def jobs(stack: Stack, cluster: Cluster) -> Jobs:
+    return jobs_of(stack, cluster)
+
+
+def status_of(jobs: Jobs, name: str) -> dict[str, Any]:
+    run = jobs("status", name, "--output", "json")
+    assert run.stdout, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)
+    return found
 
 
 def items(api: Api, path: str, selector: str = "") -> list[dict[str, Any]]:
@@ -47,45 +127,91 @@ def items(api: Api, path: str, selector: str = "") -> list[dict[str, Any]]:
     return list(found["items"]) if found else []
 
 
-def ask_from_a_worker(kubectl: Any, worker: str, token: str | None) -> int:
-    """Status of the Jobs API, asked with `token` from a pod in the namespace by the service's own name."""
-    header = f", headers={{'Authorization': 'Bearer {token}'}}" if token else ""
-    code = (
-        "import urllib.request as u, urllib.error as e\n"
-        f"r = u.Request('http://{CLUSTER}-head-svc:8265/api/jobs/'{header})\n"
-        "try: print(u.urlopen(r, timeout=20).status)\n"
-        "except e.HTTPError as error: print(error.code)\n"
-    )
-    return int(kubectl("exec", "-n", NAMESPACE, worker, "-c", "ray-worker", "--", "python", "-c", code))
+def pods(api: Api, node_type: str, namespace: str = NAMESPACE, cluster: str = CLUSTER) -> list[dict[str, Any]]:
+    selector = f"ray.io/cluster={cluster},ray.io/node-type={node_type}"
+    return items(api, f"/api/v1/namespaces/{namespace}/pods", selector)
 
 
-def test_a_restricted_fault_tolerant_cluster_with_a_quota_is_ready(stack: Stack, api: Api) -> None:
+def is_ready(pod: dict[str, Any]) -> bool:
+    statuses = pod["status"].get("containerStatuses") or [{"ready": False}]
+    return all(status["ready"] for status in statuses)
+
+
+def kill_head(head: RayHead, api: Api) -> None:
+    """Deletes the head's pod and returns when the operator has made a new one that is ready."""
+    (old,) = pods(api, "head", head.namespace, head.name)
+    head.kubectl("delete", "pod", old["metadata"]["name"], "--grace-period=5", "--wait=false")
+
+    def again() -> bool:
+        found = pods(api, "head", head.namespace, head.name)
+        return [pod["metadata"]["uid"] != old["metadata"]["uid"] and is_ready(pod) for pod in found] == [True]
+
+    until(again, f"a new head of {head.name}", 240)
+
+
+def allowed(cluster: Cluster, verb: str, resource: str, namespace: str) -> bool:
+    """Whether the operator may, as the API server says."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {
+            "user": "system:serviceaccount:ray-system:kuberay-operator",
+            "resourceAttributes": {"verb": verb, "resource": resource, "namespace": namespace},
+        },
+    }
+    answer = cluster.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review))
+    return bool(json.loads(answer)["status"]["allowed"])
+
+
+def redis_keys(cluster: Cluster) -> str:
+    """What the guest's Redis holds."""
+    ask = 'REDISCLI_AUTH="$PASSWORD" redis-cli -h $(hostname -i) --scan'
+    return cluster.kubectl("exec", "-n", GUEST, "deployment/external-redis", "--", "sh", "-c", ask)
+
+
+def test_a_restricted_fault_tolerant_cluster_with_a_quota_is_ready(
+    stack: Stack, api: Api, guest_namespace: str
+) -> None:
     stack.up()
-    (head,), (worker,) = items(api, PODS, HEAD), items(api, PODS, WORKER)
-    assert all(status["ready"] for status in head["status"]["containerStatuses"])
+    labels = (api.get(f"/api/v1/namespaces/{NAMESPACE}") or {})["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    (head,), (worker,) = pods(api, "head"), pods(api, "worker")
+    assert is_ready(head)
+    assert is_ready(worker)
     assert [status["name"] for status in head["status"]["containerStatuses"]] == ["autoscaler", "ray-head"]
-    for pod in (head, worker):
-        assert pod["spec"]["securityContext"]["runAsNonRoot"]
-    assert items(api, "/apis/policy/v1/namespaces/ray-cluster/poddisruptionbudgets")
+    kinds = {entry.kind for entry in stack.objects() if entry.namespace == NAMESPACE}
+    wanted = {"NetworkPolicy", "PodDisruptionBudget", "ResourceQuota", "LimitRange", "ServiceAccount", "Role"}
+    assert wanted <= kinds
 
 
-def test_the_quota_has_room_for_everything_that_runs(api: Api) -> None:
-    (quota,) = items(api, f"/api/v1/namespaces/{NAMESPACE}/resourcequotas")
-    assert set(quota["status"]["hard"]) == {"requests.cpu", "requests.memory", "pods"}
-    assert int(quota["status"]["used"]["pods"]) == 3
+def test_each_pod_has_the_clusters_own_account_and_a_worker_no_token_of_it(api: Api) -> None:
+    (head,), (worker,) = pods(api, "head"), pods(api, "worker")
+    assert {pod["spec"]["serviceAccountName"] for pod in (head, worker)} == {f"{CLUSTER}-ray"}
+
+    def tokens(pod: dict[str, Any]) -> list[str]:
+        mounts = [mount["mountPath"] for one in pod["spec"]["containers"] for mount in one.get("volumeMounts", [])]
+        return [mount for mount in mounts if "serviceaccount" in mount]
+
+    assert tokens(head), "the autoscaler needs it"
+    assert tokens(worker) == []
 
 
-def test_a_workers_pod_has_no_token_of_kubernetes(api: Api, kubectl: Any) -> None:
-    (worker,) = items(api, PODS, WORKER)
-    mounts = [mount["mountPath"] for one in worker["spec"]["containers"] for mount in one.get("volumeMounts", [])]
-    assert not [mount for mount in mounts if "serviceaccount" in mount]
+def test_the_head_is_not_drained_away(cluster: Cluster, api: Api) -> None:
+    (head,) = pods(api, "head")
+    name = head["metadata"]["name"]
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": NAMESPACE}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+    with pytest.raises(ClusterError, match="disruption budget"):
+        cluster.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
 
-def test_the_operator_has_no_right_on_the_whole_cluster(api: Api) -> None:
+def test_the_operator_has_rights_in_its_namespaces_alone(api: Api, cluster: Cluster) -> None:
     assert api.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/kuberay-operator") is None
-    for namespace in (NAMESPACE, "second"):
-        roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/kuberay-operator"
-        assert api.get(roles) is not None
+    for namespace in (NAMESPACE, "second", GUEST):
+        assert allowed(cluster, "create", "pods", namespace)
+    for namespace in ("default", "kube-system"):
+        assert not allowed(cluster, "list", "secrets", namespace)
+        assert not allowed(cluster, "create", "pods", namespace)
 
 
 def test_a_second_cluster_of_the_stack_is_suspended_and_ready(api: Api) -> None:
@@ -94,15 +220,48 @@ def test_a_second_cluster_of_the_stack_is_suspended_and_ready(api: Api) -> None:
     assert found["status"]["state"] == "suspended"
 
 
-def test_only_the_token_opens_the_jobs_api(api: Api, kubectl: Any) -> None:
-    (worker,) = items(api, PODS, WORKER)
-    name = worker["metadata"]["name"]
-    secret = api.get(f"/api/v1/namespaces/{NAMESPACE}/secrets/{CLUSTER}")
-    assert secret is not None
-    token = base64.b64decode(secret["data"]["auth_token"]).decode()
-    assert ask_from_a_worker(kubectl, name, None) == 401
-    assert ask_from_a_worker(kubectl, name, "wrong") == 403
-    assert ask_from_a_worker(kubectl, name, token) == 200
+def test_only_the_token_opens_the_dashboard_through_a_tunnel(head: RayHead) -> None:
+    with head.port_forward() as url, httpx.Client(trust_env=False, timeout=60) as client:
+
+        def ask(token: str | None) -> int:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return client.get(f"{url}/api/jobs/", headers=headers).status_code
+
+        assert [ask(None), ask("wrong"), ask(head.token())] == [401, 403, 200]
+
+
+def test_a_pod_of_the_namespace_submits_by_the_services_own_name_and_only_with_the_token(
+    api: Api, head: RayHead
+) -> None:
+    (worker,) = pods(api, "worker")
+    inside = ("exec", worker["metadata"]["name"], "-c", "ray-worker", "--")
+    submit = ("ray", "job", "submit", "--address", f"http://{head.service}:8265", "--", "echo", "from-a-pod")
+    assert "from-a-pod\n" in head.kubectl(*inside, *submit)
+    with pytest.raises(ClusterError, match=r"(?i)unauth|401|token"):
+        head.kubectl(*inside, "env", "-u", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE=disabled", *submit)
+
+
+def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Cluster, tmp_path: Path) -> None:
+    user = cluster.as_service_account(NAMESPACE, USER, [], tmp_path / "kubeconfig")
+    run = jobs_of(stack, user)("submit", "--", "echo", "least", "rights")
+    assert run.returncode == 0, run.stderr
+    assert "least rights" in run.stdout
+    for right in (("get", "secret", "other"), ("get", "secrets"), ("delete", "pods", "--all")):
+        with pytest.raises(ClusterError, match=r"(?i)forbidden"):
+            user.kubectl(*right, "-n", NAMESPACE)
+
+
+def test_a_fitting_quota_lets_the_most_workers_start_and_counts_the_autoscaler(
+    api: Api, jobs: Jobs, tmp_path: Path
+) -> None:
+    (tmp_path / "two.py").write_text(TWO_WORKERS)
+    run = jobs("submit", "--timeout", "300", "--working-dir", str(tmp_path), "--", "python", "two.py")
+    assert run.returncode == 0, run.stderr
+    assert "nodes 2" in run.stdout
+    (quota,) = items(api, f"/api/v1/namespaces/{NAMESPACE}/resourcequotas")
+    # Head, autoscaler, two workers, Redis; and room for the pod that cleans Redis at the end.
+    assert quota["status"]["hard"]["requests.cpu"] == "1250m"
+    assert quota["status"]["used"]["requests.cpu"] == "1050m"
 
 
 def test_a_second_up_and_a_refresh_change_nothing(stack: Stack) -> None:
@@ -110,53 +269,87 @@ def test_a_second_up_and_a_refresh_change_nothing(stack: Stack) -> None:
     stack.refresh("--expect-no-changes")
 
 
-def test_another_stack_uses_the_operator_and_is_checked_against_its_version(
-    stack: Stack, new_stack: Callable[..., Stack], api: Api
-) -> None:
-    guest = new_stack("guest")
+@pytest.mark.skipif(not (SHARED / "v1.6.2").is_dir(), reason="KubeRay v1.6.2's manifests are not in ../shared/kuberay")
+def test_another_stack_that_pins_another_version_is_refused_naming_both(guest: Stack) -> None:
+    kept = guest.config_file.read_text()
+    guest.configure(documented(1, version="v1.6.2", source=str(SHARED / "v1.6.2")))
+    guest.configure(lambda settings: settings["clusters"][0].pop("faultTolerance"))  # needs v1.7
+    run = guest.up(check=False)
+    guest.config_file.write_text(kept)
+    assert run.code != 0
+    assert "the operator in namespace ray-system is v1.7.0, `kuberay.version` is v1.6.2" in run.text, run.text
+    assert guest.objects() == []
 
-    def settings(wanted: dict[str, Any]) -> None:
-        source = wanted.get("kuberay", {}).get("source")
-        wanted["kuberay"] = {"operator": "existing", **({"source": source} if source else {})}
-        wanted["clusters"] = [{"name": "guest", "namespace": "second", "createNamespace": False, "suspend": True}]
 
-    guest.configure(settings)
+def test_another_stack_uses_the_operator_and_its_job_runs(guest: Stack, cluster: Cluster) -> None:
+    guest.configure(documented(1))
     guest.up()
-    assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/guest") is not None
     assert {entry.kind for entry in guest.objects()} == {"RayCluster", "ServiceAccount", "NetworkPolicy"}
+    run = jobs_of(guest, cluster)("submit", "--", "echo", "of-the-guest")
+    assert run.returncode == 0, run.stderr
+    assert "of-the-guest" in run.stdout
+
+
+def test_a_token_of_ones_own_is_rotated_by_its_secret_and_new_pods(guest: Stack, cluster: Cluster, api: Api) -> None:
+    jobs = jobs_of(guest, cluster)
+    head = RayHead(cluster, GUEST, "guest")
+    patch = json.dumps({"stringData": {"auth_token": "own-token-word-2"}})
+    head.kubectl("patch", "secret", "own-token", "--patch-file=/dev/stdin", stdin=patch)
+    refused = jobs("list")
+    assert refused.returncode == 6
+    assert "refuses this token" in refused.stderr
+    kill_head(head, api)
+    run = jobs("submit", "--", "echo", "rotated")
+    assert run.returncode == 0, run.stderr
+    with head.port_forward() as url:
+        old = {"Authorization": "Bearer own-token-word-1"}
+        assert httpx.get(f"{url}/api/jobs/", headers=old, timeout=60, trust_env=False).status_code == 403
+
+
+def test_the_guests_end_cleans_its_redis_and_leaves_the_first_stack_alone(
+    stack: Stack, guest: Stack, cluster: Cluster, api: Api
+) -> None:
+    assert "guests-state" in redis_keys(cluster)
+    before = {pod["metadata"]["uid"] for pod in pods(api, "head")}
+    listed = guest.objects()
     guest.destroy()
+    assert inventory.wait_until_gone(api, listed, 60) == []
+    assert "guests-state" not in redis_keys(cluster)
+    assert {pod["metadata"]["uid"] for pod in pods(api, "head")} == before
     assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/second") is not None
 
 
-def test_a_job_is_still_known_after_the_head_was_killed_under_it(
-    stack: Stack, api: Api, outputs_file: Path, kubectl: Any
+def test_after_the_head_was_killed_every_job_is_known_and_how_it_ended_is_said_truly(
+    api: Api, jobs: Jobs, head: RayHead
 ) -> None:
-    # Asked in the head's own container: this is about the cluster, not about the client.
-    def ray_job(*arguments: str) -> str:
-        (head,) = items(api, PODS, HEAD)
-        name = head["metadata"]["name"]
-        run = ("exec", "-n", NAMESPACE, name, "-c", "ray-head", "--", "ray", "job", *arguments)
-        return str(kubectl(*run))
-
-    ray_job("submit", "--no-wait", "--submission-id", "survivor", "--", "sleep", "600")
-    (head,) = items(api, PODS, HEAD)
-    kubectl("delete", "pod", "-n", NAMESPACE, head["metadata"]["name"], "--grace-period=5", "--wait=false")
-    deadline = time.monotonic() + 240
-    while True:
-        assert time.monotonic() < deadline, "no new head"
-        heads = [pod for pod in items(api, PODS, HEAD) if pod["metadata"]["uid"] != head["metadata"]["uid"]]
-        if heads and all(s["ready"] for s in heads[0]["status"].get("containerStatuses") or [{"ready": False}]):
-            break
-        time.sleep(2)
-    status = ray_job("status", "survivor")
-    assert "survivor" in status
-    assert "does not exist" not in status
+    # One driver goes with the head; the other is on a worker, which outlives it.
+    start = ("submit", "--no-wait", "--submission-id")
+    for run in (
+        jobs(*start, "finished", "--", "true"),
+        jobs(*start, "on-the-head", "--", "sleep", "600"),
+        jobs(*start, "on-a-worker", "--entrypoint-num-cpus", "1", "--", "sleep 45; echo went on"),
+    ):
+        assert run.returncode == 0, run.stderr
+    for name in ("on-the-head", "on-a-worker"):
+        until(lambda name=name: status_of(jobs, name)["status"] == "RUNNING", f"{name} to run", 120)  # type: ignore[misc]
+    assert jobs("wait", "finished", "--timeout", "60").returncode == 0
+    kill_head(head, api)
+    assert status_of(jobs, "finished")["status"] == "SUCCEEDED"
+    lost = jobs("wait", "on-the-head", "--timeout", "240")
+    assert lost.returncode == 1, lost.stderr
+    ended = status_of(jobs, "on-the-head")
+    print(ended)
+    assert ended["status"] == "FAILED"
+    assert ended["message"]
+    survived = jobs("wait", "on-a-worker", "--timeout", "240")
+    print(status_of(jobs, "on-a-worker"), survived.stderr)
+    assert survived.returncode == 0, survived.stderr
+    assert status_of(jobs, "on-a-worker")["status"] == "SUCCEEDED"
+    fresh = jobs("submit", "--", "echo", "and on")
+    assert fresh.returncode == 0, fresh.stderr
 
 
 def test_destroy_ends_in_time_and_leaves_nothing(stack: Stack, api: Api) -> None:
     listed = stack.objects()
-    assert {"ResourceQuota", "PodDisruptionBudget", "NetworkPolicy", "ServiceAccount", "Role"} <= {
-        entry.kind for entry in listed
-    }
     stack.destroy()
     assert inventory.wait_until_gone(api, listed, 60) == []

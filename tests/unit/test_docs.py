@@ -1,32 +1,25 @@
-"""What the documents say of settings is true: every example is a stack file, every key is there."""
+"""What the documents say of settings and tests is true: every example is a stack file, every name is there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 
 from components import checks, model, source
 from components.settings import Settings, from_config
+from tests.support.documents import all_stack_files
 from tests.unit.trees import tree
 
-PAGES = [source.ROOT / "README.md", *sorted((source.ROOT / "docs").glob("*.md"))]
+EXAMPLES = all_stack_files()
 
 
-def examples() -> Iterator[Any]:
-    for page in PAGES:
-        for index, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)):
-            if "ray-on-kubernetes:" in block:
-                yield pytest.param(block, id=f"{page.name}-{index}")
-
-
-@pytest.mark.parametrize("block", list(examples()))
-def test_every_example_is_a_stack_file_that_kuberay_takes(block: str) -> None:
-    settings = from_config(yaml.safe_load(block)["config"])
-    assert checks.rayclusters(settings, tree(settings.kuberay.version))
+@pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES.keys())
+def test_every_example_is_a_stack_file_that_kuberay_takes(config: dict[str, Any]) -> None:
+    settings = from_config(config)
+    manifests = checks.rayclusters(settings, tree(settings.kuberay.version))
+    assert len(manifests) == len(settings.clusters)
 
 
 def keys(settings: type[model.Model]) -> set[str]:
@@ -41,3 +34,17 @@ def keys(settings: type[model.Model]) -> set[str]:
 def test_every_setting_is_documented() -> None:
     text = (source.ROOT / "docs" / "configuration.md").read_text()
     assert sorted(key for key in keys(Settings) if not re.search(rf"\b{key}\b", text)) == []
+
+
+def test_every_capability_has_a_test_that_exists_or_says_that_it_is_not_proved() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \| \[.+\]\(.+\) \|$", (source.ROOT / "docs/production.md").read_text(), re.M)
+    tests = {
+        name
+        for file in (source.ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    assert len(rows) > 30
+    for capability, held in rows:
+        named = re.findall(r"`(test_\w+)`", held)
+        assert named or held.startswith(("not proved here", "documentation")), capability
+        assert set(named) <= tests, capability
