@@ -68,7 +68,8 @@ def _stack(results: dict[str, Any]) -> str:
         ]
         for ours, theirs, target in pairs
     ]
-    size = f"State: {results['state bytes'] / 1000:.0f} kB (to reach: under 500 kB).\n"
+    once = f"`up` and `destroy` were measured {results['up']['runs']} time(s) each, `up` first on a fresh node.\n"
+    size = once + f"State: {results['state bytes'] / 1000:.0f} kB (to reach: under 500 kB).\n"
     title = "## The stack against kubectl by hand\n\nThe `dev` stack: CRDs, operator, namespaces, one RayCluster.\n"
     lookup = _wall(results["look-up through the Pulumi CLI"])
     size += f"`jobs` looking its target up through the Pulumi CLI instead of an outputs file: {lookup:.1f} s more.\n"
@@ -106,7 +107,7 @@ def _jobs(results: dict[str, Any]) -> str:
     rows.append(["one poll of 1,000 jobs", f"{many['poll'] * 1000:.1f} ms", ratio, "", "2 times"])
     loop = batch["ray job submit"]
     memory = (
-        f"Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
+        f"Poll of 1,000 jobs: request, parsing and 1,000 typed records of some 200 bytes each. Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
         f"{follow['ray job logs --follow']['peak_mib']:.0f} MiB. Lists for two polls of 1,000 jobs: "
         f"{many['lists for 2 polls']}. Wall clock of 100 submissions, 8 at a time: "
         f"{batch['jobs']['wall']:.0f} s; a loop of {loop['submissions']} stock submissions: {loop['wall']:.0f} s.\n"
@@ -123,15 +124,16 @@ def _faults(results: dict[str, Any]) -> str:
             f"{entry['found']:,} of {entry['wanted']:,}",
             f"{entry['repeated']:,}",
             f"{entry['seconds']:.0f} s",
-            f"{entry['peak_mib']:.0f} MiB",
         ]
         for label, entry in results.items()
     ]
     title = (
         "## Following a log while the connection is reset every 2 seconds\n\n"
         "Small: 2,000 lines over 20 s. Large: 1,000,000 lines, 100 MB. Both jobs succeed.\n"
+        "On one machine ours reads the log from the node's own agent, which this proxy does not stand before;\n"
+        "tests/jobs cuts that way too, and tests/cluster a tunnel's.\n"
     )
-    return "\n".join([title, table(["case", "exit code", "lines shown", "repeated", "time", "peak memory"], rows)])
+    return "\n".join([title, table(["case", "exit code", "lines shown", "repeated", "time"], rows)])
 
 
 def _plot() -> list[str]:
