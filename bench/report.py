@@ -107,7 +107,8 @@ def _jobs(results: dict[str, Any]) -> str:
     rows.append(["one poll of 1,000 jobs", f"{many['poll'] * 1000:.1f} ms", ratio, "", "2 times"])
     loop = batch["ray job submit"]
     memory = (
-        f"Poll of 1,000 jobs: request, parsing and 1,000 typed records of some 200 bytes each. Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
+        "Poll of 1,000 jobs: request, parsing and 1,000 typed records of some 200 bytes each. "
+        f"Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
         f"{follow['ray job logs --follow']['peak_mib']:.0f} MiB. Lists for two polls of 1,000 jobs: "
         f"{many['lists for 2 polls']}. Wall clock of 100 submissions, 8 at a time: "
         f"{batch['jobs']['wall']:.0f} s; a loop of {loop['submissions']} stock submissions: {loop['wall']:.0f} s.\n"

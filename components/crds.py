@@ -100,7 +100,10 @@ class _CrdProvider(ResourceProvider):
 
     @plainly
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        crd_apply.remove(_api(props), sorted(props["crds"]))
+        api = _api(props)
+        # CRDs that another stack has adopted meanwhile are that stack's.
+        adopted = set(crd_apply.foreign(api, sorted(props["crds"]), props["owner"]))
+        crd_apply.remove(api, sorted(set(props["crds"]) - adopted))
 
 
 def _drift(found: str | None) -> str:
