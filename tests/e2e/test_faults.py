@@ -29,7 +29,7 @@ from tests.unit.api_server import UID, api_server
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not os.environ.get("RAY_E2E_FAULTS"), reason="takes long: asked for with RAY_E2E_FAULTS=1"),
+    pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
 ]
 
 NAMESPACE, SYSTEM, CLUSTER = "ray-faults", "ray-faults-system", "raycluster-autoscaler"

@@ -26,6 +26,8 @@ from tests.support.native_node import until
 from tests.support.ray_head import RayHead
 from tests.support.stack import ROOT, SHARED, Stack
 
+pytestmark = pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1")
+
 NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
 GUEST = "ray-guest"
 USER = "data-scientist"
