@@ -29,6 +29,7 @@ POLL_SECONDS = 1.0
 # With this many breaks in a row and not a byte, another source is tried.
 FRUITLESS = 3
 AGENT_AGAIN_SECONDS = 30.0
+NO_AGENT = "Agent for node id"
 
 
 class LogGone(Exception):
@@ -119,14 +120,14 @@ class LogFollower:
                 async with aclosing(self._read(info)) as pieces:
                     async for piece in pieces:
                         yield piece
-            except LogGone:
-                self.note(f"The log of {self.submission_id} is gone from its node; {self.offset} bytes were read.")
-                if self.follow and not info.ended:
-                    self.info = await self.client.wait(
-                        self.submission_id, patience=self.patience, seen=True, on_change=self._changed
-                    )
-                return
-            except Unreachable as error:
+            except (LogGone, Unreachable) as error:
+                if isinstance(error, LogGone) or (self.offset == before and await self._node_is_dead(info)):
+                    self.note(f"The log of {self.submission_id} is gone from its node; {self.offset} bytes were read.")
+                    if self.follow and not info.ended:
+                        self.info = await self.client.wait(
+                            self.submission_id, patience=self.patience, seen=True, on_change=self._changed
+                        )
+                    return
                 # The server answers, or `_look` had raised: only the log's own way can be the trouble.
                 if time.monotonic() - fine > self.patience:
                     raise Unreachable(
@@ -141,6 +142,9 @@ class LogFollower:
                 pause = pauses(0.05, POLL_SECONDS)
             else:
                 await asyncio.sleep(pause())
+
+    async def _node_is_dead(self, info: JobInfo) -> bool:
+        return await self.client.orphans.is_dead(info.driver_node_id)
 
     def _changed(self, info: JobInfo) -> None:
         if self.info is None or self.info.status != info.status:
@@ -233,6 +237,9 @@ class LogFollower:
                 await response.aread()
                 if "not found" in response.text:
                     raise LogGone
+                if NO_AGENT in response.text:
+                    # Of a node that is dead, or that has not come back to a new head yet.
+                    raise Unreachable(f"Ray has no agent on the node of {self.submission_id}.")
                 raise fault(response, self.client.http.where)
             async with aclosing(self._until_ended(response.aiter_raw(PIECE), live)) as pieces:
                 async for piece in pieces:

@@ -36,19 +36,25 @@ class Orphans:
         if now < self._next.setdefault(node, now if at_once else now + EVERY_SECONDS):
             return False
         self._next[node] = now + EVERY_SECONDS
+        if not await self.is_dead(node):
+            return False
+        # With the driver dead there is nothing to stop: the request only starts the job manager.
+        path = f"/api/jobs/{quote(info.submission_id, safe='')}/stop"
         try:
-            if not await self._is_dead(node):
-                return False
-            # With the driver dead there is nothing to stop: the request only starts the job manager.
-            path = f"/api/jobs/{quote(info.submission_id, safe='')}/stop"
             return (await self.http.once("POST", path, seconds=20.0)).is_success
         except JobsError:
             return False  # The next look tries again.
 
-    async def _is_dead(self, node: str) -> bool:
+    async def is_dead(self, node: str | None) -> bool:
+        """Whether Ray says so; False where it says nothing. Raises nothing."""
+        if node is None:
+            return False
         query = {"filter_keys": "node_id", "filter_predicates": "=", "filter_values": node}
-        response = await self.http.once("GET", f"/api/v0/nodes?{urlencode(query)}", seconds=20.0)
-        return response.is_success and _states(json_of(response, self.http.where)) == ["DEAD"]
+        try:
+            response = await self.http.once("GET", f"/api/v0/nodes?{urlencode(query)}", seconds=20.0)
+            return response.is_success and _states(json_of(response, self.http.where)) == ["DEAD"]
+        except JobsError:
+            return False
 
 
 def _states(answer: Any) -> list[Any]:
