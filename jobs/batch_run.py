@@ -12,6 +12,7 @@ from functools import partial
 
 from jobs.batch import Batch, BatchJob
 from jobs.batch_prepare import SharedUpload, spec_of
+from jobs.client import GHOST
 from jobs.errors import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -45,8 +46,6 @@ POLL_SECONDS = 1.0
 ABSENCES = 3
 # How long the end of a batch may wait for logs that are still being read for the ledger.
 TAILS_SECONDS = 30.0
-# The entrypoint of the record that Ray's monitor makes of a job that was deleted just after its end.
-GHOST = "Entrypoint not found."
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ LIST_SECONDS = 180.0
 ORPHAN_SECONDS = 4.0
 NO_AGENT = ("No available agent", "Failed to get head node agent")
 ALREADY_THERE = "already exists"
+# What Ray's job manager writes in place of a job that was deleted while it still looked after it.
+GHOST = "Entrypoint not found."
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Client:
 
         def parse(response: httpx.Response) -> JobInfo | None:
             if response.status_code != 404:
-                return _job(json_of(response, self.http.where), self.http.where)
+                info = _job(json_of(response, self.http.where), self.http.where)
+                return None if info.entrypoint == GHOST else info
             # Any server answers 404 to a path it does not know; only Ray's own text means that the job is not there.
             if "does not exist" not in response.text:
                 raise fault(response, self.http.where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,11 @@ from ops import changes, engine
 from tests.support.checkout import checkout, edit, ops
 from tests.support.cluster import Cluster
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
+    pytest.mark.engine,
+    pytest.mark.timeout(600),
+]
 
 STACK = "operate"
 RAYCLUSTER = "/apis/ray.io/v1/namespaces/ray-cluster/rayclusters/raycluster-autoscaler"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,11 @@ from ops import changes, engine
 from ops.render import PLACEHOLDER
 from tests.support.checkout import checkout, commit, edit, git, ops
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
+    pytest.mark.engine,
+    pytest.mark.timeout(600),
+]
 
 TOKEN = "v1:c2VjcmV0:Y2lwaGVydGV4dA=="
 
