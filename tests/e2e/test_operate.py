@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from tests.support.checkout import checkout, edit, ops
 from tests.support.cluster import Cluster
 
 pytestmark = [
-    pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
     pytest.mark.engine,
     pytest.mark.timeout(600),
 ]

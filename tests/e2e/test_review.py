@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from ops.render import PLACEHOLDER
 from tests.support.checkout import checkout, commit, edit, git, ops
 
 pytestmark = [
-    pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
     pytest.mark.engine,
     pytest.mark.timeout(600),
 ]

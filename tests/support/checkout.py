@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.stack import ROOT
+from tests.support.stack import ROOT, SHARED
 
 
 def checkout(folder: Path) -> Path:
@@ -22,8 +22,9 @@ def checkout(folder: Path) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    cache = ROOT / ".cache" / "kuberay"
-    if cache.is_dir():
+    # `../shared/kuberay` is laid out as the cache is: a checkout takes its manifests from either, without a network.
+    cache = next((place for place in (ROOT / ".cache" / "kuberay", SHARED) if place.is_dir()), None)
+    if cache is not None:
         (folder / ".cache").mkdir(exist_ok=True)
         (folder / ".cache" / "kuberay").symlink_to(cache.resolve())
     (folder / ".venv").symlink_to(sys.prefix)

@@ -9,9 +9,9 @@ import pytest
 
 from components import source
 from components.errors import StackError
+from tests.support.stack import SHARED
 
 VERSIONS = ("v0.3.0", "v1.6.2", "v1.7.0")
-SHARED = source.ROOT.parent / "shared" / "kuberay"
 
 
 @cache
