@@ -62,6 +62,7 @@ if kuberay.operator == "own":
             "kuberay-operator", overlay=operator_overlay, version=kuberay.version, depends_on=system, opts=on_cluster
         )
     )
+review = Review(settings.protect, settings.confirm_restart, partial(running_jobs.on, record)) if cluster else None
 rayclusters: list[pulumi.Resource] = []
 for ray, manifest in zip(settings.clusters, manifests, strict=True):
     made = RayCluster(
@@ -73,9 +74,7 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         delete_timeout_seconds=ray.delete_timeout_seconds,
         depends_on=[*system, namespaces[ray.namespace]],
         protect=settings.protect,
-        review=Review(settings.protect, settings.confirm_restart, partial(running_jobs.on, record))
-        if cluster
-        else None,
+        review=review,
         opts=on_cluster,
     )
     rayclusters.append(made)

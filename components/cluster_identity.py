@@ -37,11 +37,13 @@ def other_cluster(recorded: str, found: str, context: str) -> str:
     )
 
 
-def expect_cluster(api: Api, recorded: str) -> None:
-    """Raises ValueError unless `api` leads to the cluster with the recorded UID."""
+def connect_to_recorded(kubeconfig: str | None, context: str, uid: str) -> Api:
+    """Raises ValueError unless this leads to the cluster with the recorded UID, ClusterError where none answers."""
+    api = Api(kubeconfig, context)
     found = api.cluster_uid()
-    if found != recorded:
-        raise ValueError(other_cluster(recorded, found, api.context or "(current)"))
+    if found != uid:
+        raise ValueError(other_cluster(uid, found, context or "(current)"))
+    return api
 
 
 def plainly(method: Callable[P, T]) -> Callable[P, T]:
@@ -77,7 +79,7 @@ class _IdentityProvider(ResourceProvider):
 
     @plainly
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        expect_cluster(Api(props.get("kubeconfig"), props["context"]), props["uid"])
+        connect_to_recorded(props.get("kubeconfig"), props["context"], props["uid"])
         return ReadResult(id_, dict(props))
 
 
@@ -98,7 +100,7 @@ class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
 class _GuardProvider(_IdentityProvider):
     @plainly
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        expect_cluster(Api(props.get("kubeconfig"), props["context"]), props["uid"])
+        connect_to_recorded(props.get("kubeconfig"), props["context"], props["uid"])
 
 
 class ClusterGuard(Resource, module="cluster", name="ClusterGuard"):

@@ -26,7 +26,7 @@ from pulumi.dynamic import (
 from pulumi_kubernetes import kustomize
 
 from components import crd_apply
-from components.cluster_identity import expect_cluster, plainly
+from components.cluster_identity import connect_to_recorded, plainly
 from components.kubeapi import Api
 from components.overlay import crd_documents
 
@@ -37,9 +37,7 @@ OUTPUTS_ONLY = ("live", "__provider")
 
 
 def _api(props: dict[str, Any]) -> Api:
-    api = Api(props.get("kubeconfig"), props["context"])
-    expect_cluster(api, props["clusterUid"])
-    return api
+    return connect_to_recorded(props.get("kubeconfig"), props["context"], props["clusterUid"])
 
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:

@@ -58,5 +58,5 @@ class SharedUpload:
     async def ensure(self, session: Session, plan: Plan) -> None:
         async with self._lock:
             if self._sure.passed:
-                await session._upload(plan, None)
+                await session.upload(plan, None)
                 self._sure = Deadline(KEPT_SECONDS)

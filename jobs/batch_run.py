@@ -12,7 +12,6 @@ from functools import partial
 
 from jobs.batch import Batch, BatchJob
 from jobs.batch_prepare import SharedUpload, spec_of
-from jobs.client import GHOST
 from jobs.errors import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -202,7 +201,7 @@ class BatchRun:
 
     async def _list(self) -> dict[str, JobInfo]:
         listed = await self.session.client.list(Deadline(self.session.patience))
-        return {job.submission_id: job for job in listed if job.entrypoint != GHOST}
+        return {job.submission_id: job for job in listed}
 
     def _attach(self, track: Track, info: JobInfo) -> None:
         track.limits = self._limits()

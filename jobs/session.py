@@ -152,7 +152,7 @@ class Session:
             recorder.submitting(submission_id, spec, prepared.origin)
         try:
             if prepared.plan is not None:
-                await self._upload(prepared.plan, deadline)
+                await self.upload(prepared.plan, deadline)
             else:
                 await self._check_package(spec)
             submission = await self.client.submit(
@@ -179,7 +179,7 @@ class Session:
                 "Submit the directory again with --working-dir; it has changed since, or is not on this machine.",
             )
 
-    async def _upload(self, plan: Plan, deadline: Deadline | None) -> None:
+    async def upload(self, plan: Plan, deadline: Deadline | None) -> None:
         from jobs import package
 
         if await self.client.package_exists(plan.uri):

@@ -169,17 +169,15 @@ def deploy(cluster: Cluster, manifests: str) -> Path:
     listed = {entry["name"] for entry in engine.stacks(environment=settings)}
     if STACK not in listed:
         engine.init_stack(STACK, settings)
-    _run(["up", "--yes", "--skip-preview", "--config-file", str(config_file)], STACK, settings)
+    code = engine.run(
+        ["up", "--yes", "--skip-preview", "--config-file", str(config_file)], stack=STACK, environment=settings
+    )
+    if code:
+        raise engine.EngineFailed("pulumi up", code)
     outputs = DEMO / "outputs.json"
     outputs.write_text(json.dumps(engine.stack_outputs(STACK, environment=settings)["contract"], indent=2))
     (DEMO / "cluster.json").write_text(json.dumps(cluster.__dict__))
     return outputs
-
-
-def _run(arguments: list[str], stack: str | None, settings: dict[str, str]) -> None:
-    code = engine.run(arguments, stack=stack, environment=settings)
-    if code:
-        raise engine.EngineFailed(f"pulumi {arguments[0]}", code)
 
 
 def submit(target: list[str], settings: dict[str, str]) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.cluster_identity import expect_cluster
+from components.cluster_identity import connect_to_recorded
 from components.kubeapi import Api, ClusterError
 from ops import engine, inventory
 
@@ -65,12 +65,11 @@ def connect(state: Sequence[Mapping[str, Any]], environment: Mapping[str, str] |
     if identity is None:
         raise Refused("the stack's state holds no cluster: nothing was ever deployed, or it is destroyed already")
     inputs = identity["inputs"]
-    api = Api(inputs.get("kubeconfig") or (environment or {}).get("KUBECONFIG"), inputs["context"])
+    kubeconfig = inputs.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
     try:
-        expect_cluster(api, inputs["uid"])
+        return connect_to_recorded(kubeconfig, inputs["context"], inputs["uid"])
     except ValueError as error:
         raise Refused(str(error)) from error
-    return api
 
 
 def destroy(

@@ -99,6 +99,22 @@ def run(
     ).returncode
 
 
+def run_quietly(arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> None:
+    """Runs the CLI and shows nothing. Raises EngineFailed with all that it said."""
+    done = subprocess.run(
+        [str(find_cli()), *arguments, "--non-interactive", "--color", "never"],
+        cwd=cwd,
+        env=_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise EngineFailed(f"pulumi {arguments[0]}", done.returncode, done.stdout)
+
+
 def stack_outputs(
     stack: str | None, *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

@@ -69,22 +69,9 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
         }
         config = ["--config-file", str(config_file)]
         engine.init_stack(stack, environment)
-        _quietly(["up", "--yes", "--skip-preview", "--stack", stack, *config], root, environment)
-
-
-def _quietly(arguments: list[str], root: Path, environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
-        [str(engine.find_cli()), *arguments, "--non-interactive", "--color", "never"],
-        cwd=root,
-        env={**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true", **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise engine.EngineFailed(f"pulumi {arguments[0]}", done.returncode, done.stdout)
+        engine.run_quietly(
+            ["up", "--yes", "--skip-preview", "--stack", stack, *config], cwd=root, environment=environment
+        )
 
 
 def readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
