@@ -1,6 +1,8 @@
 """Following a log while the connection is cut every two seconds: ours and the stock client's, bytes counted.
 
-A cut costs the stock client its stream; ours goes on where it was. Small: 2,000 lines over 20 s. Large: 100 MB.
+A cut costs the stock client its stream; ours goes on where it was. Small: 2,000 lines over 20 s. Large: 100 MB at
+20 MB/s, so that no connection lives long enough for the whole. One such proxy stands before the dashboard and one
+before the agent that ours reads logs from.
 """
 
 from __future__ import annotations
@@ -8,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from bench.jobs import Head, head
-from bench.measure import Sample, keep
+from bench.measure import command, keep
+from jobs import connect
 from tests.support.proxy import Proxy
 
-CUT_SECONDS = 2.0
+CUT_SECONDS, RATE = 2.0, 20e6
 SMALL = "import time\nfor i in range(2000):\n    print(f'line {i:06}', flush=True); time.sleep(0.01)"
 LARGE = "import sys\nfor i in range(1_000_000): sys.stdout.write(f'{i:099}\\n')"
 ANY_CODE = tuple(range(256))
@@ -36,22 +40,61 @@ def digests(lines: Any) -> set[bytes]:
     return {hashlib.blake2b(line, digest_size=8).digest() for line in lines}
 
 
-def one(target: Head, proxy: Proxy, name: str, code: str, wanted: set[bytes], stock: bool) -> dict[str, Any]:
-    """Submits `code` and follows it through the cutting proxy."""
+# `jobs logs --follow` with the agent's address replaced by its proxy's.
+OURS = """
+import asyncio, sys
+import jobs.connection
+from jobs.transport import Http
+
+class Behind(Http):
+    def __init__(self, base_url, **options):
+        super().__init__({agent!r} if base_url == {real!r} else base_url, **options)
+
+jobs.connection.Http = Behind
+from jobs.cli import main
+main()
+"""
+
+
+def agent_of(target: Head, submission: str) -> str:
+    """Address of the dashboard agent that has the job's log; known once the job runs."""
+    with connect(target.url, token_file=str(target.token_file)) as client:
+        until = time.monotonic() + 60
+        while (address := client.get(submission).driver_agent_http_address) is None:
+            assert time.monotonic() < until, f"{submission} does not start"
+            time.sleep(0.1)
+    return address
+
+
+def one(target: Head, name: str, code: str, wanted: set[bytes], stock: bool) -> dict[str, Any]:
+    """Submits `code` and follows it through the cutting proxies."""
     submission = f"{name}-{'stock' if stock else 'ours'}"
-    behind = Head(proxy.url, target.token_file)
-    with tempfile.TemporaryDirectory() as folder:
+    target.jobs("submit", "--no-wait", "--submission-id", submission, "--", "python", "-c", code)
+    if name == "large":
+        target.jobs("wait", submission)
+    real = agent_of(target, submission)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Proxy("127.0.0.1", int(target.url.rpartition(":")[2])) as proxy,
+        Proxy("127.0.0.1", int(real.rpartition(":")[2])) as agent,
+    ):
+        for each in (proxy, agent):
+            each.faults.cut_every, each.faults.rate = CUT_SECONDS, RATE
         output = Path(folder) / "log"
-        target.jobs("submit", "--no-wait", "--submission-id", submission, "--", "python", "-c", code)
-        if name == "large":
-            target.jobs("wait", submission)
-        follow = behind.ray if stock else behind.jobs
-        sample: Sample = follow("logs", "--follow", submission, output=output, allowed=ANY_CODE)
+        behind = Head(proxy.url, target.token_file)
+        follow = ["logs", "--follow", submission]
+        if stock:
+            sample = behind.ray(*follow, output=output, allowed=ANY_CODE)
+        else:
+            script = OURS.format(agent=agent.url, real=real)
+            line = [sys.executable, "-c", script, follow[0], *behind.ours, *follow[1:]]
+            sample = command(line, output=output, allowed=ANY_CODE)
         target.jobs("wait", submission)
         return {
             "seconds": sample.wall,
             "exit code": sample.code,
             "peak_mib": sample.peak_mib,
+            "cuts": proxy.cuts + agent.cuts,
             **lines_found(output, wanted),
         }
 
@@ -63,14 +106,11 @@ def measure() -> dict[str, Any]:
     }
     results: dict[str, Any] = {}
     with head() as target:
-        port = int(target.url.rpartition(":")[2])
         for name, (code, wanted) in cases.items():
             for stock in (False, True):
-                with Proxy("127.0.0.1", port) as proxy:
-                    proxy.faults.cut_every = CUT_SECONDS
-                    label = f"{name}, {'ray job logs -f' if stock else 'jobs logs --follow'}"
-                    results[label] = one(target, proxy, name, code, wanted, stock)
-                    print(label, results[label], flush=True)
+                label = f"{name}, {'ray job logs -f' if stock else 'jobs logs --follow'}"
+                results[label] = one(target, name, code, wanted, stock)
+                print(label, results[label], flush=True)
     return results
 
 

@@ -83,7 +83,7 @@ class Client:
 
         def parse(response: httpx.Response) -> JobInfo | None:
             if response.status_code != 404:
-                return _job(json_of(response, self.http.where), self.http.where)
+                return next(iter(_jobs([json_of(response, self.http.where)], self.http.where)), None)
             # Any server answers 404 to a path it does not know; only Ray's own text means that the job is not there.
             if "does not exist" not in response.text:
                 raise fault(response, self.http.where)
@@ -112,8 +112,7 @@ class Client:
             found = json_of(response, self.http.where)
             if not isinstance(found, list):
                 raise ServerFault(f"{self.http.where} answered the list of jobs with {type(found).__name__}.")
-            jobs = (_job(raw, self.http.where) for raw in found)
-            return sorted((job for job in jobs if job is not None), key=lambda job: job.start_time or 0)
+            return sorted(_jobs(found, self.http.where), key=lambda job: job.start_time or 0)
 
         until = deadline or Deadline(LIST_SECONDS)
         return await self.http.ask("GET", "/api/jobs/", deadline=until, parse=parse, seconds=LIST_SECONDS)
@@ -328,11 +327,10 @@ def _unclear(submission_id: str, error: JobsError) -> JobsError:
     )
 
 
-def _job(raw: Any, where: str) -> JobInfo | None:
-    """The record, or None for what Ray leaves of a job that was deleted just after its end."""
+def _jobs(found: list[Any], where: str) -> list[JobInfo]:
+    """The records, without what Ray leaves of a job that was deleted just after its end."""
     try:
-        info = JobInfo.from_wire(raw)
-        return None if info.entrypoint == GHOST else info
+        return [info for info in map(JobInfo.from_wire, found) if info.entrypoint != GHOST]
     except (KeyError, TypeError, AttributeError) as error:
         raise ServerFault(f"{where} answered with something that is no job: {error!r}") from error
 

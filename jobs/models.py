@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from jobs.errors import (
     EXIT_FAILED,
@@ -129,9 +131,8 @@ class JobSpec:
         return body
 
 
-@dataclass(frozen=True)
-class JobInfo:
-    """The server's record of a job. Times are milliseconds since the epoch."""
+class JobInfo(NamedTuple):
+    """The server's record of a job. Times are milliseconds since the epoch. A tuple, for a list of thousands."""
 
     submission_id: str
     status: str
@@ -142,30 +143,37 @@ class JobInfo:
     job_id: str | None = None
     start_time: int | None = None
     end_time: int | None = None
-    metadata: dict[str, str] = field(default_factory=dict)
-    runtime_env: dict[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = MappingProxyType({})
+    runtime_env: Mapping[str, Any] = MappingProxyType({})
     driver_exit_code: int | None = None
     driver_node_id: str | None = None
     driver_agent_http_address: str | None = None
 
     @classmethod
-    def from_wire(cls, raw: dict[str, Any]) -> JobInfo:
-        """Reads one of the server's job objects; fields of newer servers are ignored, missing ones are empty."""
+    def from_wire(cls, raw: Mapping[str, Any]) -> JobInfo:
+        """Reads one of the server's job objects; fields of newer servers are ignored, missing ones are empty.
+
+        Raises KeyError or TypeError for an object that is no job.
+        """
+        status = raw["status"]
+        if not isinstance(status, str):
+            raise TypeError(f"its status is {status!r}")
+        get = raw.get
         return cls(
-            submission_id=str(raw.get("submission_id") or raw.get("job_id") or ""),
-            status=str(raw["status"]),
-            entrypoint=str(raw.get("entrypoint") or ""),
-            message=str(raw.get("message") or ""),
-            error_type=raw.get("error_type"),
-            type=str(raw.get("type") or "SUBMISSION"),
-            job_id=raw.get("job_id"),
-            start_time=raw.get("start_time"),
-            end_time=raw.get("end_time"),
-            metadata=dict(raw.get("metadata") or {}),
-            runtime_env=dict(raw.get("runtime_env") or {}),
-            driver_exit_code=raw.get("driver_exit_code"),
-            driver_node_id=raw.get("driver_node_id"),
-            driver_agent_http_address=raw.get("driver_agent_http_address"),
+            get("submission_id") or get("job_id") or "",
+            status,
+            get("entrypoint") or "",
+            get("message") or "",
+            get("error_type"),
+            get("type") or "SUBMISSION",
+            get("job_id"),
+            get("start_time"),
+            get("end_time"),
+            get("metadata") or {},
+            get("runtime_env") or {},
+            get("driver_exit_code"),
+            get("driver_node_id"),
+            get("driver_agent_http_address"),
         )
 
     @property
@@ -198,10 +206,10 @@ class JobInfo:
         }
 
 
-def without_secrets(runtime_env: dict[str, Any]) -> dict[str, Any]:
+def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
     the passwords of URLs."""
-    shown: dict[str, Any] = json.loads(without_passwords(json.dumps(runtime_env)))
+    shown: dict[str, Any] = json.loads(without_passwords(json.dumps(dict(runtime_env))))
     if isinstance(shown.get("env_vars"), dict):
         shown["env_vars"] = dict.fromkeys(shown["env_vars"], "(not shown)")
     return shown
