@@ -5,6 +5,7 @@ from functools import partial
 import pulumi
 
 from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, source
+from components.aliases import Aliases
 from components.cluster import connect
 from components.crds import KubeRayCRDs
 from components.namespace import Namespace
@@ -25,6 +26,7 @@ cluster = None if settings.render_to else connect(settings.kubeconfig, settings.
 if cluster:
     preflight.check(cluster.api, settings)
 record = outputs.contract(settings, cluster)
+aliases = Aliases(settings.aliases)
 
 kubernetes = provider(settings, cluster)
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
@@ -50,7 +52,7 @@ if kuberay.crds != "existing":
             uid=cluster.uid if cluster else None,
             context=cluster.context if cluster else "",
             kubeconfig=settings.kubeconfig or None,
-            adopt=kuberay.crds == "adopt",
+            adopt=settings.adopt or kuberay.crds == "adopt",
             retain=kuberay.retain_crds,
             depends_on=[kubernetes],
             opts=on_cluster,
@@ -82,6 +84,7 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         progress.watch(cluster.api, manifest, kuberay.namespace, made)
 if cluster:
     guard(settings, cluster, after=[*system, *rayclusters])
+aliases.expect_used(after=[*system, *rayclusters])
 
 for name, value in {"contract": record, **outputs.flat(record)}.items():
     pulumi.export(name, value)

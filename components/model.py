@@ -67,15 +67,20 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-def version(pattern: str, example: str) -> pydantic.AfterValidator:
-    """Text that is a version of the form of `example`."""
+def of_form(pattern: str, allowed: str, wrong: str = "not of its form") -> pydantic.AfterValidator:
+    """Text that matches `pattern`; otherwise an error that says what is wrong and what is allowed."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"no version; allowed: of the form {example}")
+            raise ValueError(f"{wrong}; allowed: {allowed}")
         return value
 
     return pydantic.AfterValidator(check)
+
+
+def version(pattern: str, example: str) -> pydantic.AfterValidator:
+    """Text that is a version of the form of `example`."""
+    return of_form(pattern, f"of the form {example}", "no version")
 
 
 def _name_of(pattern: str, limit: int, allowed: str) -> pydantic.AfterValidator:

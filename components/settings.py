@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pulumi.runtime.config import CONFIG
@@ -20,6 +20,9 @@ from components.settings_cluster import Cluster
 from components.settings_kuberay import KubeRay
 
 PROJECT = "ray-on-kubernetes"
+
+ResourceKey = Annotated[str, model.of_form(r"[^:\s]+:[^:\s]+:[^:\s]+::\S+", "type::name, as a URN ends")]
+Urn = Annotated[str, model.of_form(r"urn:pulumi:\S+::\S+::\S+::\S+", "a URN, as `pulumi stack --show-urns` shows it")]
 
 
 class Settings(Model):
@@ -36,6 +39,10 @@ class Settings(Model):
     protect: bool = False
     confirm_restart: bool = False
     """Lets a protected stack restart or suspend a cluster while jobs run; for one `up`, not for the stack file."""
+    adopt: bool = False
+    """Objects of the stack that are on the cluster already are taken over, not refused; for one `up`."""
+    aliases: dict[ResourceKey, Urn] = {}
+    """Resources that had another URN before: end of the new one, `type::name`, to the old one."""
     namespaces: dict[Namespace, NamespaceSettings] = {}
     """What guards the namespaces in use, by name."""
 
