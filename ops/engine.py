@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "ray-on-kubernetes"
 # Where the official installer puts the CLI when the demo calls it: inside the project, nowhere else.
 OWN_INSTALLATION = ROOT / ".pulumi"
-PLUGINS = ("pulumi-language-python", "pulumi-resource-kubernetes")
+# The last one runs dynamic providers (the CRDs, the cluster's identity) and comes with the language host.
+PLUGINS = ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-pulumi-python")
 
 
 class EngineMissing(Exception):

@@ -25,6 +25,7 @@ from tests.support.relay import Relay, changed, server_of
 from tests.support.running import Running
 from tests.support.stack import Stack, crds_on
 from tests.unit.api_server import UID, api_server
+from tests.unit.trees import tree
 
 pytestmark = [
     pytest.mark.engine,
@@ -129,11 +130,11 @@ def test_wrong_settings_are_refused_all_at_once_naming_key_and_value(
 
 @pytest.mark.usefixtures("settings_kept")
 def test_manifests_other_than_the_recorded_ones_stop_with_both_digests(stack: Stack, tmp_path: Path) -> None:
-    tree = source.resolve(DEFAULT_KUBERAY_VERSION)
+    original = tree(DEFAULT_KUBERAY_VERSION)
     for folder in source.folders(DEFAULT_KUBERAY_VERSION):
-        for file in (tree / folder).rglob("*"):
+        for file in (original / folder).rglob("*"):
             if file.suffix in source.MANIFEST_SUFFIXES:
-                copy = tmp_path / file.relative_to(tree)
+                copy = tmp_path / file.relative_to(original)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(file.read_bytes())
     manager = tmp_path / source.MANAGER_FOLDER / "manager.yaml"
@@ -179,7 +180,7 @@ def test_a_namespace_that_is_being_deleted_is_refused_by_name(stack: Stack, clus
 
 
 def test_crds_of_another_installation_are_refused_by_name(stack: Stack, cluster: Cluster) -> None:
-    bases = source.resolve(DEFAULT_KUBERAY_VERSION) / source.CRD_FOLDER / "bases"
+    bases = tree(DEFAULT_KUBERAY_VERSION) / source.CRD_FOLDER / "bases"
     cluster.kubectl("apply", "--server-side", "-f", str(bases / "ray.io_rayclusters.yaml"))
     text = refused(stack)
     assert "from another installation: rayclusters.ray.io" in text

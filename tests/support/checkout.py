@@ -23,7 +23,7 @@ def checkout(folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     # `../shared/kuberay` is laid out as the cache is: a checkout takes its manifests from either, without a network.
-    cache = next((place for place in (ROOT / ".cache" / "kuberay", SHARED) if place.is_dir()), None)
+    cache = next((place for place in (SHARED, ROOT / ".cache" / "kuberay") if place.is_dir()), None)
     if cache is not None:
         (folder / ".cache").mkdir(exist_ok=True)
         (folder / ".cache" / "kuberay").symlink_to(cache.resolve())
