@@ -83,8 +83,7 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
     if cluster:
         progress.watch(cluster.api, manifest, kuberay.namespace, made)
 if cluster:
-    guard(settings, cluster, after=[*system, *rayclusters])
-aliases.expect_used(after=[*system, *rayclusters])
+    aliases.expect_used(guard(settings, cluster, after=[*system, *rayclusters]))
 
 for name, value in {"contract": record, **outputs.flat(record)}.items():
     pulumi.export(name, value)

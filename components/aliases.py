@@ -5,7 +5,7 @@ Pulumi's aliases, from the stack file: they belong to one environment's history,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pulumi
 
@@ -30,16 +30,12 @@ class Aliases:
         named = pulumi.ResourceOptions(aliases=[self.former[key]])
         return pulumi.ResourceTransformResult(args.props, pulumi.ResourceOptions.merge(args.opts, named))
 
-    def expect_used(self, after: Sequence[pulumi.Resource]) -> None:
-        """Once `after` are registered, raises StackError for an alias of nothing: its object would be deleted."""
+    def expect_used(self, last: pulumi.Resource) -> None:
+        """Once `last` is registered, which waits for all others, raises StackError for an alias of nothing."""
         if self.former:
-            pulumi.Output.all(*(resource.urn for resource in after)).apply(lambda _: self._check())
+            last.urn.apply(self._check)
 
-    def _check(self) -> None:
+    def _check(self, _urn: str) -> None:
         unused = [key for key in self.former if key not in self.seen]
         if unused:
-            raise StackError(
-                "\n  - ".join(
-                    [f"aliases: the program has no {', '.join(unused)}; allowed (as far as it got):", *self.seen]
-                )
-            )
+            raise StackError("\n  - ".join([f"aliases: the program has no {', '.join(unused)}; allowed:", *self.seen]))

@@ -32,9 +32,16 @@ class Registered:
     protect: bool
     retain: bool
     timeouts: dict[str, str]
+    aliases: list[str]
 
 
 class _Mocks(mocks.Mocks):
+    def __init__(self) -> None:
+        self.transforms: list[Any] = []
+
+    def register_transform(self, transform: Any) -> None:
+        self.transforms.append(transform)
+
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         return f"{args.name}-id", dict(args.inputs)
 
@@ -68,9 +75,17 @@ class RecordingMonitor(mocks.MockMonitor):
                 timeouts={
                     key: getattr(timeouts, key) for key in ("create", "update", "delete") if getattr(timeouts, key)
                 },
+                aliases=[*request.aliasURNs, *(alias.urn for alias in request.aliases), *self._transformed(request)],
             )
         )
         return response
+
+    def _transformed(self, request: Any) -> list[Any]:
+        """Aliases that the program's transforms give: mocks themselves run none."""
+        opts = pulumi.ResourceOptions()
+        args = pulumi.ResourceTransformArgs(request.custom, request.type, request.name, {}, opts)
+        results = [transform(args) for transform in self.mocks.transforms]
+        return [alias for result in results if result for alias in result.opts.aliases]
 
 
 @dataclass

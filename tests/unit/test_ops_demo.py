@@ -116,6 +116,9 @@ def test_the_engine_that_is_missing_is_named(
     with pytest.raises(engine.EngineMissing, match="pulumi-resource-kubernetes is neither on PATH"):
         engine.find_engine()
     (tmp_path / "home" / "plugins" / "resource-kubernetes-v4.32.0").mkdir(parents=True)
+    with pytest.raises(engine.EngineMissing, match="pulumi-resource-pulumi-python is neither on PATH"):
+        engine.find_engine()
+    program(bare_machine, "pulumi-resource-pulumi-python", "exit 0")
     assert engine.find_engine() == bare_machine / "pulumi"
 
 

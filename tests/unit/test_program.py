@@ -131,6 +131,28 @@ def test_protect_holds_raycluster_and_namespaces(kubeconfig: str) -> None:
     assert not live(kubeconfig).one(RAYCLUSTER).protect
 
 
+OLD = "urn:pulumi:test::ray-on-kubernetes::kubernetes:core/v1:Namespace::mine"
+
+
+def test_a_resource_that_had_another_urn_is_registered_with_it(kubeconfig: str) -> None:
+    graph = live(kubeconfig, aliases={f"{NAMESPACE}::ray-cluster": OLD})
+    assert graph.one(NAMESPACE, "ray-cluster").aliases == [OLD]
+    assert [r.name for r in graph.registered if r.aliases] == ["ray-cluster"]
+
+
+def test_an_alias_of_a_resource_that_is_not_there_is_an_error(kubeconfig: str) -> None:
+    text = problem(kubeconfig, aliases={f"{NAMESPACE}::ray-typo": OLD})
+    assert f"the program has no {NAMESPACE}::ray-typo" in text
+    assert f"{NAMESPACE}::ray-cluster" in text
+
+
+def test_objects_that_are_there_already_are_taken_over_only_when_told_to(kubeconfig: str) -> None:
+    adopting = live(kubeconfig, adopt=True)
+    assert adopting.one(PROVIDER, "cluster").inputs["upsertExistingObjects"] in (True, "true")
+    assert next(r for r in adopting.registered if CRDS in r.parent).inputs["adopt"] is True
+    assert "upsertExistingObjects" not in live(kubeconfig).one(PROVIDER, "cluster").inputs
+
+
 @pytest.mark.parametrize("retain", [True, False])
 def test_crds_stay_after_destroy_only_when_told_to(retain: bool, kubeconfig: str) -> None:
     graph = live(kubeconfig, kuberay={"retainCrds": retain})

@@ -1,0 +1,137 @@
+"""What is there already becomes the stack's own: objects on the cluster, and resources that had another URN."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from components.kubeapi import Api
+from tests.support.cluster import Cluster
+from tests.support.stack import Stack, crds_on
+from tests.unit.trees import tree
+
+NAMESPACE, SYSTEM, CLUSTER = "ray-adopt", "ray-adopt-system", "raycluster-autoscaler"
+RAYCLUSTER = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters/{CLUSTER}"
+OPERATOR = f"/apis/apps/v1/namespaces/{SYSTEM}/deployments/kuberay-operator"
+FORMER = "urn:pulumi:adopt::ray-on-kubernetes::kubernetes:{type}::{name}"
+
+
+@pytest.fixture(scope="module")
+def stack(new_stack: Callable[..., Stack]) -> Stack:
+    made = new_stack("adopt")
+
+    def suspended(settings: dict[str, Any]) -> None:
+        settings["clusters"][0].update(suspend=True, readyTimeoutSeconds=120, namespace=NAMESPACE)
+        settings["kuberay"]["namespace"] = SYSTEM
+
+    made.configure(suspended)
+    return made
+
+
+def uids(api: Api) -> dict[str, str]:
+    """Of the objects that somebody made before the stack."""
+    found = {path: api.get(path) for path in (f"/api/v1/namespaces/{NAMESPACE}", OPERATOR, RAYCLUSTER)}
+    return {path: answer["metadata"]["uid"] for path, answer in found.items() if answer}
+
+
+@pytest.fixture(scope="module")
+def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
+    """Namespaces, operator and a RayCluster made with kubectl, as by hand; their UIDs."""
+    for name in (NAMESPACE, SYSTEM):
+        cluster.kubectl("create", "namespace", name)
+    overlay = stack.folder / "by-hand"
+    overlay.mkdir()
+    (overlay / "upstream").symlink_to(tree("v1.7.0"))
+    content = {"namespace": SYSTEM, "resources": ["upstream/ray-operator/config/default"]}
+    (overlay / "kustomization.yaml").write_text(json.dumps(content))
+    options = ("--load-restrictor=LoadRestrictionsNone",)
+    (stack.folder / "by-hand.yaml").write_text(cluster.kubectl("kustomize", *options, str(overlay.resolve())))
+    cluster.kubectl("apply", "--server-side", "-f", str(stack.folder / "by-hand.yaml"))
+    pod = {"spec": {"containers": [{"name": "ray-head", "image": "rayproject/ray:2.60.0"}]}}
+    ray = {"suspend": True, "rayVersion": "2.60.0", "headGroupSpec": {"rayStartParams": {}, "template": pod}}
+    meta = {"name": CLUSTER, "namespace": NAMESPACE}
+    cluster.apply([{"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": meta, "spec": ray}])
+    return uids(api)
+
+
+def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
+    assert len(by_hand) == 3
+    run = stack.preview(check=False)
+    assert run.code != 0
+    assert "already exists" in run.text, run.text
+    assert uids(api) == by_hand
+
+
+def test_an_up_that_adopts_takes_them_over_as_they_are(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
+    stack.up("--config", "ray-on-kubernetes:adopt=true")
+    assert uids(api) == by_hand
+    live = api.get(RAYCLUSTER)
+    assert live is not None
+    assert live["spec"]["enableInTreeAutoscaling"] is True
+
+
+def test_the_next_up_needs_no_word_and_changes_no_object(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
+    run = stack.up()
+    changed = {change.type for change in run.changes if change.operation != "same"}
+    assert changed <= {"pulumi:providers:kubernetes"}, run.text
+    stack.up("--expect-no-changes")
+    assert uids(api) == by_hand
+
+
+def renamed(stack: Stack) -> dict[str, str]:
+    """Gives namespace and RayCluster in the state the URNs that a flat program of one's own would have given them.
+
+    Returns the stack file's aliases: the new name to the old URN.
+    """
+    state = json.loads(stack.cli(["stack", "export", "--stack", stack.name], check=True).text)
+    text = json.dumps(state)
+    aliases = {}
+    for kind, name, old in (
+        ("core/v1:Namespace", NAMESPACE, "mine"),
+        ("ray.io/v1:RayCluster", f"{NAMESPACE}/{CLUSTER}", "my-ray"),
+    ):
+        key = f"kubernetes:{kind}::{name}"
+        (now,) = (one["urn"] for one in state["deployment"]["resources"] if one["urn"].endswith(f"${key}"))
+        aliases[key] = FORMER.format(type=kind, name=old)
+        text = text.replace(json.dumps(now), json.dumps(aliases[key]))
+    changed = json.loads(text)
+    root = next(one["urn"] for one in changed["deployment"]["resources"] if one["type"] == "pulumi:pulumi:Stack")
+    for one in changed["deployment"]["resources"]:
+        if one["urn"] in aliases.values():
+            one["parent"] = root
+    (stack.folder / "state.json").write_text(json.dumps(changed))
+    stack.cli(["stack", "import", "--stack", stack.name, "--file", str(stack.folder / "state.json")], check=True)
+    return aliases
+
+
+def test_resources_with_another_urn_are_taken_over_by_aliases(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
+    aliases = renamed(stack)
+    without = stack.preview(check=False)
+    assert {change.operation for change in without.changes} & {"create", "delete"}, without.text
+    stack.configure(lambda settings: settings.update(aliases=aliases))
+    run = stack.up()
+    assert not {change.operation for change in run.changes} & {"create", "delete", "replace"}, run.text
+    stack.configure(lambda settings: settings.pop("aliases"))
+    stack.up("--expect-no-changes")
+    assert uids(api) == by_hand
+
+
+def test_an_alias_of_nothing_is_an_error(stack: Stack) -> None:
+    wrong = {"kubernetes:core/v1:Namespace::ray-typo": FORMER.format(type="core/v1:Namespace", name="old")}
+    before = stack.config_file.read_text()
+    stack.configure(lambda settings: settings.update(aliases=wrong))
+    run = stack.preview(check=False)
+    stack.config_file.write_text(before)
+    assert run.code != 0
+    assert "the program has no kubernetes:core/v1:Namespace::ray-typo" in run.text, run.text
+    assert f"kubernetes:core/v1:Namespace::{NAMESPACE}" in run.text
+    assert "Traceback" not in run.text, run.text
+
+
+def test_a_destroy_takes_what_was_adopted(stack: Stack, api: Api) -> None:
+    stack.destroy()
+    assert uids(api) == {}
+    assert crds_on(api) == []
