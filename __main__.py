@@ -10,6 +10,7 @@ from components.cluster import connect
 from components.crds import KubeRayCRDs
 from components.namespace import Namespace
 from components.operator import KubeRayOperator
+from components.ownership import Ownership
 from components.provider import guard, provider
 from components.raycluster import RayCluster
 from components.review import Review
@@ -25,6 +26,7 @@ crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
 cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
 if cluster:
     preflight.check(cluster.api, settings)
+    Ownership(cluster.api, adopt=settings.adopt)
 record = outputs.contract(settings, cluster)
 aliases = Aliases(settings.aliases)
 

@@ -60,7 +60,7 @@ class _CrdProvider(ResourceProvider):
                 reason = (
                     f"already on the cluster, from another installation: {', '.join(names)}. "
                     "Use that installation with `kuberay.operator: existing`, or take its CRDs over with "
-                    "`kuberay.crds: adopt`."
+                    "`kuberay.crds: adopt`, or everything with `adopt: true`."
                 )
                 return CheckResult(news, [CheckFailure("crds", reason)])
         return CheckResult(news, [])

@@ -26,7 +26,7 @@ def provider(settings: Settings, cluster: Cluster | None) -> kubernetes.Provider
         kubeconfig=str(Path(settings.kubeconfig).expanduser()) if settings.kubeconfig else "",
         context=cluster.context or None,
         cluster_identifier=cluster.uid,
-        upsert_existing_objects=settings.adopt or None,
+        upsert_existing_objects=True,  # what may be taken over, components/ownership.py decides
         enable_patch_force=settings.adopt or None,
         opts=pulumi.ResourceOptions(depends_on=[identity]),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.cluster_identity import connect_to_recorded
 from components.kubeapi import Api, ClusterError
+from components.kubeobject import object_path
 from ops import engine, inventory
 
 RAY_KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices", "RayCronJob": "raycronjobs"}
@@ -33,7 +34,7 @@ def ray_objects(api: Api) -> list[inventory.Object]:
         )
         for item in (listing or {"items": []})["items"]:
             metadata = item["metadata"]
-            where = inventory.path(listing["apiVersion"], kind, metadata["namespace"], metadata["name"])  # type: ignore[index]
+            where = object_path(listing["apiVersion"], kind, metadata["namespace"], metadata["name"])  # type: ignore[index]
             found.append(inventory.Object(kind, metadata["namespace"], metadata["name"], where))
     return sorted(found)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from components.crd_apply import CRDS_PATH
 from components.kubeapi import Api
+from components.kubeobject import object_path
 
 CRD_RESOURCE = "pulumi-python:dynamic/kuberay:CRDs"
 KUBERNETES = "kubernetes:"
@@ -34,22 +35,6 @@ class Object:
         return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
 
 
-def plural(kind: str) -> str:
-    """The resource name of a kind, for the kinds that this program declares."""
-    lower = kind.lower()
-    if lower.endswith(("s", "x", "ch")):
-        return lower + "es"
-    if lower.endswith("y"):
-        return lower[:-1] + "ies"
-    return lower + "s"
-
-
-def path(api_version: str, kind: str, namespace: str, name: str) -> str:
-    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    inside = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{inside}/{plural(kind)}/{name}"
-
-
 def objects(state: Iterable[Mapping[str, Any]]) -> list[Object]:
     """Every object on the cluster that the stack's state stands for; what it only reads is left out."""
     found: list[Object] = []
@@ -66,7 +51,7 @@ def objects(state: Iterable[Mapping[str, Any]]) -> list[Object]:
             if resource.get("external") or "name" not in metadata:
                 continue
             kind, namespace = str(outputs["kind"]), str(metadata.get("namespace", ""))
-            where = path(str(outputs["apiVersion"]), kind, namespace, str(metadata["name"]))
+            where = object_path(str(outputs["apiVersion"]), kind, namespace, str(metadata["name"]))
             found.append(Object(kind, namespace, str(metadata["name"]), where, retained))
     return sorted(found)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.kubeobject import object_path
 from ops import engine, inventory
 from ops.destroy import connect
 
@@ -24,7 +25,7 @@ def under_way(pending: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]
         creating = operation["type"] == "creating" and resource["type"].startswith(inventory.KUBERNETES)
         if creating and "name" in metadata:
             namespace, name = metadata.get("namespace", ""), metadata["name"]
-            where = inventory.path(inputs["apiVersion"], inputs["kind"], namespace, name)
+            where = object_path(inputs["apiVersion"], inputs["kind"], namespace, name)
             found.append((resource["urn"], f"{namespace}/{name}" if namespace else name, where))
     return found
 

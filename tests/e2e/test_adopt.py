@@ -59,9 +59,13 @@ def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
 
 def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
     assert len(by_hand) == 3
-    run = stack.preview(check=False)
-    assert run.code != 0
-    assert "already exists" in run.text, run.text
+    before = stack.config_file.read_text()
+    stack.configure(lambda settings: settings["kuberay"].update(crds="adopt"))  # they have a refusal of their own
+    texts = [stack.operate(operation, "--continue-on-error", check=False).text for operation in ("preview", "up")]
+    stack.config_file.write_text(before)
+    for text in texts:
+        assert f"Namespace {NAMESPACE} is on the cluster already" in text, text
+        assert "ray-on-kubernetes:adopt=true" in text
     assert uids(api) == by_hand
 
 
@@ -117,6 +121,17 @@ def test_resources_with_another_urn_are_taken_over_by_aliases(stack: Stack, api:
     stack.configure(lambda settings: settings.pop("aliases"))
     stack.up("--expect-no-changes")
     assert uids(api) == by_hand
+
+
+def test_an_object_of_another_stack_is_refused_naming_its_owner(
+    new_stack: Callable[..., Stack], stack: Stack, api: Api
+) -> None:
+    other = new_stack("adopt-other")
+    other.config_file.write_text(stack.config_file.read_text())
+    other.configure(lambda settings: settings.update(kuberay={**settings["kuberay"], "operator": "existing"}))
+    run = other.preview("--continue-on-error", check=False)
+    assert run.code != 0
+    assert "is on the cluster already, as urn:pulumi:adopt::ray-on-kubernetes::" in run.text, run.text
 
 
 def test_an_alias_of_nothing_is_an_error(stack: Stack) -> None:

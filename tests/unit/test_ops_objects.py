@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.kubeapi import Api, ClusterError
+from components.kubeobject import object_path, plural
 from ops import destroy, inventory, recover
 from tests.unit.api_server import UID, api_server
 
@@ -36,7 +37,7 @@ def declared_kinds() -> set[tuple[str, str]]:
 
 
 def named(kind: str, namespace: str, name: str) -> inventory.Object:
-    return inventory.Object(kind, namespace, name, inventory.path("ray.io/v1", kind, namespace, name))
+    return inventory.Object(kind, namespace, name, object_path("ray.io/v1", kind, namespace, name))
 
 
 # The inventory.
@@ -45,7 +46,7 @@ def named(kind: str, namespace: str, name: str) -> inventory.Object:
 def test_every_kind_of_ours_is_asked_for_under_the_name_that_a_real_api_server_has_for_it() -> None:
     kinds = declared_kinds()
     assert {"RayCluster", "NetworkPolicy", "Namespace", "Ingress"} <= {kind for _, kind in kinds}
-    assert {key: inventory.plural(key[1]) for key in kinds} == {key: RESOURCE_NAMES[key]["plural"] for key in kinds}
+    assert {key: plural(key[1]) for key in kinds} == {key: RESOURCE_NAMES[key]["plural"] for key in kinds}
 
 
 def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None:
@@ -63,7 +64,7 @@ def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None
 
 def test_an_objects_path_has_its_namespace_where_its_kind_has_one() -> None:
     for entry in inventory.objects(RESOURCES):
-        inside, resource = f"/namespaces/{entry.namespace}" if entry.namespace else "", inventory.plural(entry.kind)
+        inside, resource = f"/namespaces/{entry.namespace}" if entry.namespace else "", plural(entry.kind)
         version = entry.path.removesuffix(f"{inside}/{resource}/{entry.name}").partition("/api")[2].lstrip("s/")
         known = RESOURCE_NAMES[version.rpartition("/")[0], entry.kind]
         assert known["namespaced"] == bool(entry.namespace), entry

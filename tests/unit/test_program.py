@@ -67,7 +67,8 @@ def test_every_kubernetes_resource_goes_through_the_stacks_own_provider(mode: st
 def test_the_provider_is_tied_to_context_and_identity_of_the_cluster(kubeconfig: str) -> None:
     graph = live(kubeconfig)
     provider = graph.one(PROVIDER)
-    assert provider.inputs == {"kubeconfig": kubeconfig, "context": "test", "clusterIdentifier": UID}
+    named = ("kubeconfig", "context", "clusterIdentifier")
+    assert {key: provider.inputs[key] for key in named} == dict(zip(named, (kubeconfig, "test", UID), strict=True))
     identity = next(r for r in graph.registered if r.type.endswith("ClusterIdentity"))
     assert graph.waits_for(provider, identity)
     assert identity.inputs["uid"] == UID
@@ -146,11 +147,14 @@ def test_an_alias_of_a_resource_that_is_not_there_is_an_error(kubeconfig: str) -
     assert f"{NAMESPACE}::ray-cluster" in text
 
 
-def test_objects_that_are_there_already_are_taken_over_only_when_told_to(kubeconfig: str) -> None:
-    adopting = live(kubeconfig, adopt=True)
-    assert adopting.one(PROVIDER, "cluster").inputs["upsertExistingObjects"] in (True, "true")
-    assert next(r for r in adopting.registered if CRDS in r.parent).inputs["adopt"] is True
-    assert "upsertExistingObjects" not in live(kubeconfig).one(PROVIDER, "cluster").inputs
+def test_adopting_takes_over_the_crds_too_and_wins_conflicts(kubeconfig: str) -> None:
+    adopting, usual = live(kubeconfig, adopt=True), live(kubeconfig)
+    assert [next(r for r in graph.registered if CRDS in r.parent).inputs["adopt"] for graph in (adopting, usual)] == [
+        True,
+        False,
+    ]
+    assert "enablePatchForce" in adopting.one(PROVIDER, "cluster").inputs
+    assert "enablePatchForce" not in usual.one(PROVIDER, "cluster").inputs
 
 
 @pytest.mark.parametrize("retain", [True, False])
