@@ -276,6 +276,22 @@ def test_an_api_server_that_goes_away_midway_is_named_and_the_next_up_completes(
     assert rayclusters(api) == ["ray-three", "ray-two", CLUSTER]
 
 
+def test_a_slow_api_server_delays_an_up_and_nothing_else(
+    stack: Stack, api: Api, cluster: Cluster, tmp_path: Path, another_kubeconfig: Callable[[Path], None]
+) -> None:
+    before = uids(stack, api)
+    stack.configure(lambda settings: settings["clusters"][0].update(labels={"slow": "server"}))
+    with Relay(*server_of(cluster.kubeconfig), delay=0.3) as relay:
+        address = f"https://127.0.0.1:{relay.port}"
+        another_kubeconfig(changed(cluster.kubeconfig, tmp_path / "kubeconfig", server=address))
+        run = stack.up()
+    assert [change.operation for change in run.changes if change.type.endswith(":RayCluster")].count("update") == 1
+    live = api.get(f"{RAYCLUSTERS}/{CLUSTER}")
+    assert live is not None
+    assert live["metadata"]["labels"]["slow"] == "server"
+    assert uids(stack, api) == before
+
+
 def test_an_operator_that_is_down_while_a_raycluster_changes_is_named(stack: Stack, api: Api, cluster: Cluster) -> None:
     def one_resumed(settings: dict[str, Any]) -> None:
         settings["clusters"][0].update(suspend=False, readyTimeoutSeconds=30)

@@ -340,18 +340,20 @@ def test_after_the_head_was_killed_every_job_is_known_and_how_it_ended_is_said_t
     lost = jobs("wait", "on-the-head", "--timeout", "240")
     assert lost.returncode == 1, lost.stderr
     ended = status_of(jobs, "on-the-head")
-    print(ended)
     assert ended["status"] == "FAILED"
     assert ended["message"]
     survived = jobs("wait", "on-a-worker", "--timeout", "240")
-    print(status_of(jobs, "on-a-worker"), survived.stderr)
     assert survived.returncode == 0, survived.stderr
     assert status_of(jobs, "on-a-worker")["status"] == "SUCCEEDED"
     fresh = jobs("submit", "--", "echo", "and on")
     assert fresh.returncode == 0, fresh.stderr
 
 
-def test_destroy_ends_in_time_and_leaves_nothing(stack: Stack, api: Api) -> None:
+def test_destroy_ends_and_leaves_nothing_also_when_redis_is_gone(
+    stack: Stack, api: Api, cluster: Cluster, head: RayHead
+) -> None:
+    head.kubectl("scale", "deployment", f"{CLUSTER}-redis", "--replicas=0")
+    head.kubectl("wait", "pod", "-l", f"app.kubernetes.io/instance={CLUSTER}", "--for=delete", "--timeout=60s")
     listed = stack.objects()
     stack.destroy()
     assert inventory.wait_until_gone(api, listed, 60) == []

@@ -1,4 +1,4 @@
-"""A TCP relay in front of an API server that goes away and comes back: bytes only, so TLS goes through it."""
+"""A TCP relay in front of an API server that is slow or goes away: bytes only, so TLS goes through it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -14,9 +15,10 @@ import yaml
 
 
 class Relay:
-    """Forwards a port of 127.0.0.1 to `host:port`, until `cut`."""
+    """Forwards a port of 127.0.0.1 to `host:port`, until `cut`; each piece of an answer `delay` seconds late."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, delay: float = 0.0) -> None:
+        self.delay = delay
         self._target = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
@@ -46,12 +48,13 @@ class Relay:
             except OSError:
                 return
             self._open += [near, far]
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+            for source, target, delay in ((near, far, 0.0), (far, near, self.delay)):
+                threading.Thread(target=self._pump, args=(source, target, delay), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, delay: float) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(delay)
                 target.sendall(data)
         for one in (source, target):
             with contextlib.suppress(OSError):
