@@ -68,7 +68,7 @@ def _stack(results: dict[str, Any]) -> str:
         ]
         for ours, theirs, target in pairs
     ]
-    once = f"`up` and `destroy` were measured {results['up']['runs']} time(s) each, `up` first on a fresh node.\n"
+    once = f"`up` and `destroy` were measured {results['up']['runs']} times each, in turn, on a node that is warm.\n"
     size = once + f"State: {results['state bytes'] / 1000:.0f} kB (to reach: under 500 kB).\n"
     title = "## The stack against kubectl by hand\n\nThe `dev` stack: CRDs, operator, namespaces, one RayCluster.\n"
     lookup = _wall(results["look-up through the Pulumi CLI"])

@@ -46,5 +46,5 @@ def test_every_capability_has_a_test_that_exists_or_says_that_it_is_not_proved()
     assert len(rows) > 30
     for capability, held in rows:
         named = re.findall(r"`(test_\w+)`", held)
-        assert named or held.startswith(("not proved here", "documentation")), capability
+        assert named or held.startswith(("not proved here", "documentation", "measured")), capability
         assert set(named) <= tests, capability
