@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,19 @@ def _stack(results: dict[str, Any]) -> str:
 
 
 def _growth(results: dict[str, Any]) -> str:
+    measured = ("up", "no-op preview", "destroy")
     rows = [
-        [size, *(f"{entry[key]:.1f} s" for key in ("up", "no-op preview", "destroy")), f"{entry['state bytes']:,}"]
+        [size, *(f"{entry[key]:.1f} s" for key in measured), f"{entry['state bytes'] / 1000:,.0f} kB"]
         for size, entry in results.items()
     ]
+    sizes = sorted(results, key=int)
+    for fewer, more in itertools.pairwise(sizes):
+        further = int(more) - int(fewer)
+        cost = {key: (results[more][key] - results[fewer][key]) / further for key in (*measured, "state bytes")}
+        seconds = [f"{cost[key]:.2f} s" for key in measured]
+        rows.append([f"each further one, {fewer} to {more}", *seconds, f"{cost['state bytes'] / 1000:.1f} kB"])
     title = "## Growth: suspended RayClusters in one stack\n"
-    return "\n".join([title, table(["clusters", "up", "no-op preview", "destroy", "state, bytes"], rows)])
+    return "\n".join([title, table(["clusters", "up", "no-op preview", "destroy", "state"], rows)])
 
 
 def _jobs(results: dict[str, Any]) -> str:
