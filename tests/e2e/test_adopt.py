@@ -129,7 +129,15 @@ def test_an_object_of_another_stack_is_refused_naming_its_owner(
 ) -> None:
     other = new_stack("adopt-other")
     other.config_file.write_text(stack.config_file.read_text())
-    other.configure(lambda settings: settings.update(kuberay={**settings["kuberay"], "operator": "existing"}))
+    kept = ("namespace", "source")
+    other.configure(
+        lambda settings: settings.update(
+            kuberay={
+                "operator": "existing",
+                **{key: settings["kuberay"][key] for key in kept if key in settings["kuberay"]},
+            }
+        )
+    )
     run = other.preview(check=False)
     assert run.code != 0
     assert "is on the cluster already, as urn:pulumi:adopt::ray-on-kubernetes::" in run.text, run.text
