@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import tempfile
 import threading
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -118,9 +119,21 @@ class Api:
 
     async def _ask(self, method: str, path: str, request: Mapping[str, Any]) -> dict[str, Any]:
         base, _, last = path.rpartition("/")
-        async with self._api.call_api(method, base=base, version="", url=last, **request) as response:
-            answer: dict[str, Any] = response.json()
-            return answer
+        try:
+            async with self._api.call_api(method, base=base, version="", url=last, **request) as response:
+                answer: dict[str, Any] = response.json()
+                return answer
+        finally:
+            self._forget_files()
+
+    def _forget_files(self) -> None:
+        """Removes the temporary files to which kr8s writes a kubeconfig's inline key and certificates, and which it
+        leaves behind: its session has read them, and a new login writes new ones."""
+        temporary = Path(tempfile.gettempdir()).resolve()
+        for attribute in ("client_key_file", "client_cert_file", "server_ca_file"):
+            file = getattr(self._api.auth, attribute, None)
+            if file and Path(str(file)).resolve().parent == temporary:
+                Path(str(file)).unlink(missing_ok=True)
 
     def get(self, path: str, **params: str) -> dict[str, Any] | None:
         """The object or list at `path`; None where there is none."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.cluster import connect
 from components.errors import StackError
+from tests.support.tls import make_ca
 from tests.unit.api_server import UID, api_server, kubeconfig
 
 
@@ -78,3 +82,18 @@ def test_a_right_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
 def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
     with api_server(tmp_path, status=404) as config:
         assert "context test" in problem(str(config))
+
+
+def test_no_key_of_a_kubeconfig_is_left_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca, server = make_ca(tmp_path)
+    inline = {name: base64.b64encode(file.read_bytes()).decode() for name, file in (("ca", ca), ("server", server))}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with api_server(tmp_path) as config:
+        content = yaml.safe_load(config.read_text())
+        content["clusters"][0]["cluster"]["certificate-authority-data"] = inline["ca"]
+        content["users"][0]["user"] = {"client-certificate-data": inline["server"], "client-key-data": inline["server"]}
+        config.write_text(yaml.safe_dump(content))
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        assert connect(str(config), "").uid == UID
+    assert list(temporary.iterdir()) == []
