@@ -70,7 +70,7 @@ class AsyncClient:
             entrypoint_resources=entrypoint_resources,
             entrypoint_label_selector=entrypoint_label_selector,
         )
-        submission = await self.session.submit(await prepare(request), deadline=Deadline(timeout))
+        submission = await self.session.submit(await prepare(request), seconds=timeout)
         return submission.submission_id
 
     async def get(self, submission_id: str) -> JobInfo:

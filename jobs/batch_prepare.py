@@ -23,14 +23,15 @@ async def plan_packages(batch: Batch, *, use_cache: bool = True) -> tuple[Batch,
     """
     from jobs import package
 
-    planned: dict[tuple[str, tuple[str, ...]], Plan] = {}
+    planned: dict[tuple[str, tuple[str, ...] | str], Plan] = {}
     jobs = []
     for job in batch.jobs:
         working_dir = job.request.working_dir or job.request.runtime_env.get("working_dir")
         if job.request.runtime_env.get("py_modules"):
             await prepare(job.request)  # Refuses local ones.
         if isinstance(working_dir, str) and "://" not in working_dir:
-            excludes = tuple(job.request.runtime_env.get("excludes") or ())
+            stated = job.request.runtime_env.get("excludes") or ()
+            excludes = stated if isinstance(stated, str) else tuple(stated)  # text is refused by the plan
             if (working_dir, excludes) not in planned:
                 work = partial(package.plan, working_dir, excludes=excludes, use_cache=use_cache)
                 planned[working_dir, excludes] = await in_thread(work)
@@ -58,5 +59,5 @@ class SharedUpload:
     async def ensure(self, session: Session, plan: Plan) -> None:
         async with self._lock:
             if self._sure.passed:
-                await session.upload(plan, None)
+                await session.upload(plan)
                 self._sure = Deadline(KEPT_SECONDS)

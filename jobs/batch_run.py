@@ -29,8 +29,8 @@ from jobs.errors import (
     Unreachable,
 )
 from jobs.follow import Limits
-from jobs.ledger import LedgerFault, Origin, TailBuffer
-from jobs.models import LOST, TERMINAL, JobInfo, JobSpec, Result, difference
+from jobs.ledger import Origin, TailBuffer
+from jobs.models import LOST, JobInfo, JobSpec, Result, difference
 from jobs.package import Plan
 from jobs.record import Recorder, origin_of
 from jobs.retries import RetryPolicy, attempt_id, judge
@@ -172,7 +172,10 @@ class BatchRun:
         """Asks for the stop of every job that is on the server and has not ended."""
         for track in self.tracks:
             if track.accepted:
-                await self.session.client.stop(track.submission_id)
+                try:
+                    await self.session.client.stop(track.submission_id)
+                except JobsError as error:  # The others are to be stopped all the same.
+                    self.session.note(f"Job {track.submission_id} could not be stopped: {error.what}")
 
     async def _look_what_is_there(self) -> None:
         there = await self._list()
@@ -209,21 +212,10 @@ class BatchRun:
 
     def _recall(self, track: Track) -> None:
         """What the ledger knows of a job that the server does not have."""
-        try:
-            entry = self.recorder.ledger.get(track.submission_id, self.recorder.place.identity)
-        except LedgerFault:
-            entry = None  # The recorder has warned, or will; the server's word has to do.
-        if entry is None or entry.digest != track.spec.digest:
-            return
-        if entry.status in TERMINAL:
-            info = JobInfo(
-                track.submission_id,
-                entry.status,
-                error_type=entry.error_type,
-                driver_exit_code=entry.driver_exit_code,
-            )
-            self._finish(track, Result(track.submission_id, entry.status, info))
-        elif entry.status in ("PENDING", "RUNNING", LOST):
+        known = self.recorder.known(track.submission_id, track.spec)
+        if known is not None and known.ended:
+            self._finish(track, Result(track.submission_id, known.status, known))
+        elif known is not None:
             self._lost(track)
 
     def _limits(self) -> Limits:
@@ -299,6 +291,7 @@ class BatchRun:
                 changed.append(info)
             self._saw(track, info)
             if not track.done:
+                await self.session.client.orphans.wake(info)
                 await self._check_limits(track)
         self.recorder.seen(changed)
 

@@ -84,9 +84,9 @@ def history_command(
     table([("ID", "STATUS", "SUBMITTED", "USER", "STACK", "CLUSTER", "ENTRYPOINT"), *rows])
 
 
-def find(ledger: Ledger, submission_id: str) -> Entry:
-    """The entry. Raises UnknownJob."""
-    entry = ledger.get(submission_id)
+def find(ledger: Ledger, submission_id: str, identity: str | None = None) -> Entry:
+    """The entry, of the cluster `identity` where it has one there. Raises UnknownJob."""
+    entry = (identity and ledger.get(submission_id, identity)) or ledger.get(submission_id)
     if entry is None:
         raise UnknownJob(f"The ledger {ledger.path} has no job {submission_id!r}.", "`history` shows those it has.")
     return entry
@@ -122,17 +122,22 @@ def when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def print_kept_log(ledger: Ledger, submission_id: str) -> Entry:
-    """The end of a log from the ledger to stdout, for a job whose server is gone. Raises UnknownJob, LedgerFault."""
-    entry = find(ledger, submission_id)
-    tail = ledger.tail(submission_id)
+def print_kept_log(ledger: Ledger, submission_id: str, identity: str | None = None) -> bool:
+    """The end of a log from the ledger to stdout, for a job whose server is gone; whether it is one of `identity`'s.
+
+    Raises UnknownJob, LedgerFault.
+    """
+    entry = find(ledger, submission_id, identity)
+    tail = ledger.tail(submission_id, entry.place.identity)
     if tail is None:
         raise UnknownJob(
             f"The ledger has job {submission_id} ({entry.status}), and none of its log.",
             "A log is kept while `submit` or `logs --follow` reads it.",
         )
+    here = identity in (None, entry.place.identity)
     lacking = "the whole log" if tail.whole else f"the last {len(tail.data)} of {tail.total} bytes"
-    say(f"From the ledger: {lacking} of job {submission_id}, as far as it was followed; {entry.status}.")
+    where = "" if here else f" of ANOTHER cluster ({entry.place.stack or entry.place.identity})"
+    say(f"From the ledger: {lacking} of job {submission_id}{where}, as far as it was followed; {entry.status}.")
     sys.stdout.buffer.write(tail.data)
     sys.stdout.buffer.flush()
-    return entry
+    return here

@@ -19,7 +19,7 @@ from jobs.cli_options import (
     with_session,
     write_bytes,
 )
-from jobs.errors import Interrupted, JobsError, UnknownJob
+from jobs.errors import Interrupted, JobsError
 
 if TYPE_CHECKING:
     from jobs.models import JobInfo, Result
@@ -43,11 +43,7 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
     async def work(session: Session) -> list[JobInfo]:
         if len(submission_ids) == 1:
             return [session.saw(await session.client.get(submission_ids[0]))]
-        there = {job.submission_id: job for job in await session.client.list()}
-        missing = [each for each in submission_ids if each not in there]
-        if missing:
-            raise UnknownJob(f"The server knows no job {', '.join(missing)}.", "`list` shows the jobs that it knows.")
-        return [session.saw(there[each]) for each in submission_ids]
+        return [session.saw(info) for info in await session.client.get_many(submission_ids)]
 
     jobs = with_session(target_options, work)
     if output == "json":
@@ -62,6 +58,7 @@ status_command.epilog = TARGET_HELP
 
 def describe(job: JobInfo) -> str:
     """A job on a few lines."""
+    job = job.shown()
     fields = [
         ("job", job.submission_id),
         ("status", job.status),
@@ -125,7 +122,13 @@ def list_command(
         print_json([job.as_json() for job in chosen])
         return
     rows = [
-        (job.submission_id, job.status, when(job.start_time), elapsed(job), " ".join(job.entrypoint.split())[:60])
+        (
+            job.submission_id,
+            job.status,
+            when(job.start_time),
+            elapsed(job),
+            " ".join(job.shown().entrypoint.split())[:60],
+        )
         for job in chosen
     ]
     table([("ID", "STATUS", "STARTED", "SECONDS", "ENTRYPOINT"), *rows])
@@ -166,10 +169,17 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
       jobs logs --follow raysubmit_1f0c
     """
 
+    printed = 0
+
+    def write(piece: bytes) -> None:
+        nonlocal printed
+        printed += len(piece)
+        write_bytes(piece)
+
     async def work(session: Session) -> Result | None:
         if follow:
-            return await session.run(submission_id, write_bytes, seen=False, offset=offset)
-        await session.print_log(submission_id, write_bytes, offset=offset)
+            return await session.run(submission_id, write, seen=False, offset=offset)
+        await session.print_log(submission_id, write, offset=offset)
         return None
 
     try:
@@ -177,24 +187,34 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
     except Interrupted as caught:
         raise detached(caught, submission_id) from None
     except JobsError as error:
-        # What this machine kept of the log outlives the cluster.
-        if not print_kept(submission_id, target_options):
+        # What this machine kept of the log outlives the cluster; what was printed is not printed again.
+        kept = None if printed else print_kept(submission_id, target_options)
+        if kept is None:
             raise
         complain(f"Error: {error}")
-        raise SystemExit(error.exit_code if follow else 0) from None
+        raise SystemExit(error.exit_code if follow or not kept else 0) from None
     if result is not None:
         conclude(result)
 
 
-def print_kept(submission_id: str, target_options: Options) -> bool:
-    """The end of the log from the ledger; false where it has none."""
+def print_kept(submission_id: str, target_options: Options) -> bool | None:
+    """The end of the log from the ledger: whether it is of the job of this target; None where there is none.
+
+    Ids that people choose may be the same on two clusters: one of another cluster is said to be so.
+    """
     from jobs.cli_history import open_ledger, print_kept_log
+    from jobs.connection import identity_of
+    from jobs.target import resolve
 
     try:
-        print_kept_log(open_ledger(target_options.ledger), submission_id)
+        identity: str | None = identity_of(resolve(target_options))
     except JobsError:
-        return False
-    return True
+        identity = None  # Nothing says where the job was: the newest of this id.
+    ledger = open_ledger(target_options.ledger)
+    try:
+        return print_kept_log(ledger, submission_id, identity)
+    except JobsError:
+        return None
 
 
 logs_command.epilog = TARGET_HELP + EXIT_HELP
@@ -283,12 +303,21 @@ def stop_command(submission_ids: tuple[str, ...], no_wait: bool, timeout: float,
       jobs stop ID1 ID2 --no-wait
     """
 
-    async def work(session: Session) -> None:
+    async def work(session: Session) -> list[int]:
+        failed = []
         for submission_id in submission_ids:
-            info = await session.stop(submission_id, seconds=timeout, wait=not no_wait)
-            say(f"Job {submission_id}: {'asked to stop' if not info.ended else info.status}.")
+            try:
+                info = await session.stop(submission_id, seconds=timeout, wait=not no_wait)
+            except JobsError as error:  # The others are to be stopped all the same.
+                complain(f"Error: {error}")
+                failed.append(error.exit_code)
+            else:
+                say(f"Job {submission_id}: {'asked to stop' if not info.ended else info.status}.")
+        return failed
 
-    with_session(target_options, work)
+    failed = with_session(target_options, work)
+    if failed:
+        raise SystemExit(max(failed))
 
 
 stop_command.epilog = TARGET_HELP

@@ -72,22 +72,23 @@ def run_job(
     from jobs.follow import Limits
     from jobs.session import Session
     from jobs.target import resolve
-    from jobs.transport import Deadline
 
-    start = Deadline(start_timeout)
+    began = [time.monotonic()]  # the attempt under way: the first begins with the command
     target = resolve(target_options, note=say)
     phase = Phase()
     write = write_bytes if output == "text" else write_bytes_aside
 
     async def attempt(session: Session, prepared: Prepared) -> Result | None:
+        if phase.accepted:
+            began[0] = time.monotonic()
         phase.prepared, phase.accepted = prepared, False
-        submission = await session.submit(prepared, deadline=Deadline(submit_timeout))
+        submission = await session.submit(prepared, seconds=submit_timeout)
         phase.accepted = True
         how = "was there already; attached to it" if submission.attached else "submitted"
         say(f"Job {submission.submission_id}: {how}.")
         if no_wait:
             return None
-        limits = Limits(queue_timeout, None if start_timeout is None else start.left, timeout)
+        limits = Limits(queue_timeout, start_timeout, timeout, elapsed=time.monotonic() - began[0])
         try:
             return await session.run(submission.submission_id, write, limits=limits)
         except asyncio.CancelledError:

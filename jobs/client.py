@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
@@ -101,6 +101,18 @@ class Client:
         if info is None:
             raise unknown(submission_id, self.http.where)
         return info
+
+    async def get_many(self, submission_ids: Sequence[str]) -> builtins.list[JobInfo]:
+        """The jobs in the order given, by one list request (two where a driver's node is dead). Raises UnknownJob."""
+        there = {job.submission_id: job for job in await self.list()}
+        missing = [each for each in submission_ids if each not in there]
+        if missing:
+            raise unknown(", ".join(missing), self.http.where)
+        woken = [await self.orphans.wake(there[each], at_once=True) for each in submission_ids]
+        if any(woken):
+            await asyncio.sleep(ORPHAN_SECONDS)
+            there |= {job.submission_id: job for job in await self.list()}
+        return [there[each] for each in submission_ids]
 
     async def list(self, deadline: Deadline | None = None) -> builtins.list[JobInfo]:
         """All jobs the server knows, submitted ones and drivers, oldest first. One request.

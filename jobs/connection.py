@@ -54,6 +54,13 @@ async def connect(target: Target, *, note: Note = lambda _text: None) -> AsyncIt
             yield connection
 
 
+def identity_of(target: Target) -> str | None:
+    """The name of the target's cluster in the ledger; None for a local Ray, which has one only while it runs."""
+    if isinstance(target, ClusterTarget):
+        return f"{target.contract.cluster_uid or target.context}/{target.name}"
+    return target.url if isinstance(target, UrlTarget) else None
+
+
 @asynccontextmanager
 async def _by_url(target: UrlTarget) -> AsyncIterator[Connection]:
     async def token() -> str | None:
@@ -169,8 +176,7 @@ async def _by_tunnel(target: ClusterTarget, note: Note) -> AsyncIterator[Connect
             trouble=lambda: tunnel.trouble,
         )
         stack.push_async_callback(http.close)
-        identity = f"{contract.cluster_uid or target.context}/{target.name}"
-        yield Connection(Client(http, agent_route=agent_route), target, url, identity, token)
+        yield Connection(Client(http, agent_route=agent_route), target, url, identity_of(target) or url, token)
 
 
 async def verify_identity(kube: Kube, expected: str | None, note: Note) -> None:

@@ -40,15 +40,17 @@ class LogGone(Exception):
 class Limits:
     """How long a job may take, in seconds from now: in PENDING (`queue`), until it runs (`start`), as it runs (`run`).
 
-    `start` may have begun earlier than this object: give what is left of it.
+    `start` may have begun earlier than this object: `elapsed` is what has passed of it.
     """
 
     queue: float | None = None
     start: float | None = None
     run: float | None = None
+    elapsed: float = 0.0
 
     def __post_init__(self) -> None:
-        self._queue, self._start = Deadline(self.queue), Deadline(self.start)
+        self._queue = Deadline(self.queue)
+        self._start = Deadline(None if self.start is None else max(0.0, self.start - self.elapsed))
         self._run: Deadline | None = None
 
     def left(self, info: JobInfo | None) -> float:

@@ -30,7 +30,6 @@ DIGEST_KEY = "rayjobs.spec_sha256"
 RESOURCES_KEY = "rayjobs.entrypoint_resources"
 OWN_PREFIX = "rayjobs."
 
-_USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
 # The id is part of a URL and of a log file's name on the node.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -188,8 +187,22 @@ class JobInfo(NamedTuple):
     def user_metadata(self) -> dict[str, str]:
         return {key: value for key, value in self.metadata.items() if not key.startswith(OWN_PREFIX)}
 
+    def shown(self) -> JobInfo:
+        """The same without what looks like a secret, for people, JSON and CI logs."""
+        from jobs import redact
+
+        return self._replace(
+            entrypoint=redact.text(self.entrypoint),
+            message=redact.text(self.message),
+            metadata=redact.metadata(self.metadata),
+            runtime_env=without_secrets(self.runtime_env),
+        )
+
     def as_json(self) -> dict[str, Any]:
-        """For `--output json`. The values of runtime_env's env_vars are left out: they may be secrets."""
+        """For `--output json`, without what looks like a secret."""
+        return self.shown()._json()
+
+    def _json(self) -> dict[str, Any]:
         return {
             "submission_id": self.submission_id,
             "status": self.status,
@@ -200,7 +213,7 @@ class JobInfo(NamedTuple):
             "start_time": self.start_time,
             "end_time": self.end_time,
             "metadata": self.user_metadata,
-            "runtime_env": without_secrets(self.runtime_env),
+            "runtime_env": dict(self.runtime_env),
             "type": self.type,
             "job_id": self.job_id,
         }
@@ -208,19 +221,19 @@ class JobInfo(NamedTuple):
 
 def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
-    the passwords of URLs."""
-    shown: dict[str, Any] = json.loads(without_passwords(json.dumps(dict(runtime_env))))
+    what looks like a secret elsewhere, such as the password of a URL."""
+    from jobs import redact
+
+    shown: dict[str, Any] = redact.leaves(runtime_env)
     if isinstance(shown.get("env_vars"), dict):
         shown["env_vars"] = dict.fromkeys(shown["env_vars"], "(not shown)")
     return shown
 
 
-def without_passwords(text: str) -> str:
-    return _USERINFO.sub("(withheld)@", text)
-
-
 def difference(spec: JobSpec, there: JobInfo) -> str:
     """What the job on the server has otherwise, a line a field; never the value of an environment variable."""
+    from jobs import redact
+
     lines = []
 
     def compare(name: str, ours: Any, theirs: Any) -> None:
@@ -234,12 +247,9 @@ def difference(spec: JobSpec, there: JobInfo) -> str:
         lines.append(f"runtime_env.env_vars: {', '.join(changed)} (values not shown)")
     for key in sorted({*spec.runtime_env, *there.runtime_env} - {"env_vars"}):
         compare(f"runtime_env.{key}", spec.runtime_env.get(key), there.runtime_env.get(key))
-    compare("metadata", spec.metadata, there.user_metadata)
+    compare("metadata", redact.metadata(spec.metadata), redact.metadata(there.user_metadata))
     compare("entrypoint resources", spec.resources, json.loads(there.metadata.get(RESOURCES_KEY, "{}")))
-    return (
-        without_passwords("\n  ".join(lines))
-        or "the same in all that the server shows, but another client submitted it"
-    )
+    return redact.text("\n  ".join(lines)) or "the same in all that the server shows, but another client submitted it"
 
 
 @dataclass(frozen=True)

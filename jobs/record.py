@@ -29,6 +29,8 @@ def origin_of(
 ) -> Origin:
     """Where a submission of this process comes from; the commit is that of the working directory."""
     is_local = working_dir is None or "://" not in working_dir
+    if working_dir is not None and is_local:
+        working_dir = str(Path(working_dir).absolute())  # `rerun` finds it from anywhere
     commit = commit_of(Path(working_dir or ".")) if is_local else None
     return Origin(key, attempt_of, attempt, batch, working_dir, commit)
 
@@ -40,15 +42,30 @@ class Recorder:
         self.ledger = ledger
         self.place = place
 
-    def check_not_lost(self, submission_id: str, spec: JobSpec) -> None:
-        """For an id that the server does not know: raises JobLost if it had accepted this work before."""
+    def known(self, submission_id: str, spec: JobSpec | None = None) -> JobInfo | None:
+        """What the ledger has of a job that the server does not know: how it ended, or the last status that was seen.
+
+        None where it has nothing, or other work than `spec` under this id.
+        """
         try:
             entry = self.ledger.get(submission_id, self.place.identity)
         except LedgerFault as error:
             self.ledger.warn(error.what)
-            return
-        if entry is None or entry.status in (SUBMITTING, REFUSED, DELETED) or entry.digest != spec.digest:
-            return
+            return None
+        if entry is None or entry.status in (SUBMITTING, REFUSED, DELETED):
+            return None
+        if spec is not None and entry.digest != spec.digest:
+            return None
+        return JobInfo(
+            submission_id, entry.status, error_type=entry.error_type, driver_exit_code=entry.driver_exit_code
+        )
+
+    def forgotten(self, submission_id: str, spec: JobSpec) -> JobInfo | None:
+        """For an id that the server does not know: how this work ended, if that was seen. Raises JobLost if it was
+        accepted and its end was not seen; None: it was never accepted."""
+        known = self.known(submission_id, spec)
+        if known is None or known.ended:
+            return known
         self.ledger.record_status(submission_id, self.place.identity, LOST)
         raise _refused_as_lost(submission_id)
 

@@ -61,6 +61,20 @@ def _hide(match: re.Match[str]) -> str:
     return f"{name}{between}{WITHHELD}"
 
 
+def metadata(value: Mapping[str, str]) -> dict[str, str]:
+    """Metadata without the values whose names say secret, and without what looks like one elsewhere."""
+    return {name: WITHHELD if names_a_secret(name) else text(found) for name, found in value.items()}
+
+
+def leaves(value: Any) -> Any:
+    """`value` with every text in it as by `text`, whatever it stands under."""
+    if isinstance(value, Mapping):
+        return {key: leaves(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [leaves(inner) for inner in value]
+    return text(value) if isinstance(value, str) else value
+
+
 def spec(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The spec without its secrets, and the dotted paths of what was withheld, for `restore`."""
     withheld: list[str] = []

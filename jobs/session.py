@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.background import in_thread
 from jobs.client import Client, Submission, attach
 from jobs.connection import Connection
-from jobs.errors import DeadlinePassed, JobLost, JobsError, Refused
+from jobs.errors import DeadlinePassed, JobLost, JobsError, Refused, Unreachable
 from jobs.follow import Limits, LogFollower
 from jobs.models import LOST, JobInfo, JobSpec, Result, check_submission_id, new_submission_id, submission_id_of_key
 from jobs.transport import Deadline
@@ -139,25 +139,27 @@ class Session:
     def client(self) -> Client:
         return self.connection.client
 
-    async def submit(self, prepared: Prepared, *, deadline: Deadline | None = None) -> Submission:
-        """Uploads what the server lacks and submits, exactly once. See Client.submit for what it raises."""
+    async def submit(self, prepared: Prepared, *, seconds: float = 120.0) -> Submission:
+        """Uploads what the server lacks and submits, exactly once. See Client.submit for what it raises.
+
+        `seconds` are for the acceptance; an upload before it has ten minutes of its own.
+        """
         submission_id, spec, recorder = prepared.submission_id, prepared.spec, self.recorder
         if prepared.may_exist:
             there = await self.client.find(submission_id)
             if there is not None:
                 return self._accepted(attach(spec, there), prepared)
-            if recorder is not None:
-                recorder.check_not_lost(submission_id, spec)
+            ended = recorder.forgotten(submission_id, spec) if recorder is not None else None
+            if ended is not None:
+                return Submission(submission_id, attached=True, info=ended)
         if recorder is not None and prepared.origin is not None:
             recorder.submitting(submission_id, spec, prepared.origin)
         try:
             if prepared.plan is not None:
-                await self.upload(prepared.plan, deadline)
+                await self.upload(prepared.plan)
             else:
                 await self._check_package(spec)
-            submission = await self.client.submit(
-                spec, submission_id, deadline=deadline or Deadline(120.0), note=self.note
-            )
+            submission = await self.client.submit(spec, submission_id, deadline=Deadline(seconds), note=self.note)
         except Refused as error:
             if recorder is not None:
                 recorder.refused(submission_id, error)
@@ -179,7 +181,7 @@ class Session:
                 "Submit the directory again with --working-dir; it has changed since, or is not on this machine.",
             )
 
-    async def upload(self, plan: Plan, deadline: Deadline | None) -> None:
+    async def upload(self, plan: Plan) -> None:
         from jobs import package
 
         if await self.client.package_exists(plan.uri):
@@ -193,7 +195,7 @@ class Session:
         manager = package.packed(plan)
         body, _ = await in_thread(manager.__enter__)
         try:
-            await self.client.upload(plan.uri, body, deadline=deadline, progress=self.progress)
+            await self.client.upload(plan.uri, body, progress=self.progress)
         finally:
             manager.__exit__(None, None, None)
 
@@ -224,7 +226,12 @@ class Session:
             self.recorder.seen([info])
 
     def _lost(self, submission_id: str, info: JobInfo | None = None) -> Result:
+        """LOST; or its end, where this machine saw the job end before the server forgot it."""
         if self.recorder is not None:
+            known = self.recorder.known(submission_id)
+            if known is not None and known.ended:
+                self.note(f"The server has forgotten job {submission_id}; it had ended, as the ledger knows.")
+                return Result(submission_id, known.status, known)
             self.recorder.status(submission_id, LOST)
         return Result(submission_id, LOST, info)
 
@@ -249,18 +256,20 @@ class Session:
                 return self._lost(submission_id, follower.info)
             except DeadlinePassed as passed:
                 self.note(passed.what)
-                await self._stop_late(submission_id, follower, passed)
+                stopped = await self._stop_late(submission_id, follower, passed)
                 await _pump(self.follower(submission_id, seen=True, offset=follower.offset), write)
+                if stopped.status != "STOPPED":  # It was faster than the stop.
+                    return Result(submission_id, stopped.status, stopped)
                 raise DeadlinePassed(f"{passed.what} It was stopped.", passed.remedy) from passed
         info = follower.info
         assert info is not None  # The follower ends only on a job that has ended.
         return Result(submission_id, info.status, info)
 
-    async def _stop_late(self, submission_id: str, follower: LogFollower, passed: DeadlinePassed) -> None:
+    async def _stop_late(self, submission_id: str, follower: LogFollower, passed: DeadlinePassed) -> JobInfo:
         """Ray stops a job that waits for resources only when it gets them: no use in waiting long for that."""
         running = follower.info is not None and follower.info.status != "PENDING"
         try:
-            await self.stop(submission_id, seconds=STOP_SECONDS if running else PENDING_STOP_SECONDS)
+            return await self.stop(submission_id, seconds=STOP_SECONDS if running else PENDING_STOP_SECONDS)
         except DeadlinePassed as still_there:
             raise DeadlinePassed(f"{passed.what} {still_there.what}", still_there.remedy) from passed
 
@@ -305,23 +314,11 @@ class Session:
         results: dict[str, Result] = {}
         statuses: dict[str, str] = {}
         while True:
-            jobs = {job.submission_id: job for job in await self.client.list(Deadline(self.patience))}
-            for each in submission_ids:
-                if each in results:
-                    continue
-                info = jobs.get(each)
-                if info is None:
-                    try:
-                        info = await self.client.look(each, seen=each in statuses, patience=self.patience)
-                    except JobLost:
-                        results[each] = self._lost(each)
-                        continue
-                if statuses.get(each) != info.status:
-                    statuses[each] = info.status
-                    self._on_change(info)
-                if info.ended:
-                    results[each] = Result(each, info.status, info)
-                await self.client.orphans.wake(info)
+            try:
+                await self._look_at_many(submission_ids, deadline, results, statuses)
+            except Unreachable:
+                if not deadline.passed:
+                    raise
             if len(results) == len(set(submission_ids)):
                 return [results[each] for each in submission_ids]
             if deadline.passed:
@@ -331,6 +328,29 @@ class Session:
                     f"{', '.join(left[:5])}{', ...' if len(left) > 5 else ''}."
                 )
             await asyncio.sleep(min(1.0, max(0.01, deadline.left)))
+
+    async def _look_at_many(
+        self, submission_ids: Sequence[str], deadline: Deadline, results: dict[str, Result], statuses: dict[str, str]
+    ) -> None:
+        """One poll: those that have ended come into `results`."""
+        patience = min(self.patience, deadline.left)
+        jobs = {job.submission_id: job for job in await self.client.list(Deadline(patience))}
+        for each in submission_ids:
+            if each in results:
+                continue
+            info = jobs.get(each)
+            if info is None:
+                try:
+                    info = await self.client.look(each, seen=each in statuses, patience=min(patience, deadline.left))
+                except JobLost:
+                    results[each] = self._lost(each)
+                    continue
+            if statuses.get(each) != info.status:
+                statuses[each] = info.status
+                self._on_change(info)
+            if info.ended:
+                results[each] = Result(each, info.status, info)
+            await self.client.orphans.wake(info)
 
     async def stop(self, submission_id: str, *, seconds: float = STOP_SECONDS, wait: bool = True) -> JobInfo:
         """Stops the job and waits for its end. DeadlinePassed with a report when it does not end in time."""

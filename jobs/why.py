@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from jobs.errors import NotAllowed, Refused
 from jobs.models import JobInfo
+from jobs.orphans import older_than_the_head
 from jobs.retries import INFRASTRUCTURE
 from jobs.why_evidence import Evidence
 from jobs.why_finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
@@ -114,6 +115,13 @@ def _about_pending(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
     asked, labels = asked_by(job)
     waits = f" Its entrypoint reserves {listed(asked)}." if asked else ""
     yield fact(f"Job {job.submission_id} is PENDING{_age(job)}.{waits}")
+    if older_than_the_head(job, evidence.nodes):
+        yield cause(
+            "It waits since before the head was replaced, and what was to start it went with the old head: it cannot "
+            "start any more. Ray calls it FAILED 15 minutes after its submission.",
+            f"rerun {job.submission_id}",
+        )
+        return
     actor = next((each for each in evidence.actors if each.get("name") == _SUPERVISOR + job.submission_id), None)
     if actor is not None:
         # What the server was really asked for counts more than what this client wrote down.

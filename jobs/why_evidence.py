@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from jobs.connection import Connection, connect
-from jobs.errors import JobsError, NotAllowed, Unreachable
+from jobs.errors import JobsError, NotAllowed, UnknownJob, Unreachable
 from jobs.models import JobInfo
 from jobs.target import ClusterTarget, Target
 from jobs.transport import Deadline, json_of
@@ -102,7 +103,8 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     evidence.jobs = await client.list(deadline)
     evidence.ray_reached = True
     if evidence.submission_id is not None:
-        evidence.job = await client.find(evidence.submission_id, deadline)
+        with contextlib.suppress(UnknownJob):
+            evidence.job = await client.get(evidence.submission_id, deadline)
     job_id = evidence.job.job_id if evidence.job else None
 
     async def state(kind: str, **equal: str) -> list[Raw]:

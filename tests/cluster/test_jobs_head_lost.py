@@ -71,6 +71,9 @@ def test_who_waits_follows_or_asks_is_told_how_a_job_on_the_old_head_ended(head:
     assert jobs("submit", "--submission-id", "before", "--", "true")[0] == 0
     for name in ("asked", "waited"):
         assert jobs("submit", "--no-wait", "--submission-id", name, "--", "sleep", "900")[0] == 0
+    assert (
+        jobs("submit", "--no-wait", "--submission-id", "waiting", "--entrypoint-num-cpus", "99", "--", "true")[0] == 0
+    )
     follower = start("submit", "--submission-id", "followed", "--", "echo begun; sleep 900")
     assert follower.stdout is not None
     assert any("begun\n" in line for line in follower.stdout)
@@ -82,6 +85,8 @@ def test_who_waits_follows_or_asks_is_told_how_a_job_on_the_old_head_ended(head:
     until(lambda: status("asked")["status"] == "FAILED", "the end of the job that is asked about", 120, 2)
     assert status("asked")["error_type"]
     assert status("before")["status"] == "SUCCEEDED"
+    assert status("waiting")["status"] == "PENDING"
+    assert "cannot start any more" in jobs("why", "waiting")[1]
     assert jobs("wait", "waited", "--timeout", "120")[0] == 1
     rest, _ = follower.communicate(timeout=240)
     assert follower.returncode == 1, rest

@@ -28,6 +28,7 @@ from jobs.retries import RetryPolicy
 from jobs.session import Request, Session
 from jobs.target import UrlTarget
 from tests.jobs.conftest import Cli, Head
+from tests.support.proxy import Faults, Proxy, answer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -424,3 +425,30 @@ def test_a_person_at_a_terminal_sees_one_table_with_counts(cli: Cli) -> None:
     assert process.communicate()[0] == b""
     assert b"1 done, 1 failed" in shown
     assert b"JOB_ENTRYPOINT_COMMAND_ERROR" in shown
+
+
+def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    request = Request("", working_dir=str(tmp_path), runtime_env={"excludes": "data/"})
+    whole = batch.from_sweep(["x {i}"], request, {"i": ["1"]})
+    with pytest.raises(Refused, match="must be a list"):
+        asyncio.run(plan_packages(replace(whole, name="b")))
+
+
+def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(cli: Cli, proxy: Proxy) -> None:
+    name = f"b{time.time_ns()}"
+    words = ("submit", "--sweep", "i=0..1", "--batch", name, "--stop-on-interrupt", "--", "sleep", "8{i}")
+    running = cli.start(*words, address=proxy.url)
+    assert running.stderr is not None
+    seen = 0
+    while seen < 2:
+        line = running.stderr.readline()
+        assert line
+        seen += b"RUNNING" in line
+    gone = answer(404, "no", "text/plain")
+    proxy.faults = Faults(instead=lambda line: gone if line.startswith("POST") else None)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=90)
+    cli("stop", *(f"{name}-{i}" for i in range(2)), "--no-wait")
+    assert running.returncode == 130, said
+    assert said.count(b"could not be stopped") == 2

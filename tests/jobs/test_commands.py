@@ -210,3 +210,30 @@ def test_the_token_is_nowhere_in_what_is_printed(cli: Cli, head: Head, tmp_path:
     assert b"wrong-token" not in done.stdout + done.stderr
     done = cli("submit", "--output", "json", "--", "true")
     assert head.token.encode() not in done.stdout + done.stderr
+
+
+def test_stop_of_several_stops_the_others_when_one_is_unknown(cli: Cli) -> None:
+    job = new_id()
+    cli("submit", "--no-wait", "--submission-id", job, "--", "sleep 600")
+    done = cli("stop", "nobody", job)
+    assert done.returncode == 2
+    assert b"nobody" in done.stderr
+    assert json.loads(cli("status", job, "--output", "json").stdout)["status"] == "STOPPED"
+
+
+def test_no_secret_of_an_entrypoint_or_metadata_is_shown(cli: Cli) -> None:
+    job, metadata = new_id(), '{"client_secret": "hunter3hunter3"}'
+    cli("submit", "--no-wait", "--submission-id", job, "--metadata-json", metadata, "--", "API_KEY=hunter2hunter2 true")
+    refused = cli("submit", "--submission-id", job, "--", "API_KEY=hunter4hunter4 true")
+    assert refused.returncode == 2
+    shown = [cli("status", job), cli("status", job, "--output", "json"), cli("list"), cli("list", "--output", "json")]
+    assert all(job.encode() in each.stdout for each in shown)
+    assert not any(b"hunter" in each.stdout + each.stderr for each in (*shown, refused))
+
+
+def test_one_job_is_tried_again_under_an_id_of_its_own(cli: Cli) -> None:
+    marks = cli.cwd / "marks"
+    script = f"echo x >> {marks}; test $(wc -l < {marks}) -ge 2 || exit 75"
+    done = cli("submit", "--retries", "2", "--retry-on", "75", "--output", "json", "--", script)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["submission_id"].endswith("-r1")

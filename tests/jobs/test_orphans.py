@@ -6,15 +6,27 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs import batch, orphans
+from jobs.batch_prepare import plan_packages
+from jobs.batch_run import BatchRun, Options, Track
 from jobs.client import Client
+from jobs.connection import Connection
+from jobs.ledger import Ledger
+from jobs.models import JobInfo
+from jobs.record import Recorder, place_of
+from jobs.session import Request, Session
+from jobs.target import LocalTarget
 from jobs.transport import Http
 
 JOB = "on-the-head"
+HEAD_STARTED = 1_000_000
 
 
 class Head(ThreadingHTTPServer):
@@ -23,6 +35,9 @@ class Head(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.node: Any = "DEAD"
+        self.status = "RUNNING"
+        self.submitted = 1000
+        self.jobs = [JOB]
         self.stops = 0
 
     @property
@@ -36,16 +51,29 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith("/api/v0/nodes"):
             nodes = [] if self.server.node is None else [{"node_id": "n1", "state": self.server.node}]
+            if "ALIVE" in self.path:
+                nodes = [{"node_id": "n2", "state": "ALIVE", "is_head_node": True, "start_time_ms": HEAD_STARTED}]
             return self._answer({"result": True, "data": {"result": {"result": nodes}}})
-        status = "FAILED" if self.server.stops else "RUNNING"
-        return self._answer({"submission_id": JOB, "status": status, "driver_node_id": "n1"})
+        if self.path == "/api/jobs/":
+            return self._answer([self._job(each) for each in self.server.jobs])
+        return self._answer(self._job(JOB))
+
+    def _job(self, name: str) -> dict[str, Any]:
+        status = "FAILED" if self.server.stops else self.server.status
+        return {"submission_id": name, "status": status, "start_time": self.server.submitted} | (
+            {"driver_node_id": "n1"} if status != "PENDING" else {}
+        )
 
     def do_POST(self) -> None:
-        assert self.path == f"/api/jobs/{JOB}/stop"
+        if self.path == "/api/jobs/":
+            wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["submission_id"]
+            self.server.jobs.append(wanted)
+            return self._answer({"submission_id": wanted})
+        assert self.path in [f"/api/jobs/{each}/stop" for each in self.server.jobs]
         self.server.stops += 1
-        self._answer({"stopped": False})
+        return self._answer({"stopped": False})
 
-    def _answer(self, content: dict[str, Any]) -> None:
+    def _answer(self, content: Any) -> None:
         body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -86,3 +114,39 @@ def test_a_job_whose_node_lives_or_is_not_known_is_never_touched(head: Head, nod
     head.node = node
     assert ask(head) == "RUNNING"
     assert head.stops == 0
+
+
+def test_a_job_that_waits_since_before_the_head_was_replaced_is_given_to_ray(head: Head) -> None:
+    head.status, head.submitted = "PENDING", HEAD_STARTED + 5000
+    assert ask(head) == "PENDING"
+    assert head.stops == 0
+    head.submitted = HEAD_STARTED - 5000
+    ask(head)
+    assert head.stops == 1
+
+
+def test_the_status_of_several_is_that_of_each(head: Head) -> None:
+    head.jobs.append("another")
+
+    async def many() -> list[JobInfo]:
+        return await Client(Http(head.url)).get_many([JOB, "another"])
+
+    assert [info.status for info in asyncio.run(many())] == ["FAILED", "FAILED"]
+
+
+def test_a_batch_whose_driver_died_with_the_old_head_ends(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "EVERY_SECONDS", 1.0)
+
+    async def run() -> list[Track]:
+        whole = replace(batch.from_sweep(["x {i}"], Request(""), {"i": ["1"]}), name="b")
+        named, plans = await plan_packages(whole)
+        target = LocalTarget({})
+        session = Session(Connection(Client(Http(head.url)), target, head.url, head.url), patience=10)
+        recorder = Recorder(Ledger(tmp_path / "ledger"), place_of(target, head.url))
+        return await asyncio.wait_for(BatchRun(session, named, plans, Options(), recorder).run(), 60)
+
+    (track,) = asyncio.run(run())
+    assert track.result is not None
+    assert track.result.status == "FAILED"

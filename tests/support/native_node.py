@@ -6,6 +6,7 @@ the state directory and, for containers, in their root cgroup. So an end by `kil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -140,9 +141,10 @@ def _kill(pids: Iterator[int]) -> bool:
 
 
 def _containers() -> Iterator[int]:
-    for cgroup in root_cgroups():
-        for file in cgroup.rglob("cgroup.procs"):
-            for line in file.read_text().split():
+    # Cgroups vanish while this looks: os.walk goes on, where rglob would end with an error.
+    for folder in (found for cgroup in root_cgroups() for found, _, _ in os.walk(cgroup)):
+        with contextlib.suppress(OSError):
+            for line in Path(folder, "cgroup.procs").read_text().split():
                 if _birth(int(line)) is not None:
                     yield int(line)
 
@@ -215,10 +217,9 @@ def remove_leftovers(state: Path, root: Path) -> None:
     run("ip", "link", "del", HOST_LINK, quiet=True)
     run("ip", "netns", "del", NAMESPACE, quiet=True)
     for cgroup in root_cgroups():
-        for folder in sorted(cgroup.rglob("*/"), reverse=True):
+        for folder in sorted((Path(found) for found, _, _ in os.walk(cgroup)), reverse=True):
             if folder.is_dir():
                 _remove_cgroup(folder)
-        _remove_cgroup(cgroup)
     settings = state / "kernel-settings.json"
     if settings.exists():
         for name, value in json.loads(settings.read_text()).items():
