@@ -11,7 +11,7 @@ from components.crds import KubeRayCRDs
 from components.namespace import Namespace
 from components.operator import KubeRayOperator
 from components.ownership import Ownership
-from components.provider import guard, provider
+from components.provider import guard, identity, provider, rendering
 from components.raycluster import RayCluster
 from components.review import Review
 from components.settings import load
@@ -26,11 +26,15 @@ crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
 cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
 if cluster:
     preflight.check(cluster.api, settings)
-    Ownership(cluster.api, adopt=settings.adopt)
 record = outputs.contract(settings, cluster)
 aliases = Aliases(settings.aliases)
 
-kubernetes = provider(settings, cluster)
+if cluster:
+    compared = identity(settings, cluster)
+    Ownership(cluster.api, compared.state_id, adopt=settings.adopt)
+    kubernetes = provider(settings, cluster, compared)
+else:
+    kubernetes = rendering(settings)
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
 namespaces: dict[str, pulumi.Resource] = {
     name: Namespace(

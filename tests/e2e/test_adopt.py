@@ -124,15 +124,17 @@ def test_resources_with_another_urn_are_taken_over_by_aliases(stack: Stack, api:
     assert uids(api) == by_hand
 
 
+@pytest.mark.parametrize("name", ["adopt-other", "adopt"], ids=["another name", "the same name on another backend"])
 def test_an_object_of_another_stack_is_refused_naming_its_owner(
-    new_stack: Callable[..., Stack], stack: Stack, api: Api
+    name: str, new_stack: Callable[..., Stack], stack: Stack, by_hand: dict[str, str]
 ) -> None:
-    other = new_stack("adopt-other")
+    other = new_stack(name)
     other.config_file.write_text(stack.config_file.read_text())
     other.configure(lambda settings: settings.update(kuberay={**settings["kuberay"], "operator": "existing"}))
     run = other.preview(check=False)
     assert run.code != 0
     assert "is on the cluster already, as urn:pulumi:adopt::ray-on-kubernetes::" in run.text, run.text
+    assert "of another stack, or of a stack of the same name on another backend" in run.text, run.text
 
 
 def test_an_alias_of_nothing_is_an_error(stack: Stack) -> None:
