@@ -86,8 +86,9 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         opts=on_cluster,
     )
     rayclusters.append(made)
-    if cluster:
-        progress.watch(cluster.api, manifest, kuberay.namespace, made)
+    if cluster and review:
+        restarts = partial(review.restarts, ray.namespace, ray.name)
+        progress.watch(cluster.api, manifest, kuberay.namespace, made, restarts)
 if cluster:
     aliases.expect_used(guard(settings, cluster, after=[*system, *rayclusters]))
 

@@ -1,4 +1,4 @@
-"""KubeRay operators as they are on a cluster, whoever installed them. Pure."""
+"""KubeRay operators as they are on a cluster, whoever installed them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
+from components.kubeapi import Api, Forbidden
+
+NAME = "kuberay-operator"
+# Of the Deployment that kustomize makes; and of the Helm chart's.
+LABELS = (f"app.kubernetes.io/component={NAME}", f"app.kubernetes.io/name={NAME}")
 WATCH = "watch-namespace"
 
 
@@ -19,3 +24,27 @@ def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
         if flag.startswith("-") and flag.lstrip("-") == WATCH:
             text = value if equals else following  # of two, Go's flags take the last
     return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def available(deployment: Mapping[str, Any]) -> bool:
+    return bool((deployment.get("status") or {}).get("availableReplicas"))
+
+
+def find(api: Api, namespace: str) -> list[dict[str, Any]]:
+    """The Deployments of the operators in `namespace`."""
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    return _labelled(api, path) or [named for named in [api.get(f"{path}/{NAME}")] if named]
+
+
+def find_everywhere(api: Api) -> list[dict[str, Any]]:
+    """Those of the whole cluster; none for who may not look outside namespaces of their own."""
+    try:
+        return _labelled(api, "/apis/apps/v1/deployments")
+    except Forbidden:
+        return []
+
+
+def _labelled(api: Api, path: str) -> list[dict[str, Any]]:
+    found = [one for label in LABELS for one in (api.get(path, labelSelector=label) or {"items": []})["items"]]
+    unique = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in found}
+    return list(unique.values())

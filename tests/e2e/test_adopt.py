@@ -70,6 +70,16 @@ def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by
     assert uids(api) == by_hand
 
 
+@pytest.mark.usefixtures("by_hand")
+def test_a_second_operator_is_refused_also_where_all_is_adopted(stack: Stack) -> None:
+    before = stack.config_file.read_text()
+    stack.configure(lambda settings: settings["kuberay"].update(namespace="ray-adopt-second"))
+    run = stack.preview("--config", "ray-on-kubernetes:adopt=true", check=False)
+    stack.config_file.write_text(before)
+    assert run.code != 0
+    assert f"Deployment {SYSTEM}/kuberay-operator: another KubeRay operator, which watches every namespace" in run.text
+
+
 def test_an_up_that_adopts_takes_them_over_as_they_are(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
     stack.up("--config", "ray-on-kubernetes:adopt=true")
     assert uids(api) == by_hand
