@@ -26,6 +26,7 @@ crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
 cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
 if cluster:
     preflight.check(cluster.api, settings)
+    preflight.warn_of_any_context(settings, cluster.context)
 record = outputs.contract(settings, cluster)
 aliases = Aliases(settings.aliases)
 

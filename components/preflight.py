@@ -29,6 +29,15 @@ def check(api: Api, settings: Settings) -> None:
     refuse("The cluster is not ready for this stack:", problems)
 
 
+def warn_of_any_context(settings: Settings, context: str) -> None:
+    """A protected stack should say where it belongs: until its first `up` nothing else does."""
+    if context and settings.protect and not settings.kube_context:
+        pulumi.log.warn(
+            f"`protect` is set and `kubeContext` is not: this stack goes to the current context, {context}. "
+            "Set it: `pulumi config set kubeContext NAME`"
+        )
+
+
 def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
     watched = dict.fromkeys(settings.kuberay.watch_namespaces, False)
     for name, ours in {**watched, **settings.used_namespaces}.items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.crd_apply import CRDS_PATH
@@ -131,6 +132,19 @@ def test_protect_holds_raycluster_and_namespaces(kubeconfig: str) -> None:
     assert graph.one(RAYCLUSTER).protect
     assert all(r.protect for r in graph.of_type(NAMESPACE))
     assert not live(kubeconfig).one(RAYCLUSTER).protect
+
+
+def test_a_protected_stack_that_goes_to_whatever_context_is_current_is_warned_about(
+    kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda text, *_: said.append(text))
+    live(kubeconfig, protect=True, kubeContext="test")
+    live(kubeconfig)
+    assert said == []
+    live(kubeconfig, protect=True)
+    assert len(said) == 1
+    assert "this stack goes to the current context, test" in said[0]
 
 
 OLD = "urn:pulumi:test::ray-on-kubernetes::kubernetes:core/v1:Namespace::mine"
