@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
+import yaml
+
 from components.kubeapi import Api, Forbidden
 
 NAME = "kuberay-operator"
@@ -16,13 +18,47 @@ WATCH = "watch-namespace"
 
 def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
     """The namespaces that an operator acts in, from its container's arguments; empty: the whole cluster."""
-    containers = deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers") or [{}]
-    args = [str(arg) for arg in containers[0].get("args") or []]
-    text = ""
+    args, text = _args(deployment), ""
     for arg, following in zip_longest(args, args[1:], fillvalue=""):
         flag, equals, value = arg.partition("=")
         if flag.startswith("-") and flag.lstrip("-") == WATCH:
             text = value if equals else following  # of two, Go's flags take the last
+    return _names(text)
+
+
+def watches(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
+    """As `watched`, also of an operator with its settings in a file, which newer Helm charts make in a ConfigMap.
+
+    One that this user may not read counts as watching the whole cluster.
+    """
+    if not any(arg.startswith("-") and arg.lstrip("-").partition("=")[0] == "config" for arg in _args(deployment)):
+        return watched(deployment)
+    where = f"/api/v1/namespaces/{deployment['metadata']['namespace']}/configmaps"
+    for volume in _pod(deployment).get("volumes") or []:
+        try:
+            found = api.get(f"{where}/{volume['configMap']['name']}") if "configMap" in volume else None
+        except Forbidden:
+            continue
+        for text in ((found or {}).get("data") or {}).values():
+            try:
+                settings = yaml.safe_load(text)
+            except yaml.YAMLError:
+                continue
+            if isinstance(settings, dict) and settings.get("watchNamespace"):
+                return _names(str(settings["watchNamespace"]))
+    return frozenset()
+
+
+def _pod(deployment: Mapping[str, Any]) -> dict[str, Any]:
+    return deployment.get("spec", {}).get("template", {}).get("spec") or {}
+
+
+def _args(deployment: Mapping[str, Any]) -> list[str]:
+    containers = _pod(deployment).get("containers") or [{}]
+    return [str(arg) for arg in containers[0].get("args") or []]
+
+
+def _names(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(",") if name.strip())
 
 

@@ -87,17 +87,21 @@ def _operators(api: Api, settings: Settings) -> Iterator[str]:
         yield from _existing_operator(api, settings)
     else:
         mine = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
-        yield from second_operators(installed.find_everywhere(api), settings.kuberay, mine)
+        found = [(one, installed.watches(api, one)) for one in installed.find_everywhere(api)]
+        yield from second_operators(found, settings.kuberay, mine)
 
 
-def second_operators(found: Iterable[Mapping[str, Any]], kuberay: KubeRay, mine: str) -> Iterator[str]:
+def second_operators(
+    found: Iterable[tuple[Mapping[str, Any], frozenset[str]]], kuberay: KubeRay, mine: str
+) -> Iterator[str]:
     """Operators that would look after the same RayClusters as ours, and undo what it does.
 
-    `mine`: how the URNs of this stack begin: its own operator may be on its way to another namespace.
+    `found`: each with the namespaces that it watches. `mine`: how the URNs of this stack begin; its own operator may
+    be on its way to another namespace.
     """
     ours = frozenset(kuberay.watch_namespaces)
-    for deployment in found:
-        metadata, theirs = deployment["metadata"], installed.watched(deployment)
+    for deployment, theirs in found:
+        metadata = deployment["metadata"]
         # One of that very place is ours, or refused as an object of somebody else's.
         here = (metadata["namespace"], metadata["name"]) == (kuberay.namespace, installed.NAME)
         own = str((metadata.get("annotations") or {}).get(URN, "")).startswith(mine)
@@ -160,7 +164,7 @@ def _existing_operator(api: Api, settings: Settings) -> Iterator[str]:
         )
     if not installed.available(found[0]):
         yield f"the operator in namespace {kuberay.namespace} is not available; its owner has to repair it first"
-    watched = installed.watched(found[0])
+    watched = installed.watches(api, found[0])
     for cluster in settings.clusters:
         if watched and cluster.namespace not in watched:
             yield (

@@ -250,6 +250,31 @@ def test_operators_with_namespaces_of_their_own_stand_side_by_side(tmp_path: Pat
         assert live(str(path), kuberay={"watchNamespaces": ["ray-cluster"]}).one(RAYCLUSTER)
 
 
+def by_file() -> dict[str, Any]:
+    """Somebody's operator as the Helm chart makes it with `configuration.enabled`."""
+    found = somebodys("--config", "/etc/kuberay/config.yaml")
+    (deployment,) = found["/apis/apps/v1/deployments"]["items"]
+    deployment["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "logs", "emptyDir": {}},
+        {"name": "operator-config", "configMap": {"name": "kuberay-operator-config"}},
+    ]
+    return found
+
+
+@pytest.mark.parametrize(("watched", "refused"), [("other,more", False), ("other,ray-cluster", True), ("", True)])
+def test_an_operator_with_its_settings_in_a_file_is_read_from_there(
+    watched: str, refused: bool, tmp_path: Path
+) -> None:
+    settings = {"data": {"config.yaml": f'kind: Configuration\nwatchNamespace: "{watched}"\n'}}
+    objects = {**by_file(), "/api/v1/namespaces/default/configmaps/kuberay-operator-config": settings}
+    with api_server(tmp_path, objects) as path:
+        if refused:
+            text = problem(str(path), kuberay={"watchNamespaces": ["ray-cluster"]})
+            assert "another KubeRay operator" in text
+        else:
+            assert live(str(path), kuberay={"watchNamespaces": ["ray-cluster"]}).one(RAYCLUSTER)
+
+
 def test_the_stacks_own_operator_may_move_to_another_namespace(tmp_path: Path) -> None:
     own = somebodys(**{"ray-on-kubernetes/urn": "urn:pulumi:test::ray-on-kubernetes::x::kuberay-operator"})
     with api_server(tmp_path, own) as path:
