@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import pulumi
 import pytest
 
+from components import ownership
 from components.cluster_identity import _StateProvider
 from components.ownership import STATE, URN, refusal
 
@@ -25,6 +27,25 @@ def test_what_is_not_there_may_be_made() -> None:
 
 def test_what_an_earlier_run_made_of_this_very_resource_is_taken_up_again() -> None:
     assert refusal(MANIFEST, found({URN: OURS, STATE: "4f", "other": "x"})) is None
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+def test_every_object_is_marked_and_what_is_there_looked_at_unless_it_is_adopted(
+    adopt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transforms: list[Any] = []
+    monkeypatch.setattr(pulumi.runtime, "register_resource_transform", transforms.append)
+    monkeypatch.setattr(pulumi, "create_urn", lambda *_: OURS)
+    monkeypatch.setattr(ownership, "ResourceHook", lambda *_: "look")
+    ownership.Ownership(cast(Any, None), cast(Any, "4f"), adopt=adopt)
+    props = {"metadata": {"name": "mine", "annotations": {"own": "kept"}}}
+    options = pulumi.ResourceOptions()
+    result = transforms[0](pulumi.ResourceTransformArgs(True, "kubernetes:core/v1:ConfigMap", "x", props, options))
+    assert result.props["metadata"]["annotations"] == {"own": "kept", URN: OURS, STATE: "4f"}
+    assert result.opts.hooks.before_create == (None if adopt else ["look"])
+    assert (
+        transforms[0](pulumi.ResourceTransformArgs(True, "kubernetes:kustomize/v2:Directory", "x", {}, options)) is None
+    )
 
 
 @pytest.mark.parametrize("theirs", [{}, {"other": "x"}, None])
