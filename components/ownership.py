@@ -68,7 +68,8 @@ def refusal(manifest: Mapping[str, Any], found: Mapping[str, Any] | None) -> str
     metadata = manifest["metadata"]
     inside = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
     there = f"{manifest['kind']} {inside}{metadata['name']} is on the cluster already"
-    adopt = "`pulumi up --config ray-on-kubernetes:adopt=true`"
+    # Pulumi writes what is given by `--config` into the stack file.
+    adopt = "`pulumi up --config ray-on-kubernetes:adopt=true`, then `pulumi config rm adopt`"
     if URN not in theirs:
         return (
             f"{there}, and no stack of this program made it. To take it over: {adopt}; otherwise choose another name, "

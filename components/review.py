@@ -58,5 +58,6 @@ class Review:
             reason = f"jobs run: {'; '.join(jobs)}"
         raise StackError(
             f"{namespace}/{cluster}: this stack is protected, the update would end every job, and {reason}. "
-            "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`"
+            "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`, "
+            "then `pulumi config rm confirmRestart`, for Pulumi writes it into the stack file."
         )
