@@ -11,7 +11,7 @@ from components.crds import KubeRayCRDs
 from components.namespace import Namespace
 from components.operator import KubeRayOperator
 from components.ownership import Ownership
-from components.provider import guard, provider
+from components.provider import guard, identity, provider, rendering
 from components.raycluster import RayCluster
 from components.review import Review
 from components.settings import load
@@ -26,11 +26,16 @@ crd_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
 cluster = None if settings.render_to else connect(settings.kubeconfig, settings.kube_context)
 if cluster:
     preflight.check(cluster.api, settings)
-    Ownership(cluster.api, adopt=settings.adopt)
+    preflight.warn_of_any_context(settings, cluster.context)
 record = outputs.contract(settings, cluster)
 aliases = Aliases(settings.aliases)
 
-kubernetes = provider(settings, cluster)
+if cluster:
+    compared = identity(settings, cluster)
+    Ownership(cluster.api, compared.state_id, adopt=settings.adopt)
+    kubernetes = provider(settings, cluster, compared)
+else:
+    kubernetes = rendering(settings)
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
 namespaces: dict[str, pulumi.Resource] = {
     name: Namespace(
@@ -82,8 +87,9 @@ for ray, manifest in zip(settings.clusters, manifests, strict=True):
         opts=on_cluster,
     )
     rayclusters.append(made)
-    if cluster:
-        progress.watch(cluster.api, manifest, kuberay.namespace, made)
+    if cluster and review:
+        restarts = partial(review.restarts, ray.namespace, ray.name)
+        progress.watch(cluster.api, manifest, kuberay.namespace, made, restarts)
 if cluster:
     aliases.expect_used(guard(settings, cluster, after=[*system, *rayclusters]))
 

@@ -23,12 +23,14 @@ class Effect:
     """Names of groups (`head`, or a worker group's name), in the spec's order.
 
     `restarted`: every pod of theirs is deleted and made again. `stale`: changed, but running pods keep the old
-    settings. `orphaned`: gone from the spec, while their pods run on. `stopped`: the cluster is suspended.
+    settings. `orphaned`: gone from the spec, while their pods run on. `shrunk`: groups
+    that may lose workers, because fewer are wanted or allowed than before. `stopped`: the cluster is suspended.
     """
 
     restarted: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     orphaned: tuple[str, ...] = ()
+    shrunk: tuple[str, ...] = ()
     stopped: bool = False
 
     @property
@@ -54,6 +56,11 @@ class Effect:
             found.append(
                 f"leaves pods of {_listed(self.orphaned)} running, and the operator no longer looks after them"
             )
+        if self.shrunk:
+            found.append(
+                f"may remove workers of {_listed(self.shrunk)}, where more run than are allowed from now on; what ran "
+                "on them is lost or tried again"
+            )
         return found
 
 
@@ -75,7 +82,20 @@ def effect(old: Spec, new: Spec) -> Effect:
     if changed and recreates:
         return Effect(restarted=tuple(kept) + removed)
     stale = tuple(name for name in kept if before[name] != after[name] or _shared(old) != _shared(new))
-    return Effect(stale=stale, orphaned=removed)
+    most_before, most_after = _most(old), _most(new)
+    shrunk = tuple(name for name in kept if name != HEAD and most_after[name] < most_before[name])
+    return Effect(stale=stale, orphaned=removed, shrunk=shrunk)
+
+
+def _most(spec: Spec) -> dict[str, float]:
+    """How many workers each group can have: as the autoscaler may, without it as many as are asked for."""
+    found = {}
+    for group in spec.get("workerGroupSpecs") or []:
+        most = float(group.get("maxReplicas", "inf"))
+        if not spec.get("enableInTreeAutoscaling"):
+            most = min(most, max(group.get("replicas", 0), group.get("minReplicas", 0)))
+        found[group["groupName"]] = most
+    return found
 
 
 def _groups(spec: Spec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ first `up`; from then on a context that leads to another cluster stops `preview`
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -83,18 +84,33 @@ class _IdentityProvider(ResourceProvider):
         return ReadResult(id_, dict(props))
 
 
+class _StateProvider(_IdentityProvider):
+    """Also gives the stack's state an id of its own, once."""
+
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        # Made here and not by `create`: an input is known in previews too.
+        return super().check(olds, {**news, "state_id": olds.get("state_id") or uuid.uuid4().hex})
+
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        new = olds.get("state_id") != news["state_id"]  # a state from before there were ids
+        return DiffResult(changes=new or super().diff(id_, olds, news).changes)
+
+
 class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
     """Depend on this, through the provider, with everything that goes to the cluster.
 
     `uid`: of kube-system, as found now. `context`, `kubeconfig`: how it was found; a change of these alone is no fault.
+    `state_id`: random, in this stack's state alone: stacks of one name on two backends have the same URNs.
     """
 
     uid: pulumi.Output[str]
+    state_id: pulumi.Output[str]
 
     def __init__(
         self, name: str, *, uid: str, context: str, kubeconfig: str | None, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__(_IdentityProvider(), name, {"uid": uid, "context": context, "kubeconfig": kubeconfig}, opts)
+        inputs = {"uid": uid, "context": context, "kubeconfig": kubeconfig, "state_id": None}
+        super().__init__(_StateProvider(), name, inputs, opts)
 
 
 class _GuardProvider(_IdentityProvider):

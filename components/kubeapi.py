@@ -51,6 +51,10 @@ class ClusterError(Exception):
     """The API server could not be asked, or refused; the message says what to do about it."""
 
 
+class Forbidden(ClusterError):
+    """The API server answers, and this user has not the right."""
+
+
 class Api:
     """One API server, by kubeconfig and context; each call has a deadline.
 
@@ -89,7 +93,7 @@ class Api:
         if code == 401:
             return ClusterError(f"{name}: the credentials are not accepted (401). Log in again, then retry.")
         if code == 403:
-            return ClusterError(f"{name}: not allowed: {error}. Ask for that right, or use another context.")
+            return Forbidden(f"{name}: not allowed: {error}. Ask for that right, or use another context.")
         return ClusterError(f"{name}: {method} {path} failed ({code}): {error}")
 
     def call(

@@ -18,15 +18,20 @@ from components.errors import StackError
 from components.kubeapi import Api
 from components.kubeobject import object_path
 
-MARK = "ray-on-kubernetes/urn"
+URN = "ray-on-kubernetes/urn"
 """Annotation on every Kubernetes object of a stack but the CRDs: the URN of its resource."""
+STATE = "ray-on-kubernetes/state"
+"""Annotation beside it: the id of the state that has it. Stacks of one name on two backends have the same URNs."""
 
 
 class Ownership:
-    """Marks every Kubernetes object that the program declares from now on, and looks at those that are there."""
+    """Marks every Kubernetes object that the program declares from now on, and looks at those that are there.
 
-    def __init__(self, api: Api, *, adopt: bool) -> None:
-        self.api = api
+    `state_id`: of the stack's state.
+    """
+
+    def __init__(self, api: Api, state_id: pulumi.Output[str], *, adopt: bool) -> None:
+        self.api, self.state_id = api, state_id
         look = ResourceHook("ownership", self._before_create, ResourceHookOptions(on_dry_run=True))
         self.hooks = None if adopt else ResourceHookBinding(before_create=[look])
         pulumi.runtime.register_resource_transform(self._transform)
@@ -35,8 +40,8 @@ class Ownership:
         metadata = args.props.get("metadata")
         if not args.type_.startswith("kubernetes:") or not isinstance(metadata, Mapping):
             return None
-        urn = pulumi.create_urn(args.name, args.type_, args.opts.parent)
-        marked = {**metadata, "annotations": {**(metadata.get("annotations") or {}), MARK: urn}}
+        marks = {URN: pulumi.create_urn(args.name, args.type_, args.opts.parent), STATE: self.state_id}
+        marked = {**metadata, "annotations": {**(metadata.get("annotations") or {}), **marks}}
         own = pulumi.ResourceOptions(hooks=self.hooks)
         return pulumi.ResourceTransformResult(
             {**args.props, "metadata": marked}, pulumi.ResourceOptions.merge(args.opts, own)
@@ -48,25 +53,31 @@ class Ownership:
         found = self.api.get(
             object_path(manifest["apiVersion"], manifest["kind"], metadata.get("namespace", ""), metadata["name"])
         )
-        reason = refusal(manifest, found, args.urn)
+        reason = refusal(manifest, found)
         if reason:
             raise StackError(reason)
 
 
-def refusal(manifest: Mapping[str, Any], found: Mapping[str, Any] | None, urn: str) -> str | None:
-    """Why the resource `urn` may not take over `found`, the object that is where `manifest` is to be; None: it may."""
-    owner = ((found or {}).get("metadata", {}).get("annotations") or {}).get(MARK)
-    if found is None or owner == urn:
+def refusal(manifest: Mapping[str, Any], found: Mapping[str, Any] | None) -> str | None:
+    """Why `manifest`, marked, may not take over `found`, the object that is where it is to be; None: it may."""
+    if found is None:
+        return None
+    mine, theirs = (one["metadata"].get("annotations") or {} for one in (manifest, found))
+    if all(theirs.get(key) == mine[key] for key in (URN, STATE)):
         return None
     metadata = manifest["metadata"]
     inside = f"{metadata['namespace']}/" if metadata.get("namespace") else ""
-    name = f"{manifest['kind']} {inside}{metadata['name']}"
-    if owner:
+    there = f"{manifest['kind']} {inside}{metadata['name']} is on the cluster already"
+    # Pulumi writes what is given by `--config` into the stack file.
+    adopt = "`pulumi up --config ray-on-kubernetes:adopt=true`, then `pulumi config rm adopt`"
+    if URN not in theirs:
         return (
-            f"{name} is on the cluster already, as {owner}. If that is this stack's, name it in `aliases`; otherwise "
-            "its own stack has to give it up first, or this one has to choose another name."
+            f"{there}, and no stack of this program made it. To take it over: {adopt}; otherwise choose another name, "
+            "or remove it."
         )
+    if theirs.get(STATE) == mine[STATE]:
+        return f"{there}, as {theirs[URN]} of this stack. Name that in `aliases`, or choose another name."
     return (
-        f"{name} is on the cluster already, and no stack of this program made it. To take it over: "
-        "`pulumi up --config ray-on-kubernetes:adopt=true`; otherwise choose another name, or remove it."
+        f"{there}, as {theirs[URN]} of another stack, or of a stack of the same name on another backend. That one has "
+        f"to give it up first, or this one to choose another name. If that one's state is lost for good: {adopt}"
     )

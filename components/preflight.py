@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import pulumi
+
+from components import installed
 from components.crd_apply import CRDS_PATH
 from components.errors import StackError, refuse
 from components.kubeapi import Api, ClusterError
+from components.ownership import URN
 from components.raycluster import api_version
 from components.settings import Settings
 from components.settings_cluster import TOKEN_KEY, Cluster
@@ -15,16 +19,23 @@ from components.settings_kuberay import KubeRay
 from components.settings_pods import SecretKey
 from components.versions import image_tag
 
-OPERATOR_LABELS = "app.kubernetes.io/component=kuberay-operator"
-
 
 def check(api: Api, settings: Settings) -> None:
     """Raises StackError with everything that would stop `up` halfway."""
     try:
-        problems = [*_namespaces(api, settings), *_secrets(api, settings), *_existing(api, settings.kuberay)]
+        problems = [*_namespaces(api, settings), *_secrets(api, settings), *_operators(api, settings)]
     except ClusterError as error:
         raise StackError(str(error)) from error
     refuse("The cluster is not ready for this stack:", problems)
+
+
+def warn_of_any_context(settings: Settings, context: str) -> None:
+    """A protected stack should say where it belongs: until its first `up` nothing else does."""
+    if context and settings.protect and not settings.kube_context:
+        pulumi.log.warn(
+            f"`protect` is set and `kubeContext` is not: this stack goes to the current context, {context}. "
+            "Set it: `pulumi config set kubeContext NAME`"
+        )
 
 
 def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
@@ -69,11 +80,40 @@ def _named_secrets(cluster: Cluster) -> set[tuple[str, str]]:
     return named
 
 
-def _existing(api: Api, kuberay: KubeRay) -> Iterator[str]:
-    if kuberay.crds == "existing":
-        yield from _existing_crd(api, kuberay)
-    if kuberay.operator == "existing":
-        yield from _existing_operator(api, kuberay)
+def _operators(api: Api, settings: Settings) -> Iterator[str]:
+    if settings.kuberay.crds == "existing":
+        yield from _existing_crd(api, settings.kuberay)
+    if settings.kuberay.operator == "existing":
+        yield from _existing_operator(api, settings)
+    else:
+        mine = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
+        found = [(one, installed.watches(api, one)) for one in installed.find_everywhere(api)]
+        yield from second_operators(found, settings.kuberay, mine)
+
+
+def second_operators(
+    found: Iterable[tuple[Mapping[str, Any], frozenset[str]]], kuberay: KubeRay, mine: str
+) -> Iterator[str]:
+    """Operators that would look after the same RayClusters as ours, and undo what it does.
+
+    `found`: each with the namespaces that it watches. `mine`: how the URNs of this stack begin; its own operator may
+    be on its way to another namespace.
+    """
+    ours = frozenset(kuberay.watch_namespaces)
+    for deployment, theirs in found:
+        metadata = deployment["metadata"]
+        # One of that very place is ours, or refused as an object of somebody else's.
+        here = (metadata["namespace"], metadata["name"]) == (kuberay.namespace, installed.NAME)
+        own = str((metadata.get("annotations") or {}).get(URN, "")).startswith(mine)
+        if here or own or (ours and theirs and not ours & theirs):
+            continue
+        where = metadata["namespace"]
+        yield (
+            f"Deployment {where}/{metadata['name']}: another KubeRay operator, which watches "
+            f"{', '.join(sorted(theirs)) or 'every namespace'}; two of them fight over each RayCluster. Use it "
+            f"(`kuberay: {{operator: existing, namespace: {where}}}`), uninstall it, or give both namespaces of their "
+            "own (`kuberay.watchNamespaces`)"
+        )
 
 
 def _existing_crd(api: Api, kuberay: KubeRay) -> Iterator[str]:
@@ -106,11 +146,9 @@ def _spec_fields(kuberay: KubeRay) -> set[str]:
     return set(found["properties"]["spec"]["properties"])
 
 
-def _existing_operator(api: Api, kuberay: KubeRay) -> Iterator[str]:
-    path = f"/apis/apps/v1/namespaces/{kuberay.namespace}/deployments"
-    found = (api.get(path, labelSelector=OPERATOR_LABELS) or {"items": []})["items"]
-    # The Helm chart has other labels than kustomize; the name is the same.
-    found = found or [named for named in [api.get(f"{path}/kuberay-operator")] if named]
+def _existing_operator(api: Api, settings: Settings) -> Iterator[str]:
+    kuberay = settings.kuberay
+    found = installed.find(api, kuberay.namespace)
     if not found:
         yield (
             f"`kuberay.operator: existing`: no operator in namespace {kuberay.namespace}; set `kuberay.namespace` to "
@@ -124,5 +162,13 @@ def _existing_operator(api: Api, kuberay: KubeRay) -> Iterator[str]:
             f"the operator in namespace {kuberay.namespace} is {tag}, `kuberay.version` is {kuberay.version}; "
             f"allowed: {tag}, or have its owner upgrade it"
         )
-    if not found[0].get("status", {}).get("availableReplicas"):
+    if not installed.available(found[0]):
         yield f"the operator in namespace {kuberay.namespace} is not available; its owner has to repair it first"
+    watched = installed.watches(api, found[0])
+    for cluster in settings.clusters:
+        if watched and cluster.namespace not in watched:
+            yield (
+                f"RayCluster {cluster.namespace}/{cluster.name}: the operator in namespace {kuberay.namespace} does "
+                f"not watch its namespace; allowed: {', '.join(sorted(watched))}, or have the operator's owner add "
+                f"{cluster.namespace}"
+            )

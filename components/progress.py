@@ -11,12 +11,15 @@ from typing import Any
 
 import pulumi
 
+from components import installed
 from components.kubeapi import Api, ClusterError
 from components.raycluster import RayCluster
 
 POLL_SECONDS = 5.0
 # The operator takes up a change within a second or two, and a restart shows in the conditions at once.
 ACKNOWLEDGE_POLLS = 3
+# A busy operator may need as long for a new RayCluster; one that does not watch its namespace never looks.
+IGNORED_POLLS = 4
 PATIENCE_POLLS = 2  # a reason seen this often in a row is worth a warning; a pod just made is briefly unschedulable
 
 Object = Mapping[str, Any]
@@ -46,12 +49,17 @@ TELLING_EVENTS = {
 
 
 def reasons(
-    pods: Sequence[Object], events: Sequence[Object], cluster: Object | None, *, operator: bool = True
+    pods: Sequence[Object],
+    events: Sequence[Object],
+    cluster: Object | None,
+    *,
+    operator: bool = True,
+    ignored: bool = False,
 ) -> list[str]:
     """What keeps a RayCluster from being ready, each thing once, for people.
 
     `pods` of the cluster, `events` of its namespace, the RayCluster itself (None: not created yet). `operator`: it is
-    available.
+    available. `ignored`: it is, and the RayCluster has had no status for long.
     """
     name = cluster["metadata"]["name"] if cluster else ""
     # Events outlive what they tell of: those of a pod count only while it has not started.
@@ -60,6 +68,12 @@ def reasons(
     found += [text for event in events for text in _of_event(event, names)]
     if cluster:
         found += [*(() if operator else _of_generation(cluster)), *_of_conditions(cluster)]
+        if ignored:
+            namespace = cluster["metadata"]["namespace"]
+            found.append(
+                f"RayCluster: the operator is available and has not looked at it; does it watch namespace {namespace}? "
+                "`--watch-namespace` of its Deployment says which"
+            )
     return list(dict.fromkeys(found))
 
 
@@ -138,17 +152,26 @@ class Watch:
     """Polls one RayCluster in the background and tells each new reason once, until `stop`.
 
     Where the operator is there and the cluster stays ready, it also writes the `observedGeneration` that the operator
-    leaves behind; an operator that is not there leaves `up` waiting, and is named.
+    leaves behind; an operator that is not there leaves `up` waiting, and is named. `restarts`: whether this update
+    restarts pods: then "ready" is of the old ones until the operator has written the generation itself.
     """
 
     def __init__(
-        self, api: Api, namespace: str, name: str, path: str, operator: str, tell: Callable[[str], None]
+        self,
+        api: Api,
+        namespace: str,
+        name: str,
+        path: str,
+        operator_namespace: str,
+        tell: Callable[[str], None],
+        restarts: Callable[[], bool],
     ) -> None:
         self._api, self._namespace, self._name, self._path, self._tell = api, namespace, name, path, tell
-        self._operator = operator
+        self._operator_namespace, self._restarts = operator_namespace, restarts
         self._done = threading.Event()
         self._seen: dict[str, int] = {}
         self._ready_polls = 0
+        self._silent_polls = 0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"progress-{self._name}", daemon=True).start()
@@ -173,30 +196,31 @@ class Watch:
         own = self._api.get(pods, labelSelector=f"ray.io/cluster={self._name}") or {"items": []}
         warnings = self._api.get(events, fieldSelector="type=Warning") or {"items": []}
         recent = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
-        deployment = self._api.get(self._operator) or {}
-        operator = bool((deployment.get("status") or {}).get("availableReplicas"))
+        operator = any(map(installed.available, installed.find(self._api, self._operator_namespace)))
         self._acknowledge(cluster, operator)
-        for reason in reasons(own["items"], recent, cluster, operator=operator):
+        self._silent_polls = 0 if cluster.get("status") or not operator else self._silent_polls + 1
+        ignored = self._silent_polls >= IGNORED_POLLS
+        for reason in reasons(own["items"], recent, cluster, operator=operator, ignored=ignored):
             self._seen[reason] = self._seen.get(reason, 0) + 1
             if self._seen[reason] == PATIENCE_POLLS:
                 self._tell(reason)
 
     def _acknowledge(self, cluster: Object, operator: bool) -> None:
-        generation = unacknowledged(cluster) if operator else None
+        generation = unacknowledged(cluster) if operator and not self._restarts() else None
         self._ready_polls = 0 if generation is None else self._ready_polls + 1
         if self._ready_polls == ACKNOWLEDGE_POLLS:
             status = {"status": {"observedGeneration": generation}}
             self._api.call("PATCH", f"{self._path}/status", body=status, content_type="application/merge-patch+json")
 
 
-def watch(api: Api, manifest: Object, operator_namespace: str, cluster: RayCluster) -> None:
-    """Tells, as warnings on `cluster`, why it is not ready, until it is. Not in previews."""
+def watch(
+    api: Api, manifest: Object, operator_namespace: str, cluster: RayCluster, restarts: Callable[[], bool]
+) -> None:
+    """Tells, as warnings on `cluster`, why it is not ready, until it is. Not in previews. `restarts`: see `Watch`."""
     if pulumi.runtime.is_dry_run():
         return
     metadata = manifest["metadata"]
     path = f"/apis/{manifest['apiVersion']}/namespaces/{metadata['namespace']}/rayclusters/{metadata['name']}"
-
-    operator = f"/apis/apps/v1/namespaces/{operator_namespace}/deployments/kuberay-operator"
 
     def begin(_urn: str) -> None:
         # Warnings go through the program's own event loop: only there can the SDK look up what they are about.
@@ -206,7 +230,7 @@ def watch(api: Api, manifest: Object, operator_namespace: str, cluster: RayClust
             text = f"not ready yet: {reason}"
             loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, cluster), context=context)
 
-        watching = Watch(api, metadata["namespace"], metadata["name"], path, operator, tell)
+        watching = Watch(api, metadata["namespace"], metadata["name"], path, operator_namespace, tell, restarts)
         watching.start()
         cluster.object.id.apply(lambda _id: watching.stop())
 

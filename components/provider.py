@@ -13,13 +13,17 @@ from components.cluster_identity import ClusterGuard, ClusterIdentity
 from components.settings import Settings
 
 
-def provider(settings: Settings, cluster: Cluster | None) -> kubernetes.Provider:
-    """For `cluster`, after its identity was compared with the recorded one; without a cluster: into `renderTo`."""
-    if cluster is None:
-        return kubernetes.Provider("render", render_yaml_to_directory=settings.render_to)
-    identity = ClusterIdentity(
-        "cluster", uid=cluster.uid, context=cluster.context, kubeconfig=settings.kubeconfig or None
-    )
+def identity(settings: Settings, cluster: Cluster) -> ClusterIdentity:
+    return ClusterIdentity("cluster", uid=cluster.uid, context=cluster.context, kubeconfig=settings.kubeconfig or None)
+
+
+def rendering(settings: Settings) -> kubernetes.Provider:
+    """Without a cluster: into `renderTo`."""
+    return kubernetes.Provider("render", render_yaml_to_directory=settings.render_to)
+
+
+def provider(settings: Settings, cluster: Cluster, compared: ClusterIdentity) -> kubernetes.Provider:
+    """For `cluster`, after its identity was compared with the recorded one."""
     return kubernetes.Provider(
         "cluster",
         # Empty means the usual rules. Left out, the SDK would put this machine's KUBECONFIG into the state.
@@ -28,7 +32,7 @@ def provider(settings: Settings, cluster: Cluster | None) -> kubernetes.Provider
         cluster_identifier=cluster.uid,
         upsert_existing_objects=True,  # what may be taken over, components/ownership.py decides
         enable_patch_force=settings.adopt or None,
-        opts=pulumi.ResourceOptions(depends_on=[identity]),
+        opts=pulumi.ResourceOptions(depends_on=[compared]),
     )
 
 

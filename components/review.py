@@ -7,7 +7,7 @@ callable that the program gives: nothing here knows how jobs are found.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
@@ -26,6 +26,11 @@ class Review:
     protected: bool
     confirmed: bool
     running_jobs: RunningJobs
+    _restarting: set[tuple[str, str]] = field(default_factory=set, init=False)
+
+    def restarts(self, namespace: str, cluster: str) -> bool:
+        """Whether this run's update of the RayCluster, as far as it has come, restarts pods."""
+        return (namespace, cluster) in self._restarting
 
     def hook(self, name: str, namespace: str, cluster: str) -> ResourceHookBinding:
         """For the RayCluster `cluster` in `namespace`; `name` is its resource's."""
@@ -34,6 +39,8 @@ class Review:
             found = effect((args.old_inputs or {}).get("spec") or {}, (args.new_inputs or {}).get("spec") or {})
             for line in found.lines():
                 pulumi.log.warn(f"{namespace}/{cluster}: this update {line}")
+            if found.restarted:
+                self._restarting.add((namespace, cluster))
             if found.ends_jobs and self.protected and not self.confirmed:
                 self._refuse_while_jobs_run(namespace, cluster)
 
@@ -51,5 +58,6 @@ class Review:
             reason = f"jobs run: {'; '.join(jobs)}"
         raise StackError(
             f"{namespace}/{cluster}: this stack is protected, the update would end every job, and {reason}. "
-            "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`"
+            "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`, "
+            "then `pulumi config rm confirmRestart`, for Pulumi writes it into the stack file."
         )

@@ -122,16 +122,23 @@ def render(stack: str, to: Path | None) -> None:
 @detailed_option
 def diff(stack: str, base: str, comment: Path | None, job_summary: Path | None, detailed_exitcode: bool) -> None:
     """The stack's manifests here against those of BASE, without a cluster or a secret."""
-    from ops.render import as_comment
+    from ops.render import CannotRender, as_comment
     from ops.render import diff as compare
 
-    code, text = compare(stack, base)
+    def publish(code: int, text: str) -> None:
+        if comment:
+            comment.write_text(as_comment(stack, code, text))
+        if job_summary:
+            with job_summary.open("a") as file:
+                file.write(as_comment(stack, code, text))
+
+    try:
+        code, text = compare(stack, base)
+    except (CannotRender, engine.EngineFailed, StackError) as error:
+        publish(changes.ERROR, str(error))  # a comment of an earlier push would be taken for this one's
+        raise
     click.echo(text)
-    if comment:
-        comment.write_text(as_comment(stack, code, text))
-    if job_summary:
-        with job_summary.open("a") as file:
-            file.write(as_comment(stack, code, text))
+    publish(code, text)
     sys.exit(code if detailed_exitcode else 0)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.cluster_identity import connect_to_recorded
+from components.installed import watched
 from components.kubeapi import Api, ClusterError
 from components.kubeobject import object_path
 from ops import engine, inventory
@@ -39,20 +40,45 @@ def ray_objects(api: Api) -> list[inventory.Object]:
     return sorted(found)
 
 
-def foreign(
-    found: Iterable[inventory.Object], own: Iterable[inventory.Object], *, owns_operator: bool
-) -> list[inventory.Object]:
-    """Objects that a destroy would take along or leave without an operator, though the stack did not make them.
+def reach(state: Sequence[Mapping[str, Any]]) -> frozenset[str] | None:
+    """The namespaces in which a Ray object goes, or loses its operator, with this stack; None: all of them.
 
-    In the stack's own namespaces all of them; anywhere else only where the operator goes with this stack.
+    The operator goes whether or not the CRDs are retained; CRDs that go end every object of their kinds.
     """
+    listed = inventory.objects(state)
+    found = {entry.name for entry in listed if entry.kind == "Namespace"}
+    if any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed):
+        return None
+    for resource in state:
+        if resource["type"] == "kubernetes:apps/v1:Deployment" and resource["id"].endswith("/kuberay-operator"):
+            namespaces = watched(resource.get("outputs") or {})
+            if not namespaces:
+                return None
+            found |= namespaces
+    return frozenset(found)
+
+
+def foreign(
+    found: Iterable[inventory.Object], own: Iterable[inventory.Object], within: frozenset[str] | None
+) -> list[inventory.Object]:
+    """Objects `within` these namespaces (None: anywhere) that the stack did not make, and that its end would reach."""
     mine = {(entry.kind, entry.namespace, entry.name) for entry in own}
-    namespaces = {entry.name for entry in own if entry.kind == "Namespace"}
     return [
         entry
         for entry in found
-        if (entry.kind, entry.namespace, entry.name) not in mine and (owns_operator or entry.namespace in namespaces)
+        if (entry.kind, entry.namespace, entry.name) not in mine and (within is None or entry.namespace in within)
     ]
+
+
+def about_protection(state: Iterable[Mapping[str, Any]]) -> str:
+    """Why a protected stack is not destroyed, before anything else of it is touched; empty where it is not one."""
+    names = sorted(resource["urn"].rpartition("::")[2] for resource in state if resource.get("protect"))
+    if not names:
+        return ""
+    return (
+        f"the stack is protected ({', '.join(names)}). To end it: set `protect: false` in its stack file, `pulumi up`, "
+        "then destroy"
+    )
 
 
 def connect(state: Sequence[Mapping[str, Any]], environment: Mapping[str, str] | None = None) -> Api:
@@ -89,8 +115,9 @@ def destroy(
     state = engine.stack_state(stack, environment=environment)
     listed = inventory.objects(state)
     try:
+        refuse(about_protection(state))
         api = connect(state, environment)
-        found = foreign(ray_objects(api), listed, owns_operator=_owns_operator(listed))
+        found = foreign(ray_objects(api), listed, reach(state))
         contract = _contract_with_heads(stack, api, listed, environment)
         refuse("\n".join([*about_others(found, listed, others), *about_jobs(contract, jobs)]))
         _delete_others(api, found)
@@ -116,10 +143,6 @@ def refuse(problems: str) -> None:
     """Raises Refused with the problems, if there are any."""
     if problems:
         raise Refused(problems)
-
-
-def _owns_operator(listed: Iterable[inventory.Object]) -> bool:
-    return any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed)
 
 
 def about_others(found: Sequence[inventory.Object], listed: Sequence[inventory.Object], others: str) -> list[str]:

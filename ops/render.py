@@ -20,7 +20,7 @@ import yaml
 
 from components.crd_apply import digest
 from ops import engine
-from ops.changes import CHANGES, DESTRUCTIVE, NO_CHANGES
+from ops.changes import CHANGES, DESTRUCTIVE, ERROR, NO_CHANGES
 
 PLACEHOLDER = "placeholder-for-a-secret"
 # Pure Python takes half a minute for KubeRay's CRDs.
@@ -138,7 +138,12 @@ def diff(stack: str, base: str) -> tuple[int, str]:
         return compare(read(there), read(here))
 
 
-HEADLINES = {NO_CHANGES: "no changes", CHANGES: "changes", DESTRUCTIVE: "**objects go away**"}
+HEADLINES = {
+    NO_CHANGES: "no changes",
+    CHANGES: "changes",
+    DESTRUCTIVE: "**objects go away**",
+    ERROR: "**does not render**",
+}
 # GitHub refuses a comment of more than 65,536 characters.
 COMMENT_CHARACTERS = 60_000
 
@@ -152,9 +157,10 @@ def as_comment(stack: str, code: int, text: str) -> str:
     title = f"### Stack `{stack}`: {HEADLINES[code]}\n"
     if code == NO_CHANGES:
         return title
+    what = "error" if code == ERROR else "manifests"
     # Longer than any that the manifests hold: a pull request must not be able to end it.
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", shown)), default=0))
-    return f"{title}\n<details><summary>manifests</summary>\n\n{fence}diff\n{shown}{cut}\n{fence}\n</details>\n"
+    return f"{title}\n<details><summary>{what}</summary>\n\n{fence}diff\n{shown}{cut}\n{fence}\n</details>\n"
 
 
 def _take_out(revision: str, folder: Path) -> None:

@@ -70,8 +70,19 @@ def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by
     assert uids(api) == by_hand
 
 
+@pytest.mark.usefixtures("by_hand")
+def test_a_second_operator_is_refused_also_where_all_is_adopted(stack: Stack) -> None:
+    before = stack.config_file.read_text()
+    stack.configure(lambda settings: settings["kuberay"].update(namespace="ray-adopt-second"))
+    run = stack.preview("--config", "ray-on-kubernetes:adopt=true", check=False)
+    stack.config_file.write_text(before)
+    assert run.code != 0
+    assert f"Deployment {SYSTEM}/kuberay-operator: another KubeRay operator, which watches every namespace" in run.text
+
+
 def test_an_up_that_adopts_takes_them_over_as_they_are(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:
     stack.up("--config", "ray-on-kubernetes:adopt=true")
+    stack.configure(lambda settings: settings.pop("adopt"))  # the engine has written it into the stack file
     assert uids(api) == by_hand
     live = api.get(RAYCLUSTER)
     assert live is not None
@@ -124,10 +135,11 @@ def test_resources_with_another_urn_are_taken_over_by_aliases(stack: Stack, api:
     assert uids(api) == by_hand
 
 
+@pytest.mark.parametrize("name", ["adopt-other", "adopt"], ids=["another name", "the same name on another backend"])
 def test_an_object_of_another_stack_is_refused_naming_its_owner(
-    new_stack: Callable[..., Stack], stack: Stack, api: Api
+    name: str, new_stack: Callable[..., Stack], stack: Stack, by_hand: dict[str, str]
 ) -> None:
-    other = new_stack("adopt-other")
+    other = new_stack(name)
     other.config_file.write_text(stack.config_file.read_text())
     kept = ("namespace", "source")
     other.configure(
@@ -141,6 +153,7 @@ def test_an_object_of_another_stack_is_refused_naming_its_owner(
     run = other.preview(check=False)
     assert run.code != 0
     assert "is on the cluster already, as urn:pulumi:adopt::ray-on-kubernetes::" in run.text, run.text
+    assert "of another stack, or of a stack of the same name on another backend" in run.text, run.text
 
 
 def test_an_alias_of_nothing_is_an_error(stack: Stack) -> None:

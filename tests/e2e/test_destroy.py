@@ -166,12 +166,40 @@ def test_once_they_are_gone_destroy_proves_that_nothing_is_left(
     assert crds_on(api) == []
 
 
-def test_retained_crds_are_listed_and_everything_else_goes(
-    stack: Stack, api: Api, make_destroy: Callable[..., tuple[int, str]]
+def test_a_protected_stack_is_told_how_to_end_and_nothing_is_destroyed(
+    stack: Stack, cluster: Cluster, api: Api, make_destroy: Callable[..., tuple[int, str]]
 ) -> None:
     stack.configure(suspended)
     stack.configure(lambda settings: settings["kuberay"].update(retainCrds=True))
+    stack.configure(lambda settings: settings.update(protect=True))
     stack.up()
+    cluster.apply([by_hand(NAMESPACE, "by-hand")])
+    code, said = make_destroy(others="delete", jobs="stop")
+    assert code == 1
+    assert "the stack is protected" in said
+    assert f"{NAMESPACE}/{CLUSTER}" in said
+    cluster.kubectl("delete", "raycluster", "by-hand", "-n", NAMESPACE)
+    assert stack.destroy(check=False).code != 0
+    assert api.get(RAYCLUSTER) is not None
+
+
+def test_with_retained_crds_other_tenants_still_lose_their_operator_and_are_named(
+    stack: Stack, cluster: Cluster, api: Api, make_destroy: Callable[..., tuple[int, str]]
+) -> None:
+    stack.configure(lambda settings: settings.pop("protect"))
+    stack.up()
+    cluster.kubectl("create", "namespace", TENANT)
+    cluster.apply([by_hand(TENANT, "theirs")])
+    code, said = make_destroy()
+    assert code == 1
+    assert f"RayCluster {TENANT}/theirs" in said
+    assert api.get(RAYCLUSTER) is not None
+    cluster.kubectl("delete", "namespace", TENANT)
+
+
+def test_retained_crds_are_listed_and_everything_else_goes(
+    api: Api, make_destroy: Callable[..., tuple[int, str]]
+) -> None:
     code, said = make_destroy()
     assert code == 0, said
     assert "retained as asked: CustomResourceDefinition rayclusters.ray.io" in said

@@ -283,6 +283,17 @@ def test_another_stack_that_pins_another_version_is_refused_naming_both(guest: S
     assert guest.objects() == []
 
 
+def test_a_namespace_that_the_operator_does_not_watch_is_refused_naming_those_it_does(guest: Stack) -> None:
+    kept = guest.config_file.read_text()
+    guest.configure(documented(1))
+    guest.configure(lambda settings: settings["clusters"][0].update(namespace="default"))
+    run = guest.preview(check=False)
+    guest.config_file.write_text(kept)
+    assert run.code != 0
+    assert "RayCluster default/guest: the operator in namespace ray-system does not watch" in run.text, run.text
+    assert "allowed: ray-cluster, ray-guest, second" in run.text, run.text
+
+
 def test_another_stack_uses_the_operator_and_its_job_runs(guest: Stack, cluster: Cluster) -> None:
     guest.configure(documented(1))
     guest.up()

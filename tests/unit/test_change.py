@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import pulumi
 import pytest
 
+from components import review
 from components.change import Effect, effect
 
 BASE: dict[str, Any] = {
@@ -58,11 +62,39 @@ def test_recreate_restarts_everything_even_for_an_autoscaler_option() -> None:
     assert effect(spec("Recreate"), new).restarted == ("head", "cpu", "gpu")
 
 
-@pytest.mark.parametrize("field", ["minReplicas", "maxReplicas", "replicas"])
-def test_counts_restart_nothing(field: str) -> None:
+@pytest.mark.parametrize(("field", "count"), [("minReplicas", 2), ("maxReplicas", 4), ("replicas", 2)])
+def test_counts_restart_nothing(field: str, count: int) -> None:
     new = spec("Recreate")
-    new["workerGroupSpecs"][0][field] = 2
+    new["workerGroupSpecs"][0][field] = count
     assert effect(spec("Recreate"), new) == Effect()
+
+
+def sized(autoscaling: bool, **counts: int) -> dict[str, Any]:
+    found = spec()
+    found["enableInTreeAutoscaling"] = autoscaling
+    found["workerGroupSpecs"][0].update(counts)
+    found["workerGroupSpecs"][1].update({} if autoscaling else {"replicas": 3})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (sized(True, maxReplicas=3), sized(True, maxReplicas=2)),
+        (sized(False, replicas=3), sized(False, replicas=2)),
+        (sized(False, replicas=3), sized(False, replicas=3, maxReplicas=2)),
+        (sized(True, maxReplicas=3), sized(False, replicas=1)),
+    ],
+    ids=["a lower maximum", "fewer replicas", "a maximum below the replicas", "autoscaling switched off"],
+)
+def test_a_group_that_may_lose_workers_is_named(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert effect(old, new).shrunk == ("cpu",)
+    assert "may remove workers of cpu," in effect(old, new).lines()[-1]
+
+
+def test_more_workers_or_the_autoscaler_in_place_of_as_many_remove_none() -> None:
+    assert not effect(sized(False, replicas=2), sized(False, replicas=3)).shrunk
+    assert not effect(sized(False, replicas=3), sized(True, maxReplicas=3)).shrunk
 
 
 def test_tolerations_restart_nothing_and_reach_new_pods_only() -> None:
@@ -99,3 +131,17 @@ def test_suspending_ends_jobs_and_resuming_does_not() -> None:
     suspended = {**spec(), "suspend": True}
     assert effect(spec(), suspended).ends_jobs
     assert effect(suspended, spec()) == Effect()
+
+
+def test_an_update_that_restarts_pods_is_known_while_up_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks: list[Callable[[Any], None]] = []
+    monkeypatch.setattr(review, "ResourceHook", lambda _name, call, _options: hooks.append(call))
+    monkeypatch.setattr(pulumi.log, "warn", lambda *_: None)
+    made = review.Review(protected=False, confirmed=False, running_jobs=lambda *_: [])
+    made.hook("ns/ray", "ns", "ray")
+    new = spec("Recreate")
+    image(new, 1)
+    for old, restarts in ((new, False), (spec("Recreate"), True)):
+        hooks[0](SimpleNamespace(old_inputs={"spec": old}, new_inputs={"spec": new}))
+        assert made.restarts("ns", "ray") == restarts
+    assert not made.restarts("ns", "another")

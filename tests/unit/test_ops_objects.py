@@ -11,7 +11,7 @@ import yaml
 
 from components.kubeapi import Api, ClusterError
 from components.kubeobject import object_path, plural
-from ops import destroy, inventory, recover
+from ops import destroy, engine, inventory, recover
 from tests.unit.api_server import UID, api_server
 
 DATA = Path(__file__).with_name("data")
@@ -123,12 +123,50 @@ def test_in_its_own_namespaces_everything_that_the_stack_did_not_make_is_foreign
     own = inventory.objects(RESOURCES)
     by_hand, elsewhere = named("RayJob", "ray-cluster", "nightly"), named("RayCluster", "other", "theirs")
     mine = next(entry for entry in own if entry.kind == "RayCluster")
-    assert destroy.foreign([by_hand, elsewhere, mine], own, owns_operator=False) == [by_hand]
+    assert destroy.foreign([by_hand, elsewhere, mine], own, destroy.reach(without("Deployment", "CRDs"))) == [by_hand]
+
+
+def without(*types: str) -> list[dict[str, Any]]:
+    return [resource for resource in RESOURCES if not resource["type"].endswith(tuple(f":{type_}" for type_ in types))]
+
+
+def operator(*args: str) -> dict[str, Any]:
+    """The operator's Deployment as the state has it."""
+    found = next(
+        one for one in RESOURCES if one["urn"].endswith("Deployment::kuberay-operator:ray-system/kuberay-operator")
+    )
+    spec = {"template": {"spec": {"containers": [{"name": "kuberay-operator", "args": [*args]}]}}}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": found["outputs"]["metadata"]}
+    return {**found, "type": "kubernetes:apps/v1:Deployment", "outputs": {**deployment, "spec": spec}}
 
 
 def test_with_the_operator_every_raycluster_on_the_cluster_loses_its_keeper() -> None:
+    """Retained CRDs, or somebody else's, keep the objects and not what looks after them."""
     own, elsewhere = inventory.objects(RESOURCES), named("RayCluster", "other", "theirs")
-    assert destroy.foreign([elsewhere], own, owns_operator=True) == [elsewhere]
+    kept = [{**one, "retainOnDelete": one["type"].endswith("kuberay:CRDs")} for one in RESOURCES]
+    for state in (kept, without("CRDs")):
+        assert destroy.foreign([elsewhere], own, destroy.reach(state)) == [elsewhere]
+
+
+def test_an_operator_that_watches_some_namespaces_is_missed_in_those_alone() -> None:
+    state = [*without("Deployment", "CRDs"), operator("--enable-leader-election=true", "--watch-namespace=guest,more")]
+    theirs = [named("RayCluster", namespace, "theirs") for namespace in ("guest", "other")]
+    assert destroy.foreign(theirs, inventory.objects(state), destroy.reach(state)) == theirs[:1]
+
+
+def test_crds_that_go_end_every_raycluster_wherever_the_operator_watches() -> None:
+    assert destroy.reach([*without("Deployment"), operator("--watch-namespace", "guest")]) is None
+
+
+def test_a_protected_stack_is_not_destroyed_and_no_job_of_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = [{**one, "protect": one["type"] == "kubernetes:ray.io/v1:RayCluster"} for one in RESOURCES]
+    monkeypatch.setattr(engine, "stack_state", lambda *_, **__: state)
+    monkeypatch.setattr(destroy, "connect", lambda *_: pytest.fail("the cluster was reached"))
+    assert destroy.destroy("prod", others="delete", jobs="stop") == 1
+    said = capsys.readouterr().err
+    assert "not destroyed: the stack is protected (second/second). To end it: set `protect: false`" in said
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from ops import changes, render
+from ops import changes, engine, render
+from ops.__main__ import ops
 
 CIPHERTEXT = "v1:Y2lwaGVy:dGV4dA=="
 
@@ -120,3 +122,17 @@ def test_a_stack_without_a_file_is_refused_naming_those_there_are(tmp_path: Path
 def test_a_base_that_git_does_not_know_is_refused_with_its_name() -> None:
     with pytest.raises(render.CannotRender, match=r"base no-such-branch: .*was it fetched"):
         render.diff("dev", "no-such-branch")
+
+
+def test_what_does_not_render_says_so_in_the_comment_and_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(*_: str) -> tuple[int, str]:
+        raise engine.EngineFailed("pulumi up", 1, "error: clusterz: unknown key")
+
+    monkeypatch.setattr(render, "diff", fails)
+    files = [tmp_path / "comment.md", tmp_path / "summary.md"]
+    arguments = ["diff", "--stack", "dev", "--base", "main", "--comment", str(files[0]), "--job-summary", str(files[1])]
+    done = CliRunner().invoke(ops, arguments)
+    assert done.exit_code != 0
+    for file in files:
+        assert file.read_text().startswith("### Stack `dev`: **does not render**\n")
+        assert "clusterz: unknown key" in file.read_text()

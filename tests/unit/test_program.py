@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pulumi
 import pytest
 
 from components.crd_apply import CRDS_PATH
 from components.errors import StackError
+from components.kubeapi import Api, Forbidden
 from components.overlay import crd_documents
 from tests.unit.api_server import UID, api_server
 from tests.unit.recording import Graph, run_program
@@ -132,6 +134,19 @@ def test_protect_holds_raycluster_and_namespaces(kubeconfig: str) -> None:
     assert not live(kubeconfig).one(RAYCLUSTER).protect
 
 
+def test_a_protected_stack_that_goes_to_whatever_context_is_current_is_warned_about(
+    kubeconfig: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lambda text, *_: said.append(text))
+    live(kubeconfig, protect=True, kubeContext="test")
+    live(kubeconfig)
+    assert said == []
+    live(kubeconfig, protect=True)
+    assert len(said) == 1
+    assert "this stack goes to the current context, test" in said[0]
+
+
 OLD = "urn:pulumi:test::ray-on-kubernetes::kubernetes:core/v1:Namespace::mine"
 
 
@@ -163,10 +178,11 @@ def test_crds_stay_after_destroy_only_when_told_to(retain: bool, kubeconfig: str
     assert {r.retain for r in graph.registered if CRDS in r.parent} == {retain}
 
 
-def existing(version: str = "v1.7.0", image: str = "quay.io/kuberay/operator:v1.7.0") -> dict[str, Any]:
+def existing(version: str = "v1.7.0", image: str = "quay.io/kuberay/operator:v1.7.0", *args: str) -> dict[str, Any]:
     crd = next(d for d in crd_documents(tree(version)) if d["metadata"]["name"] == "rayclusters.ray.io")
     operator = {
-        "spec": {"template": {"spec": {"containers": [{"image": image}]}}},
+        "metadata": {"name": "kuberay-operator", "namespace": "ray-system"},
+        "spec": {"template": {"spec": {"containers": [{"image": image, "args": list(args)}]}}},
         "status": {"availableReplicas": 1},
     }
     return {
@@ -199,6 +215,84 @@ def test_an_existing_operator_that_is_not_there_is_said_to_be_missing(kubeconfig
     text = problem(kubeconfig, kuberay={"operator": "existing"})
     assert "rayclusters.ray.io is not installed" in text
     assert "no operator in namespace ray-system" in text
+
+
+def test_a_cluster_where_the_existing_operator_does_not_watch_is_refused_naming_where_it_does(tmp_path: Path) -> None:
+    with api_server(tmp_path, existing("v1.7.0", "kuberay/operator:v1.7.0", "--watch-namespace=team-a,team-b")) as path:
+        text = problem(str(path), kuberay={"operator": "existing"})
+        watched = {"kuberay": {"operator": "existing"}, "clusters": [{"namespace": "team-a"}]}
+        assert live(str(path), **watched).one(RAYCLUSTER)
+    assert "RayCluster ray-cluster/raycluster-autoscaler: the operator in namespace ray-system does not watch" in text
+    assert "allowed: team-a, team-b" in text
+
+
+def somebodys(*args: str, **annotations: str) -> dict[str, Any]:
+    """A list of Deployments with an operator in a namespace of its own."""
+    metadata = {"name": "kuberay-operator", "namespace": "default", "annotations": annotations}
+    spec = {"template": {"spec": {"containers": [{"image": "kuberay/operator:v1.7.0", "args": list(args)}]}}}
+    return {"/apis/apps/v1/deployments": {"items": [{"metadata": metadata, "spec": spec}]}}
+
+
+@pytest.mark.parametrize(
+    ("args", "ours"), [((), []), ((), ["ray-cluster"]), (("--watch-namespace", "ray-cluster"), ["ray-cluster"])]
+)
+def test_a_second_operator_for_the_same_rayclusters_is_refused(
+    args: tuple[str, ...], ours: list[str], tmp_path: Path
+) -> None:
+    with api_server(tmp_path, somebodys(*args)) as path:
+        text = problem(str(path), kuberay={"watchNamespaces": ours})
+    assert "Deployment default/kuberay-operator: another KubeRay operator, which watches" in text
+    assert "operator: existing, namespace: default" in text
+
+
+def test_operators_with_namespaces_of_their_own_stand_side_by_side(tmp_path: Path) -> None:
+    with api_server(tmp_path, somebodys("--watch-namespace=other")) as path:
+        assert live(str(path), kuberay={"watchNamespaces": ["ray-cluster"]}).one(RAYCLUSTER)
+
+
+def by_file() -> dict[str, Any]:
+    """Somebody's operator as the Helm chart makes it with `configuration.enabled`."""
+    found = somebodys("--config", "/etc/kuberay/config.yaml")
+    (deployment,) = found["/apis/apps/v1/deployments"]["items"]
+    deployment["spec"]["template"]["spec"]["volumes"] = [
+        {"name": "logs", "emptyDir": {}},
+        {"name": "operator-config", "configMap": {"name": "kuberay-operator-config"}},
+    ]
+    return found
+
+
+@pytest.mark.parametrize(("watched", "refused"), [("other,more", False), ("other,ray-cluster", True), ("", True)])
+def test_an_operator_with_its_settings_in_a_file_is_read_from_there(
+    watched: str, refused: bool, tmp_path: Path
+) -> None:
+    settings = {"data": {"config.yaml": f'kind: Configuration\nwatchNamespace: "{watched}"\n'}}
+    objects = {**by_file(), "/api/v1/namespaces/default/configmaps/kuberay-operator-config": settings}
+    with api_server(tmp_path, objects) as path:
+        if refused:
+            text = problem(str(path), kuberay={"watchNamespaces": ["ray-cluster"]})
+            assert "another KubeRay operator" in text
+        else:
+            assert live(str(path), kuberay={"watchNamespaces": ["ray-cluster"]}).one(RAYCLUSTER)
+
+
+def test_the_stacks_own_operator_may_move_to_another_namespace(tmp_path: Path) -> None:
+    own = somebodys(**{"ray-on-kubernetes/urn": "urn:pulumi:test::ray-on-kubernetes::x::kuberay-operator"})
+    with api_server(tmp_path, own) as path:
+        assert live(str(path)).one(RAYCLUSTER)
+
+
+def test_who_may_not_look_for_other_operators_goes_on(kubeconfig: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, get = [], Api.get
+
+    def refusing(api: Api, path: str, **params: str) -> dict[str, Any] | None:
+        if path == "/apis/apps/v1/deployments":
+            asked.append(path)
+            raise Forbidden("not allowed")
+        return get(api, path, **params)
+
+    monkeypatch.setattr(Api, "get", refusing)
+    assert live(kubeconfig).one(RAYCLUSTER)
+    assert asked
 
 
 def test_a_namespace_that_is_being_deleted_stops_up_before_anything(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from components.cluster import connect
-from components.progress import PATIENCE_POLLS, Watch, reasons, unacknowledged
+from components.progress import PATIENCE_POLLS, POLL_SECONDS, Watch, reasons, unacknowledged
 from tests.unit.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}}
@@ -102,7 +104,7 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
     objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
     told: list[str] = []
     with api_server(tmp_path, objects) as config:
-        watching = Watch(connect(str(config), "").api, "ns", "ray", path, "/no/operator", told.append)
+        watching = Watch(connect(str(config), "").api, "ns", "ray", path, "nowhere", told.append, lambda: False)
         watching.look()
         assert told == []
         for _ in range(PATIENCE_POLLS + 3):
@@ -123,6 +125,47 @@ def test_an_operator_that_does_not_take_up_a_change_is_told_from_the_generations
 def test_an_operator_too_old_to_tell_generations_is_not_blamed() -> None:
     changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
     assert reasons([], [], {**changed, "status": {"state": "ready"}}, operator=False) == []
+
+
+OPERATOR = {
+    "/apis/apps/v1/namespaces/ray-system/deployments/kuberay-operator": {
+        "metadata": {"name": "kuberay-operator", "namespace": "ray-system"},
+        "status": {"availableReplicas": 1},
+    }
+}
+
+
+def test_a_raycluster_that_an_available_operator_does_not_look_at_is_told_within_a_minute(tmp_path: Path) -> None:
+    path = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray"
+    told: list[str] = []
+    with api_server(tmp_path, {path: RAY, **OPERATOR}) as config:
+        api = connect(str(config), "").api
+        watching = Watch(api, "ns", "ray", path, "ray-system", told.append, lambda: False)
+        for _ in range(int(60 / POLL_SECONDS)):
+            watching.look()
+    assert len(told) == 1
+    assert "does it watch namespace ns?" in told[0]
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
+    restarts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, meta = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray", {**RAY["metadata"], "generation": 3}
+    behind = {"metadata": meta, "status": {"observedGeneration": 2, "conditions": READY}}
+    written: list[Any] = []
+    with api_server(tmp_path, {path: behind, **OPERATOR}) as config:
+        api = connect(str(config), "").api
+        ask = api.call
+
+        def call(method: str, where: str, **named: Any) -> Any:
+            return written.append((where, named["body"])) if method == "PATCH" else ask(method, where, **named)
+
+        monkeypatch.setattr(api, "call", call)
+        watching = Watch(api, "ns", "ray", path, "ray-system", lambda _: None, lambda: restarts)
+        for _ in range(5):
+            watching.look()
+    assert written == ([] if restarts else [(f"{path}/status", {"status": {"observedGeneration": 3}})])
 
 
 READY = [{"type": kind, "status": "True"} for kind in ("HeadPodReady", "RayClusterProvisioned")]
