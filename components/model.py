@@ -31,15 +31,17 @@ class Problems(ValueError):
             raise cls(problems)
 
 
-QUANTITY = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")
-FACTORS: dict[str | None, Decimal] = {None: Decimal(1), "m": Decimal("0.001")}
-FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTP", 1)}
-FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTP", 1)}
+# Exponents have an end, so that nobody's typing error takes minutes to count.
+QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)(n|u|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
+FACTORS: dict[str | None, Decimal] = {None: Decimal(1)}
+FACTORS |= {unit: Decimal(1000) ** -power for power, unit in enumerate("mun", 1)}
+FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)}
+FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)}
 
 
 def amount(quantity: str) -> Decimal:
     """A Kubernetes quantity as a number: CPUs, or bytes. Raises ValueError for anything else."""
-    found = QUANTITY.match(quantity)
+    found = QUANTITY.fullmatch(quantity)
     if not found:
         raise ValueError("no Kubernetes quantity; allowed: such as 500m or 2 (CPUs), 512Mi or 4Gi (bytes)")
     return Decimal(found.group(1)) * FACTORS[found.group(2)]
@@ -90,6 +92,23 @@ def _name_of(pattern: str, limit: int, allowed: str) -> pydantic.AfterValidator:
         return value
 
     return pydantic.AfterValidator(check)
+
+
+LABEL_NAME = r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+PREFIX = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+
+def label_key_problem(key: str) -> str | None:
+    """What is wrong with `key` as the key of a label or an annotation; None: nothing."""
+    prefix, slash, name = key.rpartition("/")
+    fine = re.fullmatch(LABEL_NAME, name) and (not slash or (len(prefix) <= 253 and re.fullmatch(PREFIX, prefix)))
+    return None if fine else "not a key; allowed: such as team or example.com/team"
+
+
+def label_value_problem(value: str) -> str | None:
+    """What is wrong with `value` as a label's value; None: nothing."""
+    fine = not value or re.fullmatch(LABEL_NAME, value)
+    return None if fine else "not a label's value; allowed: A-Z, a-z, 0-9, inner -, _ and dots, at most 63 characters"
 
 
 Cpu = Annotated[str, pydantic.BeforeValidator(_quantity)]

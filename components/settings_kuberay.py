@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from components.model import Cpu, Memory, Model, Namespace, Problems
 from components.model import version as version_like
-from components.versions import CONDITIONS, DEFAULT_KUBERAY_VERSION, KUBERAY_PATTERN, SPLIT_CONFIG, at_least
+from components.versions import CONDITIONS, DEFAULT_KUBERAY_VERSION, KUBERAY_PATTERN, SPLIT_CONFIG, at_least, is_moving
 
 UPSTREAM = "upstream"
 
@@ -71,6 +71,8 @@ class KubeRay(Model):
             problems.append(("imageRegistry", "set together with `image`; allowed: one of them"))
         if self.image and re.search(r"\s", self.image):
             problems.append(("image", f'"{self.image}": not an image reference; allowed: registry/name:tag or @digest'))
+        if self.image and is_moving(self.image):
+            problems.append(("image", f'"{self.image}": its tag moves; allowed: a version or digest'))
         for index, arg in enumerate(self.args):
             if not arg.startswith("--"):
                 problems.append((f"args[{index}]", f'"{arg}": not a flag; allowed: such as --reconcile-concurrency=2'))

@@ -49,7 +49,7 @@ def test_an_unknown_field_deep_in_a_pod_template_is_named() -> None:
 
 
 def test_a_wrong_type_is_named() -> None:
-    assert "spec.suspend" in problem(spec={"suspend": "yes"})
+    assert "spec.headGroupSpec.enableIngress" in problem(spec={"headGroupSpec": {"enableIngress": "yes"}})
 
 
 def test_a_feature_of_a_newer_version_is_refused() -> None:
@@ -92,6 +92,10 @@ def worker(**fields: Any) -> dict[str, Any]:
     return {"workerGroupSpecs": [{"groupName": "small-group", **fields}]}
 
 
+def sized(container: str, **requests: str) -> dict[str, Any]:
+    return worker(template={"spec": {"containers": [{"name": container, "resources": {"requests": requests}}]}})
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -102,7 +106,16 @@ def worker(**fields: Any) -> dict[str, Any]:
         (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
         (worker(suspend=True), "small-group].suspend"),
         (worker(template={"spec": {"containers": [{"name": "ray-worker", "resources": None}]}}), "no CPU figure"),
-        ({"upgradeStrategy": {"type": "Rolling"}}, "Rolling"),
+        (worker(labels={"a b": "c"}), "labels: a b: c"),
+        (worker(template={"spec": None}), "small-group].template: no container"),
+        (sized("ray-worker", cpu="1e999"), "resources.requests.cpu: 1e999"),
+        (sized("ray-worker", cpu="1e3"), "resources.requests.cpu: above the limit; allowed: up to 1"),
+        ({"headGroupSpec": {"template": {"spec": None}}}, "headGroupSpec.template: no container"),
+        (
+            {"autoscalerOptions": {"env": [{"name": "KUBERAY_GEN_AUTOSCALER_START_CMD", "value": "x"}]}},
+            "operator's own",
+        ),
+        ({"gcsFaultToleranceOptions": {"backend": "rocksdb"}}, "--feature-gates=GCSFaultToleranceEmbeddedStorage=true"),
         ({"headGroupSpec": {"rayStartParams": {"redis-username": "x"}}}, "redis-username"),
     ],
 )
@@ -117,3 +130,38 @@ def test_a_head_without_a_port_named_dashboard_is_refused() -> None:
 
 def test_the_autoscaler_version_is_said_in_one_place() -> None:
     assert "RAY_enable_autoscaler_v2" in problem(head={"env": {"RAY_enable_autoscaler_v2": "1"}})
+
+
+TRIAL = {"redis": {"inCluster": True}}
+K8S_AUTH = {"authOptions": {"enableK8sTokenAuth": True}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"head": {"env": {"REDIS_USERNAME": "x"}}}, "env REDIS_USERNAME is set"),
+        ({"annotations": {"ray.io/external-storage-namespace": "x"}, "faultTolerance": TRIAL}, "external-storage"),
+        ({"faultTolerance": TRIAL, "spec": {"gcsFaultToleranceOptions": {"backend": "rocksdb"}}}, "with a Redis"),
+        ({"auth": {"secretName": "x"}, "spec": K8S_AUTH}, "without `auth.secretName`"),
+        ({"auth": "disabled", "spec": K8S_AUTH}, "allowed with `auth: token`"),
+        ({"rayVersion": "2.54.0", "spec": K8S_AUTH}, "needs Ray 2.55.0"),
+        (
+            {"autoscaling": {"resources": {"cpu": "100m", "requests": {"cpu": 1}}}},
+            "autoscalerOptions: resources.requests",
+        ),
+    ],
+)
+def test_settings_that_the_operator_would_refuse_together_are_refused_first(
+    cluster: dict[str, Any], words: str
+) -> None:
+    assert words in problem(**cluster)
+
+
+def test_a_template_with_any_kubernetes_quantity_is_counted_in_a_quota() -> None:
+    side = {"name": "side", "image": "s:1", "resources": {"requests": {"cpu": "1e3", "memory": "1E"}}}
+    raw = {
+        "namespaces": {"ray-cluster": {"quota": {"cpu": 100}}},
+        "clusters": [{"head": {"podTemplate": {"spec": {"containers": [side]}}}}],
+    }
+    with pytest.raises(StackError, match=r"1002\.5, sidecars included"):
+        checks.rayclusters(parse(raw), tree("v1.7.0"))

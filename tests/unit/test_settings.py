@@ -71,6 +71,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
         ({"kuberay": {"version": "1.7"}}, ["kuberay.version", '"1.7"', "v1.7.0"]),
         ({"kuberay": {"apiserver": True}}, ["kuberay.apiserver", "v1.7.0", "before v1.1"]),
         ({"kuberay": {"operator": "existing", "image": "x:1"}}, ["kuberay.image", "operator: own"]),
+        ({"kuberay": {"image": "r/operator:nightly"}}, ["kuberay.image", "its tag moves"]),
         ({"kuberay": {"args": ["--watch-namespace=a"]}}, ["kuberay.args[0]", "watchNamespaces"]),
         ({"clusters": [{}, {}]}, ["clusters[0].name", "twice"]),
         ({"clusters": [{}, {"name": "b", "createNamespace": False}]}, ["createNamespace", "the same in both"]),
@@ -140,12 +141,28 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
             {"faultTolerance": {"redis": {"inCluster": True}, "deletionTimeoutSeconds": 600}},
             ["faultTolerance.deletionTimeoutSeconds", "below 600"],
         ),
+        ({"faultTolerance": {"redis": {"inCluster": True, "image": "redis"}}}, ["faultTolerance.redis.image", "moves"]),
+        ({"image": "r/ray:py311-latest", "rayVersion": "2.60.0"}, ["clusters[0].image", "allow: [moving-tag]"]),
+        ({"spec": {"authOptions": {"mode": "disabled"}}}, ["clusters[0].spec.authOptions.mode", "`auth`"]),
+        ({"spec": {"rayVersion": "2.0.0"}}, ["clusters[0].spec.rayVersion", "`rayVersion`"]),
+        ({"spec": {"suspend": True}}, ["clusters[0].spec.suspend", "`suspend`"]),
+        (
+            {"spec": {"enableInTreeAutoscaling": False}},
+            ["clusters[0].spec.enableInTreeAutoscaling", "autoscaling.enabled"],
+        ),
+        ({"spec": {"upgradeStrategy": {"type": "None"}}}, ["clusters[0].spec.upgradeStrategy", "`upgradeStrategy`"]),
+        ({"spec": {"gcsFaultToleranceOptions": {"redisAddress": "r:1"}}}, ["redisAddress", "`faultTolerance.redis`"]),
         ({"readyTimeoutSeconds": 1}, ["clusters[0].readyTimeoutSeconds", "1"]),
     ],
 )
 def test_a_wrong_cluster_setting_is_named_with_what_is_allowed(cluster: dict[str, Any], words: list[str]) -> None:
     text = cluster_problem(**cluster)
     assert all(word in text for word in words), text
+
+
+def test_removing_a_part_of_the_spec_that_has_settings_is_refused_naming_them() -> None:
+    found = "\n".join(problems({"clusters": [{"spec": {"authOptions": None}, "ingress": INGRESS}]}))
+    assert "spec.authOptions.mode: there is a setting for it; allowed: `auth`" in found
 
 
 def test_a_value_in_env_is_never_shown() -> None:
