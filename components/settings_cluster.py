@@ -9,8 +9,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic.alias_generators import to_camel
 
-from components.model import ClusterName, Cpu, Memory, Model, Namespace, ObjectName, Problems, Text
+from components.model import (
+    Annotations,
+    ClusterName,
+    Cpu,
+    EnvName,
+    Image,
+    Labels,
+    Memory,
+    Model,
+    Namespace,
+    ObjectName,
+    Problems,
+    Text,
+    namespace_problem,
+)
 from components.model import version as version_like
 from components.settings_access import (
     FaultTolerance,
@@ -64,7 +79,14 @@ class Autoscaling(Model):
     idle_timeout_seconds: Annotated[int, Field(ge=0)] = 60
     upscaling_mode: Literal["Default", "Aggressive", "Conservative"] = "Default"
     resources: AutoscalerResources = AutoscalerResources()
-    env: dict[str, Text] = {}
+    env: dict[EnvName, Text] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Autoscaling:
+        if not self.enabled:
+            unread = sorted(to_camel(field) for field in self.model_fields_set - {"enabled"})
+            Problems.check([(key, "set, but `enabled` is false; remove one of the two") for key in unread])
+        return self
 
 
 class Auth(Model):
@@ -106,10 +128,10 @@ class Cluster(Model):
     stated_ray_version: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    stated_image: Annotated[str, Field(min_length=1)] | None = Field(default=None, alias="image")
+    stated_image: Image | None = Field(default=None, alias="image")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    labels: dict[str, Text] = {}
-    annotations: dict[str, Text] = {}
+    labels: Labels = {}
+    annotations: Annotations = {}
     head: Head = Head()
     worker_groups: Annotated[WorkerGroups, BeforeValidator(_groups_by_name)] = {"small-group": WorkerGroup()}
     autoscaling: Autoscaling = Autoscaling()
@@ -165,6 +187,8 @@ class Cluster(Model):
             for path, setting in OWN_SETTINGS.items()
             if _states(self.spec, path)
         ]
+        if self.create_namespace and (text := namespace_problem(self.namespace)):
+            problems.append(("createNamespace", text))
         if self.ready_timeout_seconds > 24 * 3600:
             problems.append(("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400"))
         Problems.check(problems)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components import checks
+from components import checks, guards
 from components.errors import StackError
 from components.settings import parse
 from tests.unit.trees import VERSIONS, tree
@@ -52,6 +52,13 @@ def test_a_wrong_type_is_named() -> None:
     assert "spec.headGroupSpec.enableIngress" in problem(spec={"headGroupSpec": {"enableIngress": "yes"}})
 
 
+def test_a_value_of_an_environment_variable_is_shown_by_no_schema_error() -> None:
+    container = {"name": "ray-head", "env": [{"name": "TOKEN", "value": 31415}]}
+    text = problem(head={"podTemplate": {"spec": {"containers": [container]}}})
+    assert "containers[0].env[0].value: (value not shown) type: string" in text
+    assert "31415" not in text
+
+
 def test_a_feature_of_a_newer_version_is_refused() -> None:
     assert "spec.networkPolicy" in problem("v1.6.2", spec={"networkPolicy": {"mode": "DenyAll"}})
 
@@ -71,7 +78,9 @@ def guarded(**namespace: Any) -> str:
 
 def test_a_quota_counts_the_autoscalers_sidecar() -> None:
     # Head 1, autoscaler 0.5, one worker 1.
-    assert "requests.cpu 2 is less than its clusters start with (2.5, sidecars included)" in guarded(quota={"cpu": 2})
+    assert "requests.cpu 2 is less than what runs there starts with (2.5, sidecars included)" in guarded(
+        quota={"cpu": 2}
+    )
     settings = parse({"namespaces": {"ray-cluster": {"quota": {"cpu": "2500m", "pods": 2}}}})
     assert checks.rayclusters(settings, tree("v1.7.0"))
 
@@ -80,6 +89,28 @@ def test_a_container_limit_below_what_a_cluster_has_is_refused() -> None:
     text = guarded(limits={"max": {"memory": "256Mi"}})
     assert "container autoscaler" in text
     assert "container ray-head" in text
+
+
+def operators_quota(**raw: Any) -> dict[str, str]:
+    settings = parse({"namespaces": {"ray-system": {"quota": "fit"}}, **raw})
+    (quota,) = guards.objects(settings, checks.rayclusters(settings, tree("v1.7.0")), "ray-system")
+    found: dict[str, str] = quota["spec"]["hard"]
+    return found
+
+
+def test_a_fitting_quota_counts_the_operator_where_it_runs() -> None:
+    assert operators_quota() == {"requests.cpu": "100m", "requests.memory": "512Mi", "pods": "1"}
+    sized = operators_quota(kuberay={"resources": {"cpu": 1}}, clusters=[{"namespace": "ray-system"}])
+    # Head 1, autoscaler 0.5, ten workers of 1, the operator 1.
+    assert (sized["requests.cpu"], sized["pods"]) == ("12500m", "12")
+
+
+def test_guards_that_keep_the_operator_from_running_are_refused() -> None:
+    guarded = {"quota": {"cpu": "10m"}, "limits": {"max": {"memory": "100Mi"}}}
+    settings = parse({"namespaces": {"ray-system": guarded}})
+    with pytest.raises(StackError, match=r"requests.cpu 10m is less.*0.1") as caught:
+        checks.rayclusters(settings, tree("v1.7.0"))
+    assert "100Mi is less than the 512Mi of container kuberay-operator" in str(caught.value)
 
 
 def test_fault_tolerance_without_an_end_to_its_clean_up_has_to_be_written() -> None:
