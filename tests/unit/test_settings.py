@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from components import source
+from components import checks, source
 from components.errors import StackError
 from components.settings import from_stack_file, parse
+from tests.unit.trees import tree
 
 INGRESS = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
 SHARED: dict[str, Any] = {
@@ -286,7 +287,9 @@ def test_an_existing_operator_brings_its_own_crds_and_namespace() -> None:
 
 @pytest.mark.parametrize("path", sorted(source.ROOT.glob("Pulumi.*.yaml")), ids=lambda path: path.name)
 def test_the_repositorys_stack_files_are_accepted(path: Any) -> None:
-    assert from_stack_file(path).clusters
+    settings = from_stack_file(path)
+    assert settings.clusters
+    assert checks.rayclusters(settings, tree(settings.kuberay.version))
 
 
 def test_every_top_level_setting_is_declared_in_pulumi_yaml_with_type_and_description() -> None:
