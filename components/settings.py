@@ -67,6 +67,8 @@ class Settings(Model):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         problems = []
+        if self.confirm_restart and not self.protect:
+            problems.append(("confirmRestart", "true, but `protect` is false: no restart is refused; leave it out"))
         names = Counter((cluster.namespace, cluster.name) for cluster in self.clusters)
         for index, cluster in enumerate(self.clusters):
             key = f"clusters[{index}]"

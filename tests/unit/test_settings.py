@@ -67,6 +67,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
     ("raw", "words"),
     [
         ({"protect": "yes"}, ["protect", '"yes"', "boolean"]),
+        ({"confirmRestart": True}, ["confirmRestart", "`protect` is false"]),
         ({"clusters": {"name": "a"}}, ["clusters", "an object"]),
         ({"kuberay": {"opertor": 1}}, ["kuberay.opertor", "unknown key", "operator"]),
         ({"kuberay": {"operator": "theirs"}}, ["kuberay.operator", '"theirs"', "own or existing"]),
