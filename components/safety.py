@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.settings_cluster import Cluster
@@ -49,16 +49,16 @@ def _exposed(spec: Object) -> Iterator[str]:
 
 
 def _unrestricted(spec: Object) -> Iterator[str]:
+    contexts = {}
     for where, pod in _pods(spec):
+        contexts[where] = pod.get("securityContext", {})
         yield from (f"{where}.{field}: not with `podSecurity: restricted`" for field in HOST if pod.get(field))
-        for volume in pod.get("volumes", []):
-            for kind in sorted(set(volume) - {"name", *VOLUMES}):
-                yield f"{where}.volumes: {kind} of {volume.get('name')}; allowed with `podSecurity: restricted`: " + (
-                    ", ".join(VOLUMES)
-                )
-    shared = {where: pod.get("securityContext", {}) for where, pod in _pods(spec)}
+        kinds = sorted({kind for volume in pod.get("volumes", []) for kind in volume} - {"name", *VOLUMES})
+        if kinds:
+            allowed = ", ".join(VOLUMES)
+            yield f"{where}.volumes: {', '.join(kinds)}; allowed with `podSecurity: restricted`: {allowed}"
     for where, container in _containers(spec):
-        context = {**shared.get(where.rpartition(".")[0], {}), **container.get("securityContext", {})}
+        context = {**contexts.get(where.rpartition(".")[0], {}), **container.get("securityContext", {})}
         wrong = [name for name, fine in _restricted(container, context) if not fine]
         if wrong:
             yield f"{where}: not with `podSecurity: restricted`; needed: {', '.join(wrong)}"
@@ -97,7 +97,7 @@ def _containers(spec: Object) -> list[tuple[str, Object]]:
     """Every container with where it is, the autoscaler's as well."""
     found = []
     for where, pod in _pods(spec):
-        kinds: Sequence[str] = ("initContainers", "containers")
-        found += [(f"{where}.{kind}[{one['name']}]", one) for kind in kinds for one in pod.get(kind, [])]
+        for kind in ("initContainers", "containers"):
+            found += [(f"{where}.{kind}[{one['name']}]", one) for one in pod.get(kind, [])]
     options = spec.get("autoscalerOptions")
     return [*found, ("spec.autoscalerOptions", {**options, "name": AUTOSCALER})] if options else found

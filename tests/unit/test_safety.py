@@ -71,7 +71,7 @@ SAFE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     ("head", "words"),
     [
         (pod(hostNetwork=True), "template.spec.hostNetwork"),
-        ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "volumes: hostPath of h"),
+        ({"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "volumes: hostPath; allowed"),
         ({"securityContext": {"privileged": True}}, "containers[ray-head]: .*no privileged"),
         ({"securityContext": {"allowPrivilegeEscalation": True}}, "allowPrivilegeEscalation: false"),
         ({"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}, "capabilities.add"),
