@@ -4,7 +4,7 @@ from functools import partial
 
 import pulumi
 
-from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, source
+from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, secret_env, source
 from components.aliases import Aliases
 from components.cluster import connect
 from components.crds import KubeRayCRDs
@@ -14,7 +14,7 @@ from components.ownership import Ownership
 from components.provider import guard, identity, provider, rendering
 from components.raycluster import RayCluster
 from components.review import Review
-from components.settings import load
+from components.settings import has_secure_env, load
 from ops import running_jobs
 
 errors.end_without_a_traceback()
@@ -36,6 +36,8 @@ if cluster:
     kubernetes = provider(settings, cluster, compared)
 else:
     kubernetes = rendering(settings)
+if has_secure_env():
+    secret_env.keep()
 on_cluster = pulumi.ResourceOptions(provider=kubernetes)
 namespaces: dict[str, pulumi.Resource] = {
     name: Namespace(

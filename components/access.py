@@ -51,9 +51,10 @@ def network_policies(cluster: Cluster, kuberay: KubeRay) -> list[Object]:
 
     A port-forward comes from the node itself, which a NetworkPolicy does not concern.
     """
+    # The one label that upstream's manifests and its Helm chart have in common.
     operator = {
         **_namespace(kuberay.namespace),
-        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay"}},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
     }
     callers: list[Object] = [{"podSelector": {}}, *cluster.network_policy.allow_from]
     if cluster.ingress and cluster.ingress.controller_namespace:

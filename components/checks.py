@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components import guards, raycluster, rules, schema
+from components import guards, raycluster, rules, safety, schema
 from components.errors import refuse
 from components.settings import Settings
 from components.versions import CONDITIONS, DELETION_TIMEOUT, at_least
@@ -15,11 +15,13 @@ def rayclusters(settings: Settings, tree: Path) -> list[dict[str, Any]]:
     """The manifest of each cluster in the settings. Raises StackError with everything that KubeRay would not take."""
     version = settings.kuberay.version
     # Of somebody else's operator nothing is known of its gates.
-    gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else frozenset(rules.GATED.values())
+    gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else rules.GATES
     manifests, problems = [], []
     for index, cluster in enumerate(settings.clusters):
         manifest = raycluster.manifest(cluster, version)
-        found = schema.problems(manifest, tree, version) or rules.violations(manifest, gates)
+        found = schema.problems(manifest, tree, version) or (
+            rules.violations(manifest, gates) + safety.violations(cluster, manifest)
+        )
         if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
             found.append(f"KubeRay {version}: it has no conditions to wait for; write `readiness: state` to do without")
         tolerance = cluster.fault_tolerance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -17,6 +18,7 @@ NAME = "ray"
 GPU = "nvidia.com/gpu"
 # What the operator adds by itself: an init container in every worker, and one pod that cleans Redis at the end.
 INIT = {"cpu": Decimal("0.2"), "memory": Decimal(256 * 1024**2)}
+OPERATOR = {"cpu": "100m", "memory": "512Mi"}  # upstream's, unless the settings say otherwise
 
 
 def _requests(containers: Sequence[Mapping[str, Any]]) -> Need:
@@ -56,13 +58,25 @@ def _add(total: Need, more: Need, times: int = 1) -> None:
 
 
 def _in_namespace(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str, largest: bool) -> Need:
-    total: Need = {}
+    total: Need = {"cpu": Decimal(0), "memory": Decimal(0), "pods": Decimal(0)}
+    operator = _operator(settings, name)
+    if operator:
+        _add(total, {**_requests([operator]), "pods": Decimal(1)})
     for cluster, manifest in zip(settings.clusters, manifests, strict=True):
         if cluster.namespace == name:
             _add(total, need(manifest, largest))
             if cluster.fault_tolerance and cluster.fault_tolerance.redis.in_cluster:
                 _add(total, {"cpu": Decimal("0.05"), "memory": Decimal(256 * 1024**2), "pods": Decimal(1)})
     return total
+
+
+def _operator(settings: Settings, name: str) -> Object | None:
+    """The operator's container where the stack runs it in namespace `name`."""
+    kuberay = settings.kuberay
+    if kuberay.operator != "own" or kuberay.namespace != name:
+        return None
+    sizes = {**OPERATOR, **{kind: size for kind, size in kuberay.resources if size}}
+    return {"resources": {"limits": sizes, "requests": sizes}}
 
 
 def _hard(quota: Quota) -> dict[str, str]:
@@ -77,7 +91,7 @@ def _hard(quota: Quota) -> dict[str, str]:
 
 def _fitting(total: Need) -> dict[str, str]:
     sizes = {
-        "requests.cpu": f"{int(total['cpu'] * 1000)}m",
+        "requests.cpu": f"{math.ceil(total['cpu'] * 1000)}m",
         "requests.memory": f"{-(-int(total['memory']) // 1024**2)}Mi",
         "pods": str(int(total["pods"])),
     }
@@ -121,7 +135,7 @@ def problems(settings: Settings, manifests: Sequence[Mapping[str, Any]]) -> Iter
                 asked = least.get(kind.removeprefix("requests."), Decimal(0))
                 if asked > amount(size):
                     yield (
-                        f"namespaces.{name}.quota: {kind} {size} is less than its clusters start with "
+                        f"namespaces.{name}.quota: {kind} {size} is less than what runs there starts with "
                         f"({_shown(kind, asked)}, sidecars included); allowed: more, or `quota: fit`"
                     )
         if wanted.limits:
@@ -132,6 +146,9 @@ def _over_limit(
     settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str, wanted: NamespaceSettings
 ) -> Iterator[str]:
     assert wanted.limits is not None
+    operator = _operator(settings, name)
+    if operator:
+        yield from _above(name, wanted, [("kuberay-operator", operator)])
     for cluster, manifest in zip(settings.clusters, manifests, strict=True):
         if cluster.namespace != name:
             continue
@@ -139,14 +156,19 @@ def _over_limit(
         containers = [("autoscaler", spec["autoscalerOptions"])] if spec.get("enableInTreeAutoscaling") else []
         groups = [spec["headGroupSpec"], *spec.get("workerGroupSpecs", [])]
         containers += [(one["name"], one) for group in groups for one in group["template"]["spec"]["containers"]]
-        for kind, most in wanted.limits.max:
-            for label, container in containers:
-                size = container.get("resources", {}).get("limits", {}).get(kind)
-                if most and size and amount(str(size)) > amount(most):
-                    yield (
-                        f"namespaces.{name}.limits.max.{kind}: {most} is less than the {size} of container {label} "
-                        f"in {cluster.name}; allowed: {size} or more"
-                    )
+        yield from _above(name, wanted, [(f"{label} in {cluster.name}", container) for label, container in containers])
+
+
+def _above(name: str, wanted: NamespaceSettings, containers: Sequence[tuple[str, Object]]) -> Iterator[str]:
+    assert wanted.limits is not None
+    for kind, most in wanted.limits.max:
+        for label, container in containers:
+            size = container.get("resources", {}).get("limits", {}).get(kind)
+            if most and size and amount(str(size)) > amount(most):
+                yield (
+                    f"namespaces.{name}.limits.max.{kind}: {most} is less than the {size} of container {label}; "
+                    f"allowed: {size} or more"
+                )
 
 
 def _shown(kind: str, size: Decimal) -> str:

@@ -31,15 +31,17 @@ class Problems(ValueError):
             raise cls(problems)
 
 
-QUANTITY = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$")
-FACTORS: dict[str | None, Decimal] = {None: Decimal(1), "m": Decimal("0.001")}
-FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTP", 1)}
-FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTP", 1)}
+# Exponents have an end, so that nobody's typing error takes minutes to count.
+QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)(n|u|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
+FACTORS: dict[str | None, Decimal] = {None: Decimal(1)}
+FACTORS |= {unit: Decimal(1000) ** -power for power, unit in enumerate("mun", 1)}
+FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)}
+FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)}
 
 
 def amount(quantity: str) -> Decimal:
     """A Kubernetes quantity as a number: CPUs, or bytes. Raises ValueError for anything else."""
-    found = QUANTITY.match(quantity)
+    found = QUANTITY.fullmatch(quantity)
     if not found:
         raise ValueError("no Kubernetes quantity; allowed: such as 500m or 2 (CPUs), 512Mi or 4Gi (bytes)")
     return Decimal(found.group(1)) * FACTORS[found.group(2)]
@@ -92,9 +94,66 @@ def _name_of(pattern: str, limit: int, allowed: str) -> pydantic.AfterValidator:
     return pydantic.AfterValidator(check)
 
 
-Cpu = Annotated[str, pydantic.BeforeValidator(_quantity)]
+LABEL_NAME = r"[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+PREFIX = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+
+def label_key_problem(key: str) -> str | None:
+    """What is wrong with `key` as the key of a label or an annotation; None: nothing."""
+    prefix, slash, name = key.rpartition("/")
+    fine = re.fullmatch(LABEL_NAME, name) and (not slash or (len(prefix) <= 253 and re.fullmatch(PREFIX, prefix)))
+    return None if fine else "not a key; allowed: such as team or example.com/team"
+
+
+def label_value_problem(value: str) -> str | None:
+    """What is wrong with `value` as a label's value; None: nothing."""
+    fine = not value or re.fullmatch(LABEL_NAME, value)
+    return None if fine else "not a label's value; allowed: A-Z, a-z, 0-9, inner -, _ and dots, at most 63 characters"
+
+
+def _key(value: str) -> str:
+    if text := label_key_problem(value):
+        raise ValueError(text)
+    return value
+
+
+def _label_value(value: str) -> str:
+    if text := label_value_problem(value):
+        raise ValueError(text)
+    return value
+
+
+def _cpu(value: Any) -> Any:
+    value = _quantity(value)
+    if isinstance(value, str) and not re.fullmatch(r"[\d.]+m?", value):
+        raise ValueError("no number of CPUs; allowed: such as 500m or 2")
+    return value
+
+
+def namespace_problem(name: str) -> str | None:
+    """Why no stack may make, and so delete, the namespace; None: it may."""
+    kubernetes_own = name == "default" or name.startswith("kube-")
+    return f"true: {name} is Kubernetes' own; allowed: false" if kubernetes_own else None
+
+
+Cpu = Annotated[str, pydantic.BeforeValidator(_cpu)]
 Memory = Annotated[str, pydantic.BeforeValidator(_memory)]
 Text = Annotated[str, pydantic.BeforeValidator(_text)]
+Labels = dict[Annotated[str, pydantic.AfterValidator(_key)], Annotated[Text, pydantic.AfterValidator(_label_value)]]
+Annotations = dict[Annotated[str, pydantic.AfterValidator(_key)], Text]
+EnvName = Annotated[str, of_form(r"[-._A-Za-z][-._A-Za-z0-9]*", "letters, digits, _, - and dots, no digit first")]
+Image = Annotated[
+    str,
+    of_form(
+        r"[A-Za-z0-9][-.A-Za-z0-9]*(:\d+)?(/[a-z0-9][-._a-z0-9]*)*(:\w[-.\w]{0,127})?(@\w+:[0-9a-fA-F]+)?",
+        "registry/name:tag or @digest, the name in lower case",
+        "not an image reference",
+    ),
+]
+Int32 = Annotated[int, pydantic.Field(ge=-(2**31), le=2**31 - 1)]
+HOST = rf"(?=.{{1,253}}$){PREFIX}"
+
+
 Namespace = Annotated[str, _name_of(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", 63, "a-z, 0-9 and inner dashes")]
 ObjectName = Annotated[str, _name_of(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", 253, "a-z, 0-9, inner dashes and dots")]
 # The operator's own limit: names of pods and services are made from it.
@@ -107,7 +166,7 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 def parse(model: type[AnyModel], raw: Mapping[str, Any]) -> AnyModel:
     """`raw`, as it stands in a stack file, as settings. Raises StackError with every problem in it."""
     try:
-        return model.model_validate_json(json.dumps(raw))
+        return model.model_validate_json(json.dumps(raw, default=str))
     except pydantic.ValidationError as error:
         refuse("The stack's configuration cannot be used:", sorted(set(_told(model, error))))
         raise  # for the type checker: there is always at least one problem
@@ -126,13 +185,20 @@ def _told(model: type[Model], error: pydantic.ValidationError) -> Iterator[str]:
             text = "is missing"
         else:
             reason = str(cause) if cause else _reason(entry["type"], entry["msg"], context)
-            text = f"{_shown(entry['input'], loc)}: {reason}"
+            text = f"{_shown(entry['input'], loc, entry['type'])}: {reason}"
         yield f"{_path(loc)}: {text}"
+
+
+OBJECT_EXPECTED = ("model_type", "model_attributes_type", "dict_type")
 
 
 def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         return f"allowed: {context['expected']}".replace("'", "")
+    if kind in OBJECT_EXPECTED:
+        return "allowed: an object"
+    if kind in ("list_type", "tuple_type"):
+        return "allowed: a list"
     if kind == "string_type":
         return "allowed: text (in quotes, where YAML would read a number)"
     return message.replace("Input should be", "allowed:").replace("a valid ", "")
@@ -141,14 +207,18 @@ def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
 def _path(loc: Sequence[int | str]) -> str:
     path = ""
     for step in loc:
-        if str(step).startswith("<"):  # the tag of a union's branch: no key of the stack file
+        if str(step).startswith(("<", "[")):  # a union's branch, or "this key itself": no key of the stack file
             continue
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
     return path
 
 
-def _shown(value: Any, loc: Sequence[int | str]) -> str:
-    if "env" in loc:
+# Where people put a secret by mistake, the name of its Secret's key being what is asked for.
+HIDDEN = {"env", "password", "username"}
+
+
+def _shown(value: Any, loc: Sequence[int | str], kind: str) -> str:
+    if HIDDEN & set(loc) or (isinstance(value, str) and (kind in OBJECT_EXPECTED or "@" in value)):
         return "(value not shown)"
     if isinstance(value, Mapping):
         return "an object"
@@ -162,7 +232,7 @@ def _keys_at(model: type[Model], loc: Sequence[int | str]) -> list[str]:
     for step in loc:
         if current is None:
             return []
-        if named or isinstance(step, int):
+        if named or isinstance(step, int) or step.startswith("<"):
             named = False
             continue
         field = next((f for f in current.model_fields.values() if f.alias == step), None)

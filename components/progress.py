@@ -12,7 +12,7 @@ from typing import Any
 import pulumi
 
 from components import installed
-from components.kubeapi import Api, ClusterError
+from components.kubeapi import Api, ClusterError, Forbidden
 from components.raycluster import RayCluster
 
 POLL_SECONDS = 5.0
@@ -183,8 +183,11 @@ class Watch:
         while not self._done.wait(POLL_SECONDS):
             try:
                 self.look()
-            except ClusterError:
-                continue  # the engine's own request will say it
+            except Forbidden:
+                continue  # a guest may not read everything; the engine's own request says what it lacks
+            except ClusterError as error:
+                # The provider, once it watches, waits for the server without an end and without a word.
+                self._count(f"{error} `up` goes on once it answers. Ctrl-C ends it; the next `up` takes it from there.")
 
     def look(self) -> None:
         """One poll."""
@@ -201,9 +204,12 @@ class Watch:
         self._silent_polls = 0 if cluster.get("status") or not operator else self._silent_polls + 1
         ignored = self._silent_polls >= IGNORED_POLLS
         for reason in reasons(own["items"], recent, cluster, operator=operator, ignored=ignored):
-            self._seen[reason] = self._seen.get(reason, 0) + 1
-            if self._seen[reason] == PATIENCE_POLLS:
-                self._tell(reason)
+            self._count(reason)
+
+    def _count(self, reason: str) -> None:
+        self._seen[reason] = self._seen.get(reason, 0) + 1
+        if self._seen[reason] == PATIENCE_POLLS:
+            self._tell(reason)
 
     def _acknowledge(self, cluster: Object, operator: bool) -> None:
         generation = unacknowledged(cluster) if operator and not self._restarts() else None

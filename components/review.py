@@ -6,8 +6,9 @@ callable that the program gives: nothing here knows how jobs are found.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions
@@ -35,17 +36,20 @@ class Review:
     def hook(self, name: str, namespace: str, cluster: str) -> ResourceHookBinding:
         """For the RayCluster `cluster` in `namespace`; `name` is its resource's."""
 
-        def before_update(args: ResourceHookArgs) -> None:
-            found = effect((args.old_inputs or {}).get("spec") or {}, (args.new_inputs or {}).get("spec") or {})
-            for line in found.lines():
-                pulumi.log.warn(f"{namespace}/{cluster}: this update {line}")
-            if found.restarted:
-                self._restarting.add((namespace, cluster))
-            if found.ends_jobs and self.protected and not self.confirmed:
-                self._refuse_while_jobs_run(namespace, cluster)
+        async def before_update(args: ResourceHookArgs) -> None:
+            await self.before_update(namespace, cluster, args)
 
         options = ResourceHookOptions(on_dry_run=True)
         return ResourceHookBinding(before_update=[ResourceHook(f"review {name}", before_update, options)])
+
+    async def before_update(self, namespace: str, cluster: str, args: ResourceHookArgs) -> None:
+        found = effect(await _spec(args.old_inputs), await _spec(args.new_inputs))
+        for line in found.lines():
+            pulumi.log.warn(f"{namespace}/{cluster}: this update {line}")
+        if found.restarted:
+            self._restarting.add((namespace, cluster))
+        if found.ends_jobs and self.protected and not self.confirmed:
+            self._refuse_while_jobs_run(namespace, cluster)
 
     def _refuse_while_jobs_run(self, namespace: str, cluster: str) -> None:
         try:
@@ -61,3 +65,9 @@ class Review:
             "Wait for them, or confirm once: `pulumi up --config ray-on-kubernetes:confirmRestart=true`, "
             "then `pulumi config rm confirmRestart`, for Pulumi writes it into the stack file."
         )
+
+
+async def _spec(inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The spec in a hook's inputs, where one secret value in it makes the whole of it an output."""
+    spec = (inputs or {}).get("spec")
+    return (await spec.future() if isinstance(spec, pulumi.Output) else spec) or {}

@@ -7,9 +7,12 @@ timeout. Most rules are in the settings already; these are asked of the finished
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+from components import model
 from components.settings_pods import START_RESOURCES
+from components.versions import at_least
 
 Object = Mapping[str, Any]
 
@@ -19,7 +22,10 @@ GATED = {
     "tlsOptions": "RayClusterMTLS",
     "historyServerOptions": "RayClusterHistoryServer",
 }
-FAULT_TOLERANCE_ENV = ("REDIS_PASSWORD", "RAY_REDIS_ADDRESS")
+EMBEDDED = "GCSFaultToleranceEmbeddedStorage"
+GATES = frozenset({*GATED.values(), EMBEDDED})
+FAULT_TOLERANCE_ENV = ("REDIS_PASSWORD", "REDIS_USERNAME", "RAY_REDIS_ADDRESS")
+K8S_TOKEN_RAY = "2.55.0"
 
 
 def violations(manifest: Object, gates: frozenset[str] = frozenset()) -> list[str]:
@@ -32,10 +38,32 @@ def _cluster(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
     for field, gate in GATED.items():
         if field in spec and gate not in gates:
             yield f"spec.{field}: needs the operator's gate; add --feature-gates={gate}=true to `kuberay.args`"
-    if "upgradeStrategy" in spec and spec["upgradeStrategy"].get("type") not in ("Recreate", "None"):
-        yield f"spec.upgradeStrategy.type: {spec['upgradeStrategy'].get('type')}; allowed: Recreate, None"
-    if spec.get("gcsFaultToleranceOptions") and "ray.io/ft-enabled" in manifest["metadata"].get("annotations", {}):
-        yield "metadata.annotations: ray.io/ft-enabled is set together with gcsFaultToleranceOptions; remove it"
+    yield from _fault_tolerance(manifest, gates)
+    auth = spec.get("authOptions") or {}
+    if auth.get("enableK8sTokenAuth"):
+        if auth.get("mode") != "token" or auth.get("secretName"):
+            yield "spec.authOptions.enableK8sTokenAuth: allowed with `auth: token` and without `auth.secretName`"
+        if not at_least(spec["rayVersion"], K8S_TOKEN_RAY):
+            yield f"spec.authOptions.enableK8sTokenAuth: needs Ray {K8S_TOKEN_RAY}, this is {spec['rayVersion']}"
+    options = spec.get("autoscalerOptions") or {}
+    if any(entry["name"] == "KUBERAY_GEN_AUTOSCALER_START_CMD" for entry in options.get("env", [])):
+        yield "spec.autoscalerOptions.env: KUBERAY_GEN_AUTOSCALER_START_CMD is the operator's own; remove it"
+    yield from _sizes("spec.autoscalerOptions", options)
+
+
+def _fault_tolerance(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
+    options = manifest["spec"].get("gcsFaultToleranceOptions")
+    if not options:
+        return
+    for name in ("ray.io/ft-enabled", "ray.io/external-storage-namespace"):
+        if name in manifest["metadata"].get("annotations", {}):
+            yield f"metadata.annotations: {name} is set together with fault tolerance; use `faultTolerance` alone"
+    if options.get("backend") == "rocksdb":
+        if EMBEDDED not in gates:
+            gate = f"add --feature-gates={EMBEDDED}=true to `kuberay.args`"
+            yield f"spec.gcsFaultToleranceOptions.backend: rocksdb needs the operator's gate; {gate}"
+        if "redisAddress" in options:
+            yield "spec.gcsFaultToleranceOptions.backend: rocksdb together with a Redis; remove `faultTolerance`"
 
 
 def _head(manifest: Object) -> Iterator[str]:
@@ -47,7 +75,7 @@ def _head(manifest: Object) -> Iterator[str]:
         yield f"{where}: env RAY_enable_autoscaler_v2 is set; allowed: `autoscaling.version` alone"
     tolerant = bool(spec.get("gcsFaultToleranceOptions"))
     for name in FAULT_TOLERANCE_ENV:
-        if name in names and (tolerant or name == "RAY_REDIS_ADDRESS"):
+        if name in names and (tolerant or name != "REDIS_PASSWORD"):
             yield f"{where}: env {name} is set; allowed: `faultTolerance`, which says it in the operator's way"
     for param in ("redis-username", *(["redis-password"] if tolerant else [])):
         if param in head.get("rayStartParams", {}):
@@ -90,7 +118,13 @@ def _group(group: Object, where: str, v2: bool) -> Iterator[str]:
         yield f"{where}.rayStartParams: {', '.join(doubled)} together with `resources`; keep one of the two"
     if "labels" in params:
         yield f"{where}.rayStartParams.labels: the operator refuses it; use the group's `labels`"
-    policy = group["template"]["spec"].get("restartPolicy")
+    for key, value in group.get("labels", {}).items():
+        for text in (model.label_key_problem(key), model.label_value_problem(value)):
+            if text:
+                yield f"{where}.labels: {key}: {value}: {text}"
+    for container in containers:
+        yield from _sizes(f"{where}: container {container['name']}", container)
+    policy = _pod(group).get("restartPolicy")
     if v2 and policy not in (None, "Never"):
         yield f"{where}.template: restartPolicy {policy}; allowed with the autoscaler v2: Never, or leave it out"
     sizes = containers[0].get("resources", {})
@@ -104,8 +138,27 @@ def _group(group: Object, where: str, v2: bool) -> Iterator[str]:
         yield f"{where}: no CPU figure, without which the autoscaler crashes; set `cpu`"
 
 
+def _sizes(where: str, container: Object) -> Iterator[str]:
+    """Quantities that are none, and requests above limits: the API server refuses pods for it, not the RayCluster."""
+    sizes: dict[tuple[str, str], Decimal] = {}
+    for field in ("limits", "requests"):
+        for kind, size in container.get("resources", {}).get(field, {}).items():
+            try:
+                sizes[field, kind] = model.amount(str(size))
+            except ValueError as error:
+                yield f"{where}: resources.{field}.{kind}: {size}: {error}"
+    for (field, kind), size in sizes.items():
+        if field == "requests" and size > sizes.get(("limits", kind), size):
+            limit = container["resources"]["limits"][kind]
+            yield f"{where}: resources.requests.{kind}: above the limit; allowed: up to {limit}"
+
+
+def _pod(group: Object) -> Object:
+    return group["template"].get("spec") or {}
+
+
 def _containers(group: Object) -> Sequence[Object]:
-    found: Sequence[Object] = group["template"]["spec"].get("containers", [])
+    found: Sequence[Object] = _pod(group).get("containers", [])
     return found
 
 

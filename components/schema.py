@@ -88,7 +88,9 @@ def _told(error: jsonschema.ValidationError) -> Iterator[str]:
         hint = next((f"; {text}" for name, text in REQUIRED.items() if f"'{name}'" in error.message), "")
         yield f"{path}: {error.message}{hint}"
     else:
-        yield f"{path}: {error.message[:200]}"
+        # The validator's own message quotes the value.
+        hidden = f"(value not shown) {error.validator}: {error.validator_value}"
+        yield f"{path}: {hidden if 'env' in error.absolute_path else error.message[:200]}"
 
 
 def _allowed(fields: Mapping[str, Any]) -> str:

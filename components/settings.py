@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pulumi.runtime.config import CONFIG
+from pulumi.runtime.config import CONFIG, is_config_secret
 from pydantic import model_validator
 
 from components import model
+from components.errors import refuse
 from components.model import Model, Namespace, Problems
 from components.settings_access import NamespaceSettings
 from components.settings_cluster import Cluster
@@ -66,6 +67,8 @@ class Settings(Model):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         problems = []
+        if self.confirm_restart and not self.protect:
+            problems.append(("confirmRestart", "true, but `protect` is false: no restart is refused; leave it out"))
         names = Counter((cluster.namespace, cluster.name) for cluster in self.clusters)
         for index, cluster in enumerate(self.clusters):
             key = f"clusters[{index}]"
@@ -147,8 +150,18 @@ def _plain(value: Any) -> Any:
 def load() -> Settings:
     """Settings of the running Pulumi program; unknown keys are seen too. Raises StackError."""
     prefix = f"{PROJECT}:"
+    text = "holds a secure value, which would be plain text in the state; allowed: in `env` of a cluster's pods alone"
+    secure = [
+        key.removeprefix(prefix) for key in sorted(CONFIG.get()) if key.startswith(prefix) and is_config_secret(key)
+    ]
+    refuse("The stack's configuration cannot be used:", [f"{key}: {text}" for key in secure if key != "clusters"])
     stated = {key.removeprefix(prefix): value for key, value in CONFIG.get().items() if key.startswith(prefix)}
     return parse({key: _typed(key, value) for key, value in stated.items()})
+
+
+def has_secure_env() -> bool:
+    """Whether some value inside `clusters` is secure: the engine says it of the whole key, not where in it."""
+    return is_config_secret(f"{PROJECT}:clusters")
 
 
 def _typed(key: str, value: str) -> Any:

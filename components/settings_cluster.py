@@ -9,8 +9,23 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic.alias_generators import to_camel
 
-from components.model import ClusterName, Cpu, Memory, Model, Namespace, ObjectName, Problems, Text
+from components.model import (
+    Annotations,
+    ClusterName,
+    Cpu,
+    EnvName,
+    Image,
+    Labels,
+    Memory,
+    Model,
+    Namespace,
+    ObjectName,
+    Problems,
+    Text,
+    namespace_problem,
+)
 from components.model import version as version_like
 from components.settings_access import (
     FaultTolerance,
@@ -34,6 +49,20 @@ from components.versions import (
 )
 
 TOKEN_KEY = "auth_token"
+# What `spec` may not say, because a setting does: checks and outputs read the setting.
+OWN_SETTINGS = {
+    "authOptions.mode": "auth",
+    "authOptions.secretName": "auth.secretName",
+    "autoscalerOptions.version": "autoscaling.version",
+    "enableInTreeAutoscaling": "autoscaling.enabled",
+    "gcsFaultToleranceOptions.externalStorageNamespace": "faultTolerance.storageNamespace",
+    "gcsFaultToleranceOptions.redisAddress": "faultTolerance.redis",
+    "gcsFaultToleranceOptions.redisPassword": "faultTolerance.redis.password",
+    "gcsFaultToleranceOptions.redisUsername": "faultTolerance.redis.username",
+    "rayVersion": "rayVersion",
+    "suspend": "suspend",
+    "upgradeStrategy": "upgradeStrategy",
+}
 
 
 class AutoscalerResources(Model):
@@ -50,7 +79,14 @@ class Autoscaling(Model):
     idle_timeout_seconds: Annotated[int, Field(ge=0)] = 60
     upscaling_mode: Literal["Default", "Aggressive", "Conservative"] = "Default"
     resources: AutoscalerResources = AutoscalerResources()
-    env: dict[str, Text] = {}
+    env: dict[EnvName, Text] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Autoscaling:
+        if not self.enabled:
+            unread = sorted(to_camel(field) for field in self.model_fields_set - {"enabled"})
+            Problems.check([(key, "set, but `enabled` is false; remove one of the two") for key in unread])
+        return self
 
 
 class Auth(Model):
@@ -92,10 +128,10 @@ class Cluster(Model):
     stated_ray_version: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    stated_image: Annotated[str, Field(min_length=1)] | None = Field(default=None, alias="image")
+    stated_image: Image | None = Field(default=None, alias="image")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
-    labels: dict[str, Text] = {}
-    annotations: dict[str, Text] = {}
+    labels: Labels = {}
+    annotations: Annotations = {}
     head: Head = Head()
     worker_groups: Annotated[WorkerGroups, BeforeValidator(_groups_by_name)] = {"small-group": WorkerGroup()}
     autoscaling: Autoscaling = Autoscaling()
@@ -146,6 +182,13 @@ class Cluster(Model):
     @model_validator(mode="after")
     def _check(self) -> Cluster:
         problems = self._version_problems() + self._scaling_problems() + self._access_problems()
+        problems += [
+            (f"spec.{path}", f"there is a setting for it; allowed: `{setting}`")
+            for path, setting in OWN_SETTINGS.items()
+            if _states(self.spec, path)
+        ]
+        if self.create_namespace and (text := namespace_problem(self.namespace)):
+            problems.append(("createNamespace", text))
         if self.ready_timeout_seconds > 24 * 3600:
             problems.append(("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400"))
         Problems.check(problems)
@@ -174,6 +217,10 @@ class Cluster(Model):
         if self.stated_image and is_moving(self.stated_image) and "moving-tag" not in self.allow:
             text = f'"{self.stated_image}": its tag moves, pods of one cluster would differ; state a version or digest'
             problems.append(("image", f"{text}, or `allow: [moving-tag]`"))
+        redis = self.fault_tolerance.redis.image if self.fault_tolerance else None
+        if redis and is_moving(redis) and "moving-tag" not in self.allow:
+            text = f'"{redis}": its tag moves; state a version or digest, or `allow: [moving-tag]`'
+            problems.append(("faultTolerance.redis.image", text))
         if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
             text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
             problems.append(("rayVersion", text))
@@ -231,6 +278,14 @@ class Cluster(Model):
         if scaling.enabled and not self.worker_groups:
             problems.append(("workerGroups", "empty, nothing to scale; add a group or `autoscaling.enabled: false`"))
         return problems
+
+
+def _states(spec: Object, path: str) -> bool:
+    """Whether `spec` says something of the field at `path`, or removes what it is in."""
+    step, _, rest = path.partition(".")
+    if not rest or spec.get(step, {}) is None:
+        return step in spec
+    return isinstance(spec.get(step), dict) and _states(spec[step], rest)
 
 
 def parts_differ(one: str, other: str) -> bool:

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.model import Cpu, Memory, Model, Namespace, Problems
+from components.model import Cpu, Image, Memory, Model, Namespace, Problems, namespace_problem
 from components.model import version as version_like
-from components.versions import CONDITIONS, DEFAULT_KUBERAY_VERSION, KUBERAY_PATTERN, SPLIT_CONFIG, at_least
+from components.versions import CONDITIONS, DEFAULT_KUBERAY_VERSION, KUBERAY_PATTERN, SPLIT_CONFIG, at_least, is_moving
 
 UPSTREAM = "upstream"
 
@@ -29,7 +29,7 @@ class KubeRay(Model):
     create_namespace: bool = True
     source: Annotated[str, Field(min_length=1)] = UPSTREAM
     """`upstream`: the pinned tag; else a directory that holds that version's tree."""
-    image: Annotated[str, Field(min_length=1)] | None = None
+    image: Image | None = None
     image_registry: Annotated[str, Field(min_length=1)] | None = None
     """Registry (and path) that stands in for the upstream one, for sites without access to it."""
     args: tuple[str, ...] = ()
@@ -69,16 +69,24 @@ class KubeRay(Model):
             )
         if self.image and self.image_registry:
             problems.append(("imageRegistry", "set together with `image`; allowed: one of them"))
-        if self.image and re.search(r"\s", self.image):
-            problems.append(("image", f'"{self.image}": not an image reference; allowed: registry/name:tag or @digest'))
+        if self.image and is_moving(self.image):
+            problems.append(("image", f'"{self.image}": its tag moves; allowed: a version or digest'))
         for index, arg in enumerate(self.args):
             if not arg.startswith("--"):
                 problems.append((f"args[{index}]", f'"{arg}": not a flag; allowed: such as --reconcile-concurrency=2'))
             if arg.startswith("--watch-namespace"):
                 problems.append((f"args[{index}]", "set `watchNamespaces` instead: it makes the Roles as well"))
+            if arg == "--config" or arg.startswith("--config="):
+                problems.append((f"args[{index}]", "the operator then reads no other flag; allowed: leave it out"))
         off = "RayClusterStatusConditions=false"
         if any(off in arg for arg in self.args) and at_least(self.version, CONDITIONS):
             problems.append(("args", f"{off}: readiness is read from these conditions; allowed: leave the gate on"))
+        twice = sorted({name for name in self.watch_namespaces if self.watch_namespaces.count(name) > 1})
+        problems += [("watchNamespaces", f'"{name}": there twice; allowed: once') for name in twice]
+        if self.owns_namespace and (text := namespace_problem(self.namespace)):
+            problems.append(("createNamespace", text))
+        if self.retain_crds and self.crds == "existing":
+            problems.append(("retainCrds", "true: `existing` CRDs are not ours; leave it out, or `crds: own`"))
         if self.operator == "existing":
             unused = {
                 "image": self.image,

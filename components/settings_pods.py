@@ -4,11 +4,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from components.model import Cpu, GroupName, Memory, Model, ObjectName, Problems, Text, amount
+from components.model import (
+    LABEL_NAME,
+    PREFIX,
+    Annotations,
+    Cpu,
+    EnvName,
+    GroupName,
+    Int32,
+    Labels,
+    Memory,
+    Model,
+    ObjectName,
+    Problems,
+    Text,
+    amount,
+    of_form,
+)
 
 Object = dict[str, Any]
 # Numbers that Ray would read twice, from the start parameters and from `resources`; the operator refuses both.
@@ -43,17 +60,17 @@ class Pod(Model):
     memory: Memory = "1Gi"
     requests: Requests = Requests()
     gpu: Annotated[int, Field(ge=0)] = 0
-    gpu_resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")] = "nvidia.com/gpu"
+    gpu_resource: Annotated[str, of_form(rf"{PREFIX}/{LABEL_NAME}", "such as nvidia.com/gpu")] = "nvidia.com/gpu"
     ephemeral_storage: Memory | None = None
     ray_start_params: dict[str, Text] = {}
     ray_resources: dict[str, Text] = {}
     """Logical resources by name (`CPU`, `GPU`, `memory`, your own), in place of those start parameters."""
-    ray_labels: dict[str, Text] = {}
-    env: dict[str, EnvValue] = {}
+    ray_labels: Labels = {}
+    env: dict[EnvName, EnvValue] = {}
     env_from_secrets: list[ObjectName] = []
-    labels: dict[str, Text] = {}
-    annotations: dict[str, Text] = {}
-    node_selector: dict[str, Text] = {}
+    labels: Labels = {}
+    annotations: Annotations = {}
+    node_selector: Labels = {}
     tolerations: list[Object] = []
     affinity: Object = {}
     topology_spread_constraints: list[Object] = []
@@ -84,6 +101,12 @@ class Pod(Model):
             wanted, limit = getattr(self.requests, key), getattr(self, key)
             if wanted and amount(wanted) > amount(limit):
                 problems.append((f"requests.{key}", f'"{wanted}": above the limit; allowed: up to {limit}'))
+        for key, field, items in (
+            ("volumes", "name", self.volumes),
+            ("volumeMounts", "mountPath", self.volume_mounts),
+        ):
+            counts = Counter(str(item.get(field)) for item in items)
+            problems += [(key, f'"{one}": there twice; allowed: once') for one, count in counts.items() if count > 1]
         mounted, there = {m.get("name") for m in self.volume_mounts}, {v.get("name") for v in self.volumes}
         problems += [
             ("volumeMounts", f'"{name}": no such volume; allowed: {", ".join(sorted(map(str, there))) or "none"}')
@@ -107,13 +130,13 @@ class Head(Pod):
 class WorkerGroup(Pod):
     """One entry of `workerGroups`."""
 
-    min: Annotated[int, Field(ge=0)] = 1
-    max: Annotated[int, Field(ge=1)] = 10
+    min: Annotated[Int32, Field(ge=0)] = 1
+    max: Annotated[Int32, Field(ge=1)] = 10
     replicas: Annotated[int, Field(ge=0)] | None = None
     """Only with autoscaling off; default `min`."""
     num_of_hosts: Annotated[int, Field(ge=1)] = 1
     idle_timeout_seconds: Annotated[int, Field(ge=0)] | None = None
-    priority: int | None = None
+    priority: Int32 | None = None
     """Higher is tried first: spot machines before the group that is always to be had."""
 
     @model_validator(mode="after")

@@ -10,6 +10,8 @@ DEFAULT_RAY_VERSION = "2.60.0"  # the one place; images, manifests and checks fo
 KUBERAY_PATTERN = r"^v(\d+)\.(\d+)\.(\d+)(-[0-9A-Za-z.]+)?$"
 RAY_PATTERN = r"^\d+\.\d+\.\d+(rc\d+)?$"
 
+MOVING = r"(^|[-._])(latest|nightly|master|main|dev)($|[-._])"
+
 # First version with ...
 V1_API = "v1.0.0"  # RayCluster as ray.io/v1
 SPLIT_CONFIG = "v1.1.0"  # manifests/ gone; only ray-operator/config
@@ -40,7 +42,7 @@ def ray_version_of_tag(tag: str) -> str | None:
 def is_moving(image: str) -> bool:
     """Whether the same image reference means something else tomorrow."""
     tag = image_tag(image)
-    return "@" not in image and (tag is None or re.match(r"(latest|nightly|master|main|dev)\b", tag) is not None)
+    return "@" not in image and (tag is None or re.search(MOVING, tag) is not None)
 
 
 def image_tag(image: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,40 @@ def test_a_settings_error_is_shown_as_the_program_says_it(repository: Path) -> N
     assert run.returncode == changes.ERROR
     assert "protect" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+WORDS = ("first-word-of-a-secret", "second-word-of-a-secret")
+
+
+def test_a_secure_value_is_in_no_state_and_no_preview_after_its_rotation_neither(
+    repository: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    environment = {
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_CONFIG_PASSPHRASE": "throw-away",
+        "KUBECONFIG": os.devnull,
+    }
+
+    def pulumi(*arguments: str) -> str:
+        command = [str(engine.find_cli()), *arguments, "--stack", "review", "--non-interactive", "--color", "never"]
+        done = subprocess.run(
+            command, cwd=repository, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def keep(word: str) -> None:
+        pulumi("config", "set", "--secret", "--path", f"{engine.PROJECT}:clusters[0].head.env.TOKEN", word)
+
+    engine.init_stack("review", environment)
+    pulumi("config", "set", f"{engine.PROJECT}:renderTo", str(tmp_path / "rendered"))
+    keep(WORDS[0])
+    pulumi("up", "--yes", "--skip-preview")
+    keep(WORDS[1])
+    said = [pulumi("preview", "--diff"), pulumi("stack", "export")]
+    git(repository, "checkout", "--quiet", "--", ".")
+    # The engine itself hides today's value wherever it meets it, and nothing of yesterday's.
+    assert [word for word in WORDS for text in said if word in text] == []
+    assert "[secret]" in said[0]
+    assert WORDS[0] in "".join(file.read_text() for file in (tmp_path / "rendered").rglob("*.yaml"))

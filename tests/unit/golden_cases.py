@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components import checks, objects
+from components import checks, objects, overlay
 from components.settings import Settings, parse
 from tests.unit.trees import tree
 
@@ -79,6 +79,18 @@ CASES: dict[str, Config] = {
     "ray-resources": _one(head={"rayResources": {"disk": 1}}, workerGroups={"w": {"rayResources": {"CPU": 8}}}),
     "autoscaling-off": _one(autoscaling={"enabled": False}, workerGroups={"w": {"replicas": 3}}),
     "autoscaling-v1": _one(autoscaling={"version": "v1", "idleTimeoutSeconds": 30, "upscalingMode": "Conservative"}),
+    "autoscaler-sizes": _one(
+        autoscaling={
+            "resources": {"cpu": 1, "memory": "1Gi", "requests": {"cpu": "100m", "memory": "256Mi"}},
+            "env": {"RAY_LOG_TO_STDERR": 1},
+        }
+    ),
+    "head-sizes": _one(head={"cpu": 2, "memory": "8Gi", "requests": {"memory": "8Gi"}}),
+    "labels-and-annotations": _one(labels={"team": "vision"}, annotations={"owner": "vision@example.com"}),
+    "own-account-and-gpu": _one(
+        workerGroups={"amd": {"gpu": 1, "gpuResource": "amd.com/gpu", "serviceAccountName": "team-account"}}
+    ),
+    "allowed-in-writing": _one(image="r.example/ray:nightly", rayVersion="2.53.0", allow=["old-ray", "moving-tag"]),
     "suspended": _one(suspend=True),
     "upgrade-strategy": _one(upgradeStrategy="Recreate"),
     "own-image": _one(image="r.example:5000/team/ray:2.58.0-gpu", imagePullPolicy="Always"),
@@ -87,6 +99,9 @@ CASES: dict[str, Config] = {
     "fault-tolerance-trial": _one(faultTolerance={"redis": {"inCluster": True}}),
     "fault-tolerance-trial-password": _one(
         faultTolerance={"redis": {"inCluster": True, "password": {"secret": "redis", "key": "password"}}}
+    ),
+    "fault-tolerance-trial-image": _one(
+        faultTolerance={"redis": {"inCluster": True, "image": "r.example/redis:7.4.1"}}
     ),
     "fault-tolerance-external": _one(
         faultTolerance={
@@ -157,8 +172,30 @@ CASES: dict[str, Config] = {
 }
 
 
+# Options of the operator, which end in its overlay.
+OPERATOR_CASES: dict[str, Config] = {
+    "operator/image": {"image": "r.example:5000/team/operator:v1.7.0"},
+    "operator/registry": {"imageRegistry": "registry.example.com/mirror"},
+    "operator/args": {"args": ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]},
+    "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi"}},
+    "operator/watched-namespaces": {"namespace": "operators", "watchNamespaces": ["team-a", "team-b"]},
+    "operator/apiserver": {"version": "v0.3.0", "apiserver": True},
+}
+
+
 def settings(name: str) -> Settings:
     return parse(CASES[name])
+
+
+def operator_settings(name: str) -> Settings:
+    return parse({"kuberay": OPERATOR_CASES[name], "clusters": []})
+
+
+def operator_overlay(wanted: Settings) -> list[dict[str, Any]]:
+    """The overlay as kustomize reads it; its resources are named from the version's tree."""
+    found = tree(wanted.kuberay.version)
+    kustomization = overlay.operator_kustomization(wanted.kuberay, found, found)
+    return [kustomization, *overlay.watch_roles(wanted.kuberay, found)]
 
 
 def manifests(wanted: Settings) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import runpy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class RecordingMonitor(mocks.MockMonitor):
         opts = pulumi.ResourceOptions()
         args = pulumi.ResourceTransformArgs(request.custom, request.type, request.name, {}, opts)
         results = [transform(args) for transform in self.mocks.transforms]
-        return [alias for result in results if result for alias in result.opts.aliases]
+        return [alias for result in results if result for alias in result.opts.aliases or []]
 
 
 @dataclass
@@ -120,8 +121,13 @@ class Graph:
         return False
 
 
-def run_program(config: dict[str, Any], stack: str = "test", preview: bool = False) -> Graph:
-    """Runs `__main__.py` under mocks with `config` as its stack file; raises what the program raises."""
+def run_program(
+    config: dict[str, Any], stack: str = "test", preview: bool = False, secure: Sequence[str] = ()
+) -> Graph:
+    """Runs `__main__.py` under mocks with `config` as its stack file; raises what the program raises.
+
+    `secure`: keys with a secure value somewhere in them.
+    """
     values = {
         key if ":" in key else f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
         for key, value in config.items()
@@ -131,7 +137,7 @@ def run_program(config: dict[str, Any], stack: str = "test", preview: bool = Fal
     async def program() -> dict[str, Any]:
         settings.set_root_resource(None)  # of an earlier run
         mocks.set_mocks(monitor.mocks, project=PROJECT, stack=stack, preview=preview, monitor=monitor)
-        set_all_config(values)
+        set_all_config(values, [f"{PROJECT}:{key}" for key in secure])
         await pulumi.runtime.stack.run_pulumi_func(lambda: runpy.run_path(str(ROOT / "__main__.py")) and None)
         root = settings.get_root_resource()
         return dict(root.outputs) if root else {}

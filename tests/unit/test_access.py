@@ -10,6 +10,7 @@ import yaml
 from components import access, source
 from components.settings import parse
 from components.settings_cluster import Cluster
+from tests.unit.trees import VERSIONS, tree
 
 
 def cluster(**settings: Any) -> Cluster:
@@ -58,3 +59,15 @@ def test_a_network_policy_lets_through_what_the_settings_name_and_nobody_else() 
     assert callers() == [own_namespace]
     assert callers(networkPolicy={"allowFrom": [peer]}) == [own_namespace, peer]
     assert callers(loadBalancer={"sourceRanges": ["10.0.0.0/8"]}) == [own_namespace, peer]
+
+
+def test_the_operator_is_let_through_by_a_label_that_its_pods_have_in_every_version() -> None:
+    policies = access.network_policies(cluster(), parse({}).kuberay)
+    peers = [peer for policy in policies for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+    (wanted,) = (
+        peer["podSelector"]["matchLabels"] for peer in peers if {"podSelector", "namespaceSelector"} <= set(peer)
+    )
+    for version in VERSIONS:
+        manager = tree(version) / "ray-operator/config/manager/manager.yaml"
+        (deployment,) = (one for one in yaml.safe_load_all(manager.read_text()) if one["kind"] == "Deployment")
+        assert wanted.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -134,14 +133,12 @@ def test_suspending_ends_jobs_and_resuming_does_not() -> None:
 
 
 def test_an_update_that_restarts_pods_is_known_while_up_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    hooks: list[Callable[[Any], None]] = []
-    monkeypatch.setattr(review, "ResourceHook", lambda _name, call, _options: hooks.append(call))
     monkeypatch.setattr(pulumi.log, "warn", lambda *_: None)
     made = review.Review(protected=False, confirmed=False, running_jobs=lambda *_: [])
-    made.hook("ns/ray", "ns", "ray")
     new = spec("Recreate")
     image(new, 1)
     for old, restarts in ((new, False), (spec("Recreate"), True)):
-        hooks[0](SimpleNamespace(old_inputs={"spec": old}, new_inputs={"spec": new}))
+        inputs = {"spec": new}, {"spec": old}
+        asyncio.run(made.before_update("ns", "ray", pulumi.ResourceHookArgs("urn", "id", "name", "type", *inputs)))
         assert made.restarts("ns", "ray") == restarts
     assert not made.restarts("ns", "another")

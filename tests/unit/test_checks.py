@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components import checks
+from components import checks, guards
 from components.errors import StackError
 from components.settings import parse
 from tests.unit.trees import VERSIONS, tree
@@ -49,7 +49,14 @@ def test_an_unknown_field_deep_in_a_pod_template_is_named() -> None:
 
 
 def test_a_wrong_type_is_named() -> None:
-    assert "spec.suspend" in problem(spec={"suspend": "yes"})
+    assert "spec.headGroupSpec.enableIngress" in problem(spec={"headGroupSpec": {"enableIngress": "yes"}})
+
+
+def test_a_value_of_an_environment_variable_is_shown_by_no_schema_error() -> None:
+    container = {"name": "ray-head", "env": [{"name": "TOKEN", "value": 31415}]}
+    text = problem(head={"podTemplate": {"spec": {"containers": [container]}}})
+    assert "containers[0].env[0].value: (value not shown) type: string" in text
+    assert "31415" not in text
 
 
 def test_a_feature_of_a_newer_version_is_refused() -> None:
@@ -71,7 +78,9 @@ def guarded(**namespace: Any) -> str:
 
 def test_a_quota_counts_the_autoscalers_sidecar() -> None:
     # Head 1, autoscaler 0.5, one worker 1.
-    assert "requests.cpu 2 is less than its clusters start with (2.5, sidecars included)" in guarded(quota={"cpu": 2})
+    assert "requests.cpu 2 is less than what runs there starts with (2.5, sidecars included)" in guarded(
+        quota={"cpu": 2}
+    )
     settings = parse({"namespaces": {"ray-cluster": {"quota": {"cpu": "2500m", "pods": 2}}}})
     assert checks.rayclusters(settings, tree("v1.7.0"))
 
@@ -80,6 +89,28 @@ def test_a_container_limit_below_what_a_cluster_has_is_refused() -> None:
     text = guarded(limits={"max": {"memory": "256Mi"}})
     assert "container autoscaler" in text
     assert "container ray-head" in text
+
+
+def operators_quota(**raw: Any) -> dict[str, str]:
+    settings = parse({"namespaces": {"ray-system": {"quota": "fit"}}, **raw})
+    (quota,) = guards.objects(settings, checks.rayclusters(settings, tree("v1.7.0")), "ray-system")
+    found: dict[str, str] = quota["spec"]["hard"]
+    return found
+
+
+def test_a_fitting_quota_counts_the_operator_where_it_runs() -> None:
+    assert operators_quota() == {"requests.cpu": "100m", "requests.memory": "512Mi", "pods": "1"}
+    sized = operators_quota(kuberay={"resources": {"cpu": 1}}, clusters=[{"namespace": "ray-system"}])
+    # Head 1, autoscaler 0.5, ten workers of 1, the operator 1.
+    assert (sized["requests.cpu"], sized["pods"]) == ("12500m", "12")
+
+
+def test_guards_that_keep_the_operator_from_running_are_refused() -> None:
+    guarded = {"quota": {"cpu": "10m"}, "limits": {"max": {"memory": "100Mi"}}}
+    settings = parse({"namespaces": {"ray-system": guarded}})
+    with pytest.raises(StackError, match=r"requests.cpu 10m is less.*0.1") as caught:
+        checks.rayclusters(settings, tree("v1.7.0"))
+    assert "100Mi is less than the 512Mi of container kuberay-operator" in str(caught.value)
 
 
 def test_fault_tolerance_without_an_end_to_its_clean_up_has_to_be_written() -> None:
@@ -92,6 +123,10 @@ def worker(**fields: Any) -> dict[str, Any]:
     return {"workerGroupSpecs": [{"groupName": "small-group", **fields}]}
 
 
+def sized(container: str, **requests: str) -> dict[str, Any]:
+    return worker(template={"spec": {"containers": [{"name": container, "resources": {"requests": requests}}]}})
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -102,7 +137,16 @@ def worker(**fields: Any) -> dict[str, Any]:
         (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
         (worker(suspend=True), "small-group].suspend"),
         (worker(template={"spec": {"containers": [{"name": "ray-worker", "resources": None}]}}), "no CPU figure"),
-        ({"upgradeStrategy": {"type": "Rolling"}}, "Rolling"),
+        (worker(labels={"a b": "c"}), "labels: a b: c"),
+        (worker(template={"spec": None}), "small-group].template: no container"),
+        (sized("ray-worker", cpu="1e999"), "resources.requests.cpu: 1e999"),
+        (sized("ray-worker", cpu="1e3"), "resources.requests.cpu: above the limit; allowed: up to 1"),
+        ({"headGroupSpec": {"template": {"spec": None}}}, "headGroupSpec.template: no container"),
+        (
+            {"autoscalerOptions": {"env": [{"name": "KUBERAY_GEN_AUTOSCALER_START_CMD", "value": "x"}]}},
+            "operator's own",
+        ),
+        ({"gcsFaultToleranceOptions": {"backend": "rocksdb"}}, "--feature-gates=GCSFaultToleranceEmbeddedStorage=true"),
         ({"headGroupSpec": {"rayStartParams": {"redis-username": "x"}}}, "redis-username"),
     ],
 )
@@ -117,3 +161,38 @@ def test_a_head_without_a_port_named_dashboard_is_refused() -> None:
 
 def test_the_autoscaler_version_is_said_in_one_place() -> None:
     assert "RAY_enable_autoscaler_v2" in problem(head={"env": {"RAY_enable_autoscaler_v2": "1"}})
+
+
+TRIAL = {"redis": {"inCluster": True}}
+K8S_AUTH = {"authOptions": {"enableK8sTokenAuth": True}}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({"head": {"env": {"REDIS_USERNAME": "x"}}}, "env REDIS_USERNAME is set"),
+        ({"annotations": {"ray.io/external-storage-namespace": "x"}, "faultTolerance": TRIAL}, "external-storage"),
+        ({"faultTolerance": TRIAL, "spec": {"gcsFaultToleranceOptions": {"backend": "rocksdb"}}}, "with a Redis"),
+        ({"auth": {"secretName": "x"}, "spec": K8S_AUTH}, "without `auth.secretName`"),
+        ({"auth": "disabled", "spec": K8S_AUTH}, "allowed with `auth: token`"),
+        ({"rayVersion": "2.54.0", "spec": K8S_AUTH}, "needs Ray 2.55.0"),
+        (
+            {"autoscaling": {"resources": {"cpu": "100m", "requests": {"cpu": 1}}}},
+            "autoscalerOptions: resources.requests",
+        ),
+    ],
+)
+def test_settings_that_the_operator_would_refuse_together_are_refused_first(
+    cluster: dict[str, Any], words: str
+) -> None:
+    assert words in problem(**cluster)
+
+
+def test_a_template_with_any_kubernetes_quantity_is_counted_in_a_quota() -> None:
+    side = {"name": "side", "image": "s:1", "resources": {"requests": {"cpu": "1e3", "memory": "1E"}}}
+    raw = {
+        "namespaces": {"ray-cluster": {"quota": {"cpu": 100}}},
+        "clusters": [{"head": {"podTemplate": {"spec": {"containers": [side]}}}}],
+    }
+    with pytest.raises(StackError, match=r"1002\.5, sidecars included"):
+        checks.rayclusters(parse(raw), tree("v1.7.0"))

@@ -172,6 +172,16 @@ def test_adopting_takes_over_the_crds_too_and_wins_conflicts(kubeconfig: str) ->
     assert "enablePatchForce" not in usual.one(PROVIDER, "cluster").inputs
 
 
+def test_a_secure_value_in_a_clusters_env_is_taken() -> None:
+    config = {"renderTo": "rendered", "kuberay": {"source": str(tree("v1.7.0"))}, "clusters": [{}]}
+    assert run_program(config, secure=["clusters"]).one(RAYCLUSTER)
+
+
+def test_a_secure_value_that_would_be_plain_in_the_state_is_refused() -> None:
+    with pytest.raises(StackError, match=r"kuberay: holds a secure value.*`env`"):
+        run_program({"kuberay": {}}, secure=["kuberay"])
+
+
 @pytest.mark.parametrize("retain", [True, False])
 def test_crds_stay_after_destroy_only_when_told_to(retain: bool, kubeconfig: str) -> None:
     graph = live(kubeconfig, kuberay={"retainCrds": retain})

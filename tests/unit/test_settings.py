@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
 import yaml
 
-from components import source
+from components import checks, source
 from components.errors import StackError
 from components.settings import from_stack_file, parse
+from tests.unit.trees import tree
 
 INGRESS = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
-SHARED = {
+SHARED: dict[str, Any] = {
     "redis": {"address": "redis.example.com:6379", "password": {"secret": "s", "key": "k"}},
     "storageNamespace": "one",
 }
@@ -65,17 +67,44 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
     ("raw", "words"),
     [
         ({"protect": "yes"}, ["protect", '"yes"', "boolean"]),
+        ({"confirmRestart": True}, ["confirmRestart", "`protect` is false"]),
         ({"clusters": {"name": "a"}}, ["clusters", "an object"]),
         ({"kuberay": {"opertor": 1}}, ["kuberay.opertor", "unknown key", "operator"]),
         ({"kuberay": {"operator": "theirs"}}, ["kuberay.operator", '"theirs"', "own or existing"]),
         ({"kuberay": {"version": "1.7"}}, ["kuberay.version", '"1.7"', "v1.7.0"]),
         ({"kuberay": {"apiserver": True}}, ["kuberay.apiserver", "v1.7.0", "before v1.1"]),
         ({"kuberay": {"operator": "existing", "image": "x:1"}}, ["kuberay.image", "operator: own"]),
+        ({"kuberay": {"image": "r/operator:nightly"}}, ["kuberay.image", "its tag moves"]),
         ({"kuberay": {"args": ["--watch-namespace=a"]}}, ["kuberay.args[0]", "watchNamespaces"]),
+        ({"kuberay": {"args": ["--config=/x"]}}, ["kuberay.args[0]", "no other flag"]),
+        ({"kuberay": {"image": "Quay.io/KubeRay/Operator:v1.7.0"}}, ["kuberay.image", "not an image reference"]),
+        (
+            {"kuberay": {"watchNamespaces": ["ray-cluster", "ray-cluster"]}},
+            ["kuberay.watchNamespaces", '"ray-cluster"', "once"],
+        ),
+        ({"kuberay": {"namespace": "kube-system"}}, ["kuberay.createNamespace", "kube-system", "allowed: false"]),
+        ({"kuberay": {"operator": "existing", "retainCrds": True}}, ["kuberay.retainCrds", "crds: own"]),
+        ({"clusters": None}, ["clusters: null: allowed: a list"]),
+        ({"namespaces": {"ray-cluster": {"quota": {}}}}, ["namespaces.ray-cluster.quota: empty"]),
+        ({"namespaces": {"ray-cluster": {"quota": {"pods": 0}}}}, ["namespaces.ray-cluster.quota.pods: 0"]),
+        ({"namespaces": {"ray-cluster": {"limits": {}}}}, ["namespaces.ray-cluster.limits: empty"]),
+        (
+            {"namespaces": {"ray-cluster": {"limits": {"default": {"cpu": 9}, "max": {"cpu": 8}}}}},
+            ["limits.default.cpu", '"9"', "above `max`; allowed: up to 8"],
+        ),
+        (
+            {"namespaces": {"ray-cluster": {"limits": {"defaultRequest": {"cpu": 2}, "default": {"cpu": 1}}}}},
+            ["limits.defaultRequest.cpu", '"2"', "above `default`; allowed: up to 1"],
+        ),
+        (
+            {"namespaces": {"ray-cluster": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}},
+            ["namespaces.ray-cluster.labels", "`podSecurity`"],
+        ),
+        ({"namespaces": {"ray-cluster": {"labels": {"a": "b c"}}}}, ["labels.a", '"b c"', "not a label's value"]),
         ({"clusters": [{}, {}]}, ["clusters[0].name", "twice"]),
         ({"clusters": [{}, {"name": "b", "createNamespace": False}]}, ["createNamespace", "the same in both"]),
         ({"namespaces": {"elsewhere": {}}}, ["namespaces.elsewhere", "ray-cluster, ray-system"]),
-        ({"namespaces": {"ray-cluster": {"quota": "some"}}}, ["namespaces.ray-cluster.quota"]),
+        ({"namespaces": {"ray-cluster": {"quota": "some"}}}, ["namespaces.ray-cluster.quota", "fit, or an object"]),
         ({"namespaces": {"ray-cluster": {"podSecurity": "restricted"}}}, ["clusters[0].podSecurity", "restricted"]),
         (
             {"namespaces": {"a": {"labels": {"x": "y"}}}, "clusters": [{"namespace": "a", "createNamespace": False}]},
@@ -140,6 +169,59 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
             {"faultTolerance": {"redis": {"inCluster": True}, "deletionTimeoutSeconds": 600}},
             ["faultTolerance.deletionTimeoutSeconds", "below 600"],
         ),
+        ({"faultTolerance": {"redis": {"inCluster": True, "image": "redis"}}}, ["faultTolerance.redis.image", "moves"]),
+        ({"image": "r/ray:py311-latest", "rayVersion": "2.60.0"}, ["clusters[0].image", "allow: [moving-tag]"]),
+        ({"spec": {"authOptions": {"mode": "disabled"}}}, ["clusters[0].spec.authOptions.mode", "`auth`"]),
+        ({"spec": {"rayVersion": "2.0.0"}}, ["clusters[0].spec.rayVersion", "`rayVersion`"]),
+        ({"spec": {"suspend": True}}, ["clusters[0].spec.suspend", "`suspend`"]),
+        (
+            {"spec": {"enableInTreeAutoscaling": False}},
+            ["clusters[0].spec.enableInTreeAutoscaling", "autoscaling.enabled"],
+        ),
+        ({"spec": {"upgradeStrategy": {"type": "None"}}}, ["clusters[0].spec.upgradeStrategy", "`upgradeStrategy`"]),
+        ({"spec": {"gcsFaultToleranceOptions": {"redisAddress": "r:1"}}}, ["redisAddress", "`faultTolerance.redis`"]),
+        ({"image": "rayproject/ray:2.60.0 "}, ["clusters[0].image", "not an image reference"]),
+        ({"namespace": "default"}, ["clusters[0].createNamespace", "default", "allowed: false"]),
+        ({"annotations": {"a b": "x"}}, ["clusters[0].annotations.a b", "not a key"]),
+        ({"head": {"labels": {"a b": "x"}}}, ["clusters[0].head.labels.a b", "example.com/team"]),
+        ({"head": {"nodeSelector": {"pool": "a,b"}}}, ["clusters[0].head.nodeSelector.pool", '"a,b"']),
+        ({"head": {"rayLabels": {"tier": "x" * 64}}}, ["clusters[0].head.rayLabels.tier", "63 characters"]),
+        ({"head": {"env": {"1 A": "x"}}}, ["clusters[0].head.env.1 A", "no digit first"]),
+        ({"head": {"gpuResource": "gpu"}}, ["clusters[0].head.gpuResource", '"gpu"', "nvidia.com/gpu"]),
+        ({"head": {"cpu": "4Gi"}}, ["clusters[0].head.cpu", '"4Gi"', "500m or 2"]),
+        ({"head": {"memory": "8Gi\n"}}, ["clusters[0].head.memory", "512Mi or 4Gi"]),
+        ({"head": {"volumes": [{"name": "a"}, {"name": "a"}]}}, ["head.volumes", '"a"', "once"]),
+        (
+            {
+                "head": {
+                    "volumes": [{"name": "a"}],
+                    "volumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "a", "mountPath": "/a"}],
+                }
+            },
+            ["head.volumeMounts", '"/a"', "once"],
+        ),
+        ({"workerGroups": {"a": {"max": 2**31}}}, ["workerGroups.a.max", "2147483647"]),
+        ({"workerGroups": {"a": {"priority": -(2**31) - 1}}}, ["workerGroups.a.priority", "-2147483648"]),
+        ({"workerGroups": {"GPU": {}}}, ["clusters[0].workerGroups.GPU: ", "not a valid name"]),
+        ({"autoscaling": {"enabled": False, "idleTimeoutSeconds": 5}}, ["autoscaling.idleTimeoutSeconds", "enabled"]),
+        ({"ingress": {**INGRESS, "host": "a..b"}}, ["clusters[0].ingress.host", '"a..b"', "ray.example.com"]),
+        ({"loadBalancer": {"sourceRanges": ["999.0.0.0/99"]}}, ["loadBalancer.sourceRanges[0]", "10.0.0.0/8"]),
+        ({"loadBalancer": {"sourceRanges": ["10.0.0.1/8"]}}, ["loadBalancer.sourceRanges[0]", "host bits"]),
+        ({"loadBalancer": {"sourceRanges": ["10.0.0.0"]}}, ["loadBalancer.sourceRanges[0]", "no network"]),
+        ({"networkPolicy": {"allowFrom": [{"namespaceSelector": {"matchLabel": {}}}]}}, ["allowFrom", "matchLabels"]),
+        ({"networkPolicy": {"allowFrom": [{"podSelector": None}]}}, ["allowFrom", "podSelector: allowed: an object"]),
+        ({"networkPolicy": {"allowFrom": [{"podSelector": {"matchLabels": "a"}}]}}, ["podSelector.matchLabels"]),
+        ({"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "x"}}]}}, ["allowFrom", "no network"]),
+        (
+            {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1"]}}]}},
+            ["allowFrom", "no network"],
+        ),
+        (
+            {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}},
+            ["allowFrom", "ipBlock: allowed: alone"],
+        ),
+        ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:0"}}}, ["redis.address", "host:port"]),
+        ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:99999"}}}, ["redis.address", "host:port"]),
         ({"readyTimeoutSeconds": 1}, ["clusters[0].readyTimeoutSeconds", "1"]),
     ],
 )
@@ -148,8 +230,35 @@ def test_a_wrong_cluster_setting_is_named_with_what_is_allowed(cluster: dict[str
     assert all(word in text for word in words), text
 
 
-def test_a_value_in_env_is_never_shown() -> None:
-    assert "hunter2" not in cluster_problem(head={"env": {"PASSWORD": ["hunter2"]}})
+def test_removing_a_part_of_the_spec_that_has_settings_is_refused_naming_them() -> None:
+    found = "\n".join(problems({"clusters": [{"spec": {"authOptions": None}, "ingress": INGRESS}]}))
+    assert "spec.authOptions.mode: there is a setting for it; allowed: `auth`" in found
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        {"head": {"env": {"PASSWORD": ["hunter2"]}}},
+        {"faultTolerance": {"redis": {"address": "r:6379", "password": "hunter2"}}},
+        {"faultTolerance": {"redis": {"address": "rediss://:hunter2@r:6379", "password": {"secret": "s", "key": "k"}}}},
+        {"faultTolerance": {"redis": "rediss://:hunter2"}},
+    ],
+)
+def test_what_may_be_a_secret_is_never_shown(cluster: dict[str, Any]) -> None:
+    text = cluster_problem(**cluster)
+    assert "value not shown" in text
+    assert "hunter2" not in text
+
+
+def test_an_unknown_key_in_an_environment_variable_is_told_with_those_there_are() -> None:
+    assert "head.env.A.configMap: unknown key; allowed: key, secret" in "\n".join(
+        problems({"clusters": [{"head": {"env": {"A": {"configMap": "c"}}}}]})
+    )
+
+
+def test_a_date_in_a_stack_file_is_the_text_that_it_looks_like() -> None:
+    (cluster,) = parse({"clusters": [{"labels": {"since": datetime.date(2026, 1, 2)}}]}).clusters
+    assert cluster.labels == {"since": "2026-01-02"}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +288,9 @@ def test_an_existing_operator_brings_its_own_crds_and_namespace() -> None:
 
 @pytest.mark.parametrize("path", sorted(source.ROOT.glob("Pulumi.*.yaml")), ids=lambda path: path.name)
 def test_the_repositorys_stack_files_are_accepted(path: Any) -> None:
-    assert from_stack_file(path).clusters
+    settings = from_stack_file(path)
+    assert settings.clusters
+    assert checks.rayclusters(settings, tree(settings.kuberay.version))
 
 
 def test_every_top_level_setting_is_declared_in_pulumi_yaml_with_type_and_description() -> None:
