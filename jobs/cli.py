@@ -57,6 +57,8 @@ def cli() -> None:
       jobs list                                     what is there
       jobs logs --follow ID                         attach to one
 
+    In the repository `jobs` is `python -m jobs`; installed it is `rayjobs`.
+
     The target is the selected stack of the Pulumi project around the working directory, an outputs file, or --address
     URL; --local runs everything on this machine. `jobs COMMAND --help` is a page with examples.
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.cli_options import (
+    ANSWER_HELP,
     EXIT_HELP,
+    STOP_HELP,
     TARGET_HELP,
     complain,
     output_option,
@@ -53,7 +55,7 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
         click.echo(describe(job))
 
 
-status_command.epilog = TARGET_HELP
+status_command.epilog = TARGET_HELP + ANSWER_HELP
 
 
 def describe(job: JobInfo) -> str:
@@ -134,7 +136,7 @@ def list_command(
     table([("ID", "STATUS", "STARTED", "SECONDS", "ENTRYPOINT"), *rows])
 
 
-list_command.epilog = TARGET_HELP
+list_command.epilog = TARGET_HELP + ANSWER_HELP
 
 
 def elapsed(job: JobInfo) -> str:
@@ -257,7 +259,7 @@ def summary(result: Result) -> str:
 def wait_command(
     submission_ids: tuple[str, ...], timeout: float | None, patience: float, output: str, target_options: Options
 ) -> None:
-    """Wait for jobs to end. Exits by the result of one, or by the worst of several.
+    """Wait for jobs to end, as long as they take or for --timeout. Exits by the result of one, or the worst of several.
 
     \b
     Examples:
@@ -320,14 +322,14 @@ def stop_command(submission_ids: tuple[str, ...], no_wait: bool, timeout: float,
         raise SystemExit(max(failed))
 
 
-stop_command.epilog = TARGET_HELP
+stop_command.epilog = TARGET_HELP + STOP_HELP
 
 
 @click.command("delete")
 @click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @target_options
 def delete_command(submission_ids: tuple[str, ...], target_options: Options) -> None:
-    """Delete the server's record of jobs that have ended. Logs stay on the node's disk.
+    """Delete the server's record of jobs that have ended; one that runs is refused. Logs stay on the node's disk.
 
     \b
     Example:
@@ -342,4 +344,4 @@ def delete_command(submission_ids: tuple[str, ...], target_options: Options) -> 
     with_session(target_options, work)
 
 
-delete_command.epilog = TARGET_HELP
+delete_command.epilog = TARGET_HELP + ANSWER_HELP

@@ -32,7 +32,17 @@ Where it goes, first match:
   $RAYJOBS_OUTPUTS     an outputs file, from the environment
   (nothing)            the selected stack of the Pulumi project around here
   ~/.config/rayjobs/outputs.json
-RAY_ADDRESS is never used.
+RAY_ADDRESS and RAY_API_SERVER_ADDRESS are never used.
+"""
+
+ANSWER_HELP = """
+\b
+Exit codes: 0 answered, 2 refused input or unknown job, 6 unreachable or not allowed.
+"""
+
+STOP_HELP = """
+\b
+Exit codes: 0 ended or asked to stop, 2 unknown job, 5 still there when --timeout passed, 6 unreachable.
 """
 
 EXIT_HELP = """
