@@ -19,7 +19,10 @@ def show_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, 
     from jobs.errors import Refused
 
     if working_dir is None:
-        raise Refused("--plan shows what a working directory becomes, and none is given.", "Add --working-dir DIR.")
+        raise Refused(
+            "--plan shows what a working directory becomes, and none is given.",
+            "Add --working-dir DIR; of a --file, name the directory of an entry.",
+        )
 
     from jobs import package
     from jobs.session import in_thread

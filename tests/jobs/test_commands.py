@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.conftest import Cli, Head, new_id, output_of
+from tests.support.proxy import Faults, Proxy, answer
 
 
 @pytest.mark.parametrize(
@@ -237,3 +238,51 @@ def test_one_job_is_tried_again_under_an_id_of_its_own(cli: Cli) -> None:
     done = cli("submit", "--retries", "2", "--retry-on", "75", "--output", "json", "--", script)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["submission_id"].endswith("-r1")
+
+
+def test_the_plan_names_what_is_large_what_is_left_out_by_which_rule_and_the_limit(cli: Cli) -> None:
+    (cli.cwd / "large.bin").write_bytes(b"x" * 3_000_000)
+    (cli.cwd / "small.py").write_text("pass")
+    (cli.cwd / "run.log").write_text("x")
+    (cli.cwd / ".rayignore").write_text("*.log\n")
+    text = cli("submit", "--plan", "--working-dir", ".").stdout.decode()
+    assert "2.86 MiB  large.bin" in text
+    assert "run.log  (*.log in .rayignore)" in text
+    assert "100.00 MiB compressed" in text
+    plan = json.loads(cli("submit", "--plan", "--working-dir", ".", "--output", "json").stdout)
+    assert plan["largest"][0] == {"path": "large.bin", "bytes": 3_000_000}
+    assert [(each["relpath"], each["pattern"]) for each in plan["removed"]] == [("run.log", "*.log")]
+
+
+def test_an_unchanged_directory_is_uploaded_once(cli: Cli, proxy: Proxy) -> None:
+    (cli.cwd / "a.py").write_text(f"print('{new_id()}')")
+    for _ in range(2):
+        done = cli("submit", "--no-wait", "--working-dir", ".", "--", "true", address=proxy.url)
+        assert done.returncode == 0, done.stderr
+    assert sum(line.startswith("PUT ") for line in proxy.requests) == 1
+
+
+def test_a_package_that_the_server_finds_too_large_is_refused_with_what_to_do(cli: Cli, proxy: Proxy) -> None:
+    (cli.cwd / "a.py").write_text(f"print('{new_id()}')")
+    too_large = answer(413, "Maximum request body size exceeded", "text/plain")
+    proxy.faults = Faults(instead=lambda line: too_large if line.startswith("PUT ") else None)
+    done = cli("submit", "--working-dir", ".", "--", "true", address=proxy.url)
+    assert done.returncode == 2
+    assert b"(HTTP 413)" in done.stderr
+    assert b"submit --plan" in done.stderr
+
+
+def test_waiting_for_several_asks_for_the_list_alone(cli: Cli, proxy: Proxy) -> None:
+    ids = [new_id(), new_id()]
+    for job in ids:
+        cli("submit", "--no-wait", "--submission-id", job, "--", "sleep 3")
+    assert cli("wait", *ids, address=proxy.url).returncode == 0
+    assert "GET /api/jobs/" in proxy.requests
+    assert not [line for line in proxy.requests if any(job in line for job in ids)]
+
+
+def test_a_404_of_another_server_does_not_mean_that_the_job_is_unknown(cli: Cli, proxy: Proxy) -> None:
+    proxy.faults = Faults(instead=lambda _line: answer(404, "404: Not Found", "text/plain"))
+    done = cli("status", "some-job", address=proxy.url)
+    assert done.returncode == 6
+    assert b"has no Ray Jobs API at this path" in done.stderr

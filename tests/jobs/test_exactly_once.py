@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import random
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.client import Submission
-from jobs.errors import Conflict, JobLost, JobsError, Unreachable
+from jobs.errors import Conflict, DeadlinePassed, JobLost, JobsError, Unreachable
 from jobs.ledger import Ledger
 from jobs.models import JobInfo, JobSpec
 from jobs.record import Recorder, origin_of, place_of
@@ -236,3 +240,80 @@ def test_every_error_is_one_of_ours(head: Head, proxy: Proxy) -> None:
         proxy.faults = Faults(instead=lambda _line, body=body: body)  # type: ignore[misc]
         with pytest.raises(JobsError):
             asyncio.run(submit_through(head, proxy, new_id()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metadata": {"team": "search"}},
+        {"entrypoint_num_cpus": 2},
+        {"entrypoint_memory": 1024},
+        {"entrypoint_resources": {"tpu": 1}},
+        {"entrypoint_label_selector": {"zone": "a"}},
+        {"runtime_env": {"env_vars": {"A": "b"}}},
+    ],
+)
+def test_whatever_decides_what_runs_is_part_of_the_digest(other: dict[str, Any]) -> None:
+    assert JobSpec("true", **other).digest != JobSpec("true").digest
+
+
+def test_waiting_for_an_agent_ends_and_says_that_nothing_was_submitted(head: Head, proxy: Proxy) -> None:
+    no_agent = answer(
+        500, "Traceback ...\nException: No available agent to submit job, please try again later.", "text/plain"
+    )
+    proxy.faults = Faults(instead=lambda line: no_agent if submissions(line) else None)
+
+    async def submit() -> None:
+        async with session_at(head, proxy.url) as session:
+            await session.client.submit(JobSpec("true"), new_id(), deadline=Deadline(2))
+
+    with pytest.raises(DeadlinePassed, match="the job was not submitted"):
+        asyncio.run(submit())
+
+
+def test_answers_that_are_late_twenty_times_over_make_one_job_each(head: Head, proxy: Proxy) -> None:
+    ids = [new_id() for _ in range(20)]
+    proxy.faults = Faults(delay_answer=lambda line: 2.0 if submissions(line) else 0.0)
+
+    async def submit_all() -> None:
+        async with session_at(head, proxy.url) as session:
+            await asyncio.gather(*(session.client.submit(JobSpec("true"), job, seconds=0.5) for job in ids))
+
+    asyncio.run(submit_all())
+    assert sorted(job.submission_id for job in asyncio.run(jobs_with(head, *ids))) == sorted(ids)
+
+
+def test_a_server_that_pauses_during_a_submission_makes_one_job(head: Head, proxy: Proxy) -> None:
+    job = new_id()
+
+    async def submit() -> Submission:
+        async with session_at(head, proxy.url) as session:
+            proxy.faults = Faults(paused=True)
+            going = asyncio.create_task(session.client.submit(JobSpec("true"), job, deadline=Deadline(60)))
+            await asyncio.sleep(10)
+            proxy.heal()
+            return await going
+
+    assert asyncio.run(submit()).submission_id == job
+    assert len(asyncio.run(jobs_with(head, job))) == 1
+
+
+def test_an_upload_that_is_cut_in_its_middle_arrives_whole(head: Head, proxy: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(random.Random(new_id()).randbytes(20_000_000))
+    (tmp_path / "sum.py").write_text("import hashlib; print(hashlib.sha256(open('noise', 'rb').read()).hexdigest())")
+    proxy.faults = Faults(cut_every=0.01)
+
+    async def run() -> bytes:
+        got = bytearray()
+        async with session_at(head, proxy.url) as session:
+            going = asyncio.create_task(
+                session.submit(await prepare(Request("python sum.py", working_dir=str(tmp_path))), seconds=60)
+            )
+            await asyncio.sleep(1)
+            assert proxy.cuts > 0
+            proxy.heal()
+            await session.run((await going).submission_id, got.extend)
+        return bytes(got)
+
+    digest = hashlib.sha256((tmp_path / "noise").read_bytes()).hexdigest()
+    assert digest in asyncio.run(run()).decode()

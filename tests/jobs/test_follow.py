@@ -239,3 +239,18 @@ def test_a_server_that_went_away_is_given_up_with_its_patience(head: Head, proxy
 
     with pytest.raises(Unreachable):
         asyncio.run(follow())
+
+
+def test_a_proxy_that_ignores_where_to_begin_repeats_nothing(head: Head, agent_proxy: Proxy) -> None:
+    async def rest_of(offset: int) -> tuple[str, bytes]:
+        got = bytearray()
+        async with session_at(head, agent=agent_proxy.url) as session:
+            job = await start(session, "echo one; echo two")
+            await session.wait([job])
+            whole = answer(200, log_of(head, job), "text/plain")
+            agent_proxy.faults = Faults(instead=lambda line: whole if "/logs/" in line else None)
+            await session.print_log(job, got.extend, offset=offset)
+            return job, bytes(got)
+
+    job, got = asyncio.run(rest_of(10))
+    assert got == log_of(head, job)[10:]

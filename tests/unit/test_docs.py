@@ -36,13 +36,20 @@ def test_every_setting_is_documented() -> None:
     assert sorted(key for key in keys(Settings) if not re.search(rf"\b{key}\b", text)) == []
 
 
+def names_of_tests() -> set[str]:
+    files = (source.ROOT / "tests").rglob("test_*.py")
+    return {name for file in files for name in re.findall(r"def (test_\w+)", file.read_text())}
+
+
+def test_every_promise_of_jobs_has_tests_that_exist() -> None:
+    rows = re.findall(r"^\| (.+) \| `.+ \| `(test_\w+)` \|$", (source.ROOT / "docs/jobs-promises.md").read_text(), re.M)
+    assert {int(promise.split(".")[0]) for promise, _ in rows if promise[0].isdigit()} == set(range(1, 11))
+    assert {test for _, test in rows} <= names_of_tests()
+
+
 def test_every_capability_has_a_test_that_exists_or_says_that_it_is_not_proved() -> None:
     rows = re.findall(r"^\| (.+) \| (.+) \| \[.+\]\(.+\) \|$", (source.ROOT / "docs/production.md").read_text(), re.M)
-    tests = {
-        name
-        for file in (source.ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"def (test_\w+)", file.read_text())
-    }
+    tests = names_of_tests()
     assert len(rows) > 30
     for capability, held in rows:
         named = re.findall(r"`(test_\w+)`", held)
