@@ -136,7 +136,7 @@ def _of_conditions(cluster: Object) -> Iterator[str]:
 
 
 def unacknowledged(cluster: Object) -> int | None:
-    """The generation that a ready RayCluster's status has not caught up with; None where there is nothing of the kind.
+    """The generation that the status of a RayCluster that is as it should be has not caught up with; None: nothing.
 
     The operator writes `observedGeneration` only together with some other change of the status (KubeRay's
     `InconsistentRayClusterStatus`), so after an update that restarts nothing it stays behind for ever, and with it
@@ -145,7 +145,8 @@ def unacknowledged(cluster: Object) -> int | None:
     wanted, status = cluster["metadata"].get("generation", 0), cluster.get("status") or {}
     held = {entry["type"] for entry in status.get("conditions", []) if entry["status"] == "True"}
     behind = status.get("observedGeneration", wanted) < wanted
-    return wanted if behind and held >= {"HeadPodReady", "RayClusterProvisioned"} else None
+    settled = {"RayClusterSuspended"} if cluster["spec"].get("suspend") else {"HeadPodReady", "RayClusterProvisioned"}
+    return wanted if behind and held >= settled else None
 
 
 class Watch:

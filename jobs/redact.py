@@ -57,6 +57,8 @@ def _hide(match: re.Match[str]) -> str:
     name, between, found = match.groups()
     # Two words beside each other are a name and its value only where the first one is an option.
     if found == WITHHELD or not _option_names_a_secret(name) or (between.isspace() and not name.startswith("-")):
+        if found[0] in "\"'":  # a command of its own, as in `sh -c "TOKEN=... run"`
+            return f"{name}{between}{found[0]}{_IN_TEXT.sub(_hide, found[1:-1])}{found[-1]}"
         return match.group()
     return f"{name}{between}{WITHHELD}"
 

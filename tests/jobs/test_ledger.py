@@ -170,6 +170,12 @@ def test_an_ordinary_entrypoint_is_kept_as_typed(entrypoint: str) -> None:
     assert redact.text(entrypoint) == entrypoint
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_secret_inside_a_quoted_command_is_withheld(quote: str) -> None:
+    shown = redact.text(f"bash -c {quote}API_KEY=hunter2hunter2 python t.py --password x y{quote}")
+    assert shown == f"bash -c {quote}API_KEY=(withheld) python t.py --password (withheld) y{quote}"
+
+
 def test_rerun_takes_withheld_variables_from_the_environment(path: Path) -> None:
     ledger = Ledger(path)
     spec = JobSpec("python t.py", {"env_vars": {"HF_TOKEN": "abc", "MODE": "x"}}, entrypoint_num_gpus=0.5)

@@ -11,7 +11,7 @@ from components.cluster import connect
 from components.progress import PATIENCE_POLLS, POLL_SECONDS, Watch, reasons, unacknowledged
 from tests.unit.api_server import api_server
 
-RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}}
+RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
 
 
 def pod(name: str = "ray-head-x", node_type: str = "head", **status: Any) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
     restarts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, meta = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray", {**RAY["metadata"], "generation": 3}
-    behind = {"metadata": meta, "status": {"observedGeneration": 2, "conditions": READY}}
+    behind = {**RAY, "metadata": meta, "status": {"observedGeneration": 2, "conditions": READY}}
     written: list[Any] = []
     with api_server(tmp_path, {path: behind, **OPERATOR}) as config:
         api = connect(str(config), "").api
@@ -171,8 +171,11 @@ def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
 READY = [{"type": kind, "status": "True"} for kind in ("HeadPodReady", "RayClusterProvisioned")]
 
 
-def test_a_generation_that_the_operator_left_behind_is_found_only_while_the_cluster_is_ready() -> None:
-    changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}}
+def test_a_generation_that_the_operator_left_behind_is_found_only_while_the_cluster_is_as_it_should_be() -> None:
+    changed = {**RAY, "metadata": {**RAY["metadata"], "generation": 3}, "spec": {}}
     assert unacknowledged({**changed, "status": {"observedGeneration": 2, "conditions": READY}}) == 3
     assert unacknowledged({**changed, "status": {"observedGeneration": 2, "conditions": READY[:1]}}) is None
     assert unacknowledged({**changed, "status": {"observedGeneration": 3, "conditions": READY}}) is None
+    suspended = {"observedGeneration": 2, "conditions": [{"type": "RayClusterSuspended", "status": "True"}]}
+    assert unacknowledged({**changed, "spec": {"suspend": True}, "status": suspended}) == 3
+    assert unacknowledged({**changed, "status": suspended}) is None
