@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -211,6 +216,9 @@ def test_the_token_is_nowhere_in_what_is_printed(cli: Cli, head: Head, tmp_path:
     assert b"wrong-token" not in done.stdout + done.stderr
     done = cli("submit", "--output", "json", "--", "true")
     assert head.token.encode() not in done.stdout + done.stderr
+    kept = [file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file()]
+    assert kept, "the ledger"
+    assert not [each for each in kept if head.token.encode() in each]
 
 
 def test_stop_of_several_stops_the_others_when_one_is_unknown(cli: Cli) -> None:
@@ -286,3 +294,30 @@ def test_a_404_of_another_server_does_not_mean_that_the_job_is_unknown(cli: Cli,
     done = cli("status", "some-job", address=proxy.url)
     assert done.returncode == 6
     assert b"has no Ray Jobs API at this path" in done.stderr
+
+
+def test_the_token_stands_in_no_process_arguments(cli: Cli, head: Head) -> None:
+    running = cli.start("submit", "--", "echo begun; sleep 60")
+    assert running.stdout is not None
+    assert any(line == b"begun\n" for line in running.stdout)
+    arguments = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            arguments.append(process.read_bytes())
+    running.terminate()
+    _, said = running.communicate(timeout=60)
+    cli("stop", "--no-wait", said.decode().split()[1].rstrip(":;"))
+    assert any(b"jobs\0submit" in each for each in arguments)
+    assert not [each for each in arguments if head.token.encode() in each]
+
+
+def test_an_upload_at_a_terminal_shows_how_far_it_is(cli: Cli) -> None:
+    (cli.cwd / "noise").write_bytes(random.Random(new_id()).randbytes(3_000_000))
+    ours, theirs = pty.openpty()
+    words = cli.command("submit", "--no-wait", "--working-dir", ".", "--", "true")
+    done = subprocess.run(words, cwd=cli.cwd, env=cli.environ, stdin=subprocess.DEVNULL, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 20)
+    os.close(ours)
+    assert done.returncode == 0, shown
+    assert b"MiB (100 %)" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +95,18 @@ def test_what_was_followed_is_not_printed_again_from_the_ledger(cli: Cli, proxy:
     cli("stop", "--no-wait", job)
     assert follower.returncode == 6, said
     assert b"begun" not in rest
+
+
+def test_the_commit_of_the_directory_is_kept_and_whether_it_is_dirty(cli: Cli) -> None:
+    (cli.cwd / "s.py").write_text(f"print('{new_id()}')")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com"]
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "one"]):
+        subprocess.run([*git, *words], cwd=cli.cwd, check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], cwd=cli.cwd, check=True, capture_output=True, text=True).stdout
+    kept = []
+    for job in (new_id(), new_id()):
+        cli("submit", "--no-wait", "--submission-id", job, "--working-dir", ".", "--", "python s.py")
+        kept.append(cli.raw("history", job).stdout.decode())
+        (cli.cwd / "s.py").write_text("print('edited')")
+    assert f"commit:     {head.strip()}\n" in kept[0]
+    assert f"commit:     {head.strip()} (with uncommitted changes)\n" in kept[1]
