@@ -236,9 +236,9 @@ class BatchRun:
                 self._tasks.add(asyncio.create_task(self._submit(track)))
 
     async def _submit(self, track: Track) -> None:
-        deadline = Deadline(self.options.submit_seconds)
         if track.plan is not None:
             await self._packages[track.plan.uri].ensure(self.session, track.plan)
+        deadline = Deadline(self.options.submit_seconds)  # for the acceptance; the upload has its own
         self.recorder.submitting(track.submission_id, track.spec, self._origin(track))
         try:
             await self.session.client.submit(track.spec, track.submission_id, deadline=deadline, note=self.session.note)

@@ -73,14 +73,15 @@ def run_job(
     from jobs.session import Session
     from jobs.target import resolve
 
-    began = [time.monotonic()]  # the attempt under way: the first begins with the command
+    began = time.monotonic()  # the attempt under way: the first begins with the command
     target = resolve(target_options, note=say)
     phase = Phase()
     write = write_bytes if output == "text" else write_bytes_aside
 
     async def attempt(session: Session, prepared: Prepared) -> Result | None:
+        nonlocal began
         if phase.accepted:
-            began[0] = time.monotonic()
+            began = time.monotonic()
         phase.prepared, phase.accepted = prepared, False
         submission = await session.submit(prepared, seconds=submit_timeout)
         phase.accepted = True
@@ -88,7 +89,7 @@ def run_job(
         say(f"Job {submission.submission_id}: {how}.")
         if no_wait:
             return None
-        limits = Limits(queue_timeout, start_timeout, timeout, elapsed=time.monotonic() - began[0])
+        limits = Limits(queue_timeout, start_timeout, timeout, elapsed=time.monotonic() - began)
         try:
             return await session.run(submission.submission_id, write, limits=limits)
         except asyncio.CancelledError:

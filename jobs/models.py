@@ -200,20 +200,18 @@ class JobInfo(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """For `--output json`, without what looks like a secret."""
-        return self.shown()._json()
-
-    def _json(self) -> dict[str, Any]:
+        shown = self.shown()
         return {
             "submission_id": self.submission_id,
             "status": self.status,
-            "entrypoint": self.entrypoint,
-            "message": self.message,
+            "entrypoint": shown.entrypoint,
+            "message": shown.message,
             "error_type": self.error_type,
             "driver_exit_code": self.driver_exit_code,
             "start_time": self.start_time,
             "end_time": self.end_time,
-            "metadata": self.user_metadata,
-            "runtime_env": dict(self.runtime_env),
+            "metadata": shown.user_metadata,
+            "runtime_env": dict(shown.runtime_env),
             "type": self.type,
             "job_id": self.job_id,
         }

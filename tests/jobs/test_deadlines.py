@@ -11,6 +11,7 @@ from jobs.errors import DeadlinePassed
 from jobs.follow import Limits
 from jobs.models import JobSpec, Result
 from jobs.session import Request, prepare
+from jobs.transport import Deadline
 from tests.jobs.conftest import Cli, Head, new_id, session_at
 from tests.support.proxy import Faults, Proxy
 
@@ -52,7 +53,7 @@ def test_waiting_for_several_ends_in_time_while_the_server_is_silent(head: Head,
             proxy.faults = Faults(delay_answer=lambda _line: 100.0)
             began = time.monotonic()
             with pytest.raises(DeadlinePassed, match="2 of 2 jobs"):
-                await asyncio.wait_for(session.wait(jobs, deadline=_deadline(2.0)), 30)
+                await asyncio.wait_for(session.wait(jobs, deadline=Deadline(2.0)), 30)
             took = time.monotonic() - began
         async with session_at(head) as session:
             for job in jobs:
@@ -60,12 +61,6 @@ def test_waiting_for_several_ends_in_time_while_the_server_is_silent(head: Head,
         return took
 
     assert asyncio.run(wait()) < 30  # its patience is a minute
-
-
-def _deadline(seconds: float):  # type: ignore[no-untyped-def]
-    from jobs.transport import Deadline
-
-    return Deadline(seconds)
 
 
 def test_a_job_that_ends_by_itself_at_its_deadline_is_not_said_to_be_stopped(head: Head) -> None:
