@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -31,8 +32,10 @@ LIST_SECONDS = 180.0
 ORPHAN_SECONDS = 4.0
 NO_AGENT = ("No available agent", "Failed to get head node agent")
 ALREADY_THERE = "already exists"
-# What Ray's job manager writes in place of a job that was deleted while it still looked after it.
+# What Ray's job manager writes in place of a job that was deleted while it still looked after it, as it does for a
+# second or two after the end: a record without content, which holds the id.
 GHOST = "Entrypoint not found."
+GHOST_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,28 @@ class Client:
                 f"Job {submission_id} is {info.status}: only a job that has ended can be deleted.",
                 f"`stop {submission_id}` first.",
             )
+        await self._delete(submission_id, until)
+        recent = abs(time.time() - (info.end_time or 0) / 1000) < 10 * GHOST_SECONDS
+        settled = Deadline(min(until.left, GHOST_SECONDS if recent else 0.0))
+        while not settled.passed and not await self._lay(submission_id, until):
+            await asyncio.sleep(0.5)
+
+    async def _delete(self, submission_id: str, until: Deadline) -> None:
         # A repeated DELETE whose first answer was lost finds nothing: that is what was wanted.
         path = f"/api/jobs/{quote(submission_id, safe='')}"
         await self.http.ask("DELETE", path, deadline=until, parse=_status_code, allowed=(404,))
+
+    async def _lay(self, submission_id: str, until: Deadline) -> bool:
+        """Removes the ghost of this id; False if there is none."""
+
+        def parse(response: httpx.Response) -> bool:
+            return response.is_success and GHOST in response.text and not _jobs([json_of(response, where)], where)
+
+        where, path = self.http.where, f"/api/jobs/{quote(submission_id, safe='')}"
+        if not await self.http.ask("GET", path, deadline=until, parse=parse, allowed=(404,)):
+            return False
+        await self._delete(submission_id, until)
+        return True
 
     async def package_exists(self, uri: str, deadline: Deadline | None = None) -> bool:
         """Whether the server has the package; if so it keeps it for another ten minutes."""
@@ -242,6 +264,8 @@ class Client:
                 if not waiting:
                     note("Ray has no agent yet that could start the job; waiting for it.")
                 waiting = True
+            elif isinstance(error, ServerFault) and ALREADY_THERE in error.body and await self._lay(submission_id, until):
+                pass  # It was only held by the remains of a deleted job.
             elif isinstance(error, ServerFault) and error.status == 500:
                 tracebacks += 1
                 if tracebacks >= PATIENCE_WITH_500:

@@ -271,13 +271,16 @@ def test_waiting_for_an_agent_ends_and_says_that_nothing_was_submitted(head: Hea
         asyncio.run(submit())
 
 
-def test_answers_that_are_late_twenty_times_over_make_one_job_each(head: Head, proxy: Proxy) -> None:
-    ids = [new_id() for _ in range(20)]
+def test_answers_that_are_late_fifty_times_over_make_one_job_each(head: Head, proxy: Proxy) -> None:
+    ids = [new_id() for _ in range(50)]
     proxy.faults = Faults(delay_answer=lambda line: 2.0 if submissions(line) else 0.0)
 
     async def submit_all() -> None:
         async with session_at(head, proxy.url) as session:
-            await asyncio.gather(*(session.client.submit(JobSpec("true"), job, seconds=0.5) for job in ids))
+            # Resources that nobody has: the jobs stay PENDING, no process is started for them.
+            spec = JobSpec("true", entrypoint_num_gpus=1000)
+            await asyncio.gather(*(session.client.submit(spec, job, seconds=0.5) for job in ids))
+            await asyncio.gather(*(session.client.stop(job) for job in ids))
 
     asyncio.run(submit_all())
     assert sorted(job.submission_id for job in asyncio.run(jobs_with(head, *ids))) == sorted(ids)
@@ -317,3 +320,42 @@ def test_an_upload_that_is_cut_in_its_middle_arrives_whole(head: Head, proxy: Pr
 
     digest = hashlib.sha256((tmp_path / "noise").read_bytes()).hexdigest()
     assert digest in asyncio.run(run()).decode()
+
+
+async def _remains(session: Session, job: str) -> bool:
+    """Whether Ray has written its record without content over the deleted one."""
+    return (await session.client.http.once("GET", f"/api/jobs/{job}")).status_code == 200
+
+
+async def _end(session: Session, job: str) -> None:
+    await session.client.submit(JobSpec("true"), job)
+    await session.client.wait(job, poll=0.1, deadline=Deadline(60))
+
+
+def test_what_ray_leaves_of_a_deleted_job_does_not_hold_its_id(head: Head) -> None:
+    async def run() -> tuple[bool, str, str | None]:
+        async with session_at(head) as session:
+            while True:
+                job = new_id()
+                await _end(session, job)
+                await session.client.http.once("DELETE", f"/api/jobs/{job}")
+                for _ in range(30):
+                    await asyncio.sleep(0.1)
+                    if await _remains(session, job):
+                        done = await session.client.submit(JobSpec("echo again"), job, deadline=Deadline(60))
+                        info = await session.client.wait(job, deadline=Deadline(60))
+                        return done.attached, info.status, info.entrypoint
+
+    assert asyncio.run(asyncio.wait_for(run(), 120)) == (False, "SUCCEEDED", "echo again")
+
+
+def test_a_deleted_job_leaves_nothing_behind(head: Head) -> None:
+    async def run() -> list[bool]:
+        async with session_at(head) as session:
+            ids = [new_id() for _ in range(5)]
+            await asyncio.gather(*(_end(session, job) for job in ids))
+            await asyncio.gather(*(session.client.delete(job) for job in ids))
+            await asyncio.sleep(3)
+            return [await _remains(session, job) for job in ids]
+
+    assert asyncio.run(run()) == [False] * 5

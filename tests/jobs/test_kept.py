@@ -61,8 +61,8 @@ def test_work_whose_end_was_seen_gives_its_result_though_the_server_forgot_it(cl
     again = cli("submit", "--key", key, "--", "true")
     assert again.returncode == 0, again.stderr
     assert b"The server has forgotten job" in again.stderr
-    other = cli("submit", "--key", key, "--", "false")
-    assert other.returncode == 1, other.stderr  # other work, and nothing in its way
+    other = cli("submit", "--key", key, "--output", "json", "--", "exit 7")
+    assert json.loads(other.stdout)["driver_exit_code"] == 7, other.stderr  # other work, and nothing in its way
 
 
 def test_the_kept_log_of_another_cluster_is_said_to_be_that_and_is_no_success(
