@@ -260,16 +260,17 @@ class Client:
                 raise _unclear(submission_id, caught) from caught
             if there is not None:
                 return attach(spec, there)
-            if isinstance(error, ServerFault) and any(text in error.body for text in NO_AGENT):
-                if not waiting:
-                    note("Ray has no agent yet that could start the job; waiting for it.")
-                waiting = True
-            elif isinstance(error, ServerFault) and ALREADY_THERE in error.body and await self._lay(submission_id, until):
-                pass  # It was only held by the remains of a deleted job.
-            elif isinstance(error, ServerFault) and error.status == 500:
-                tracebacks += 1
-                if tracebacks >= PATIENCE_WITH_500:
-                    raise error
+            if isinstance(error, ServerFault):
+                if any(text in error.body for text in NO_AGENT):
+                    if not waiting:
+                        note("Ray has no agent yet that could start the job; waiting for it.")
+                    waiting = True
+                elif ALREADY_THERE in error.body and await self._lay(submission_id, until):
+                    pass  # The id was held by the remains of a deleted job only.
+                elif error.status == 500:
+                    tracebacks += 1
+                    if tracebacks >= PATIENCE_WITH_500:
+                        raise error
             wait = pause()
             if until.left < wait:
                 if waiting:

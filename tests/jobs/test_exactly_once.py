@@ -16,7 +16,7 @@ from jobs.errors import Conflict, DeadlinePassed, JobLost, JobsError, Unreachabl
 from jobs.ledger import Ledger
 from jobs.models import JobInfo, JobSpec
 from jobs.record import Recorder, origin_of, place_of
-from jobs.session import Prepared, Request, prepare
+from jobs.session import Prepared, Request, Session, prepare
 from jobs.target import LocalTarget
 from jobs.transport import Deadline
 from tests.jobs.conftest import Cli, Head, new_id, session_at
