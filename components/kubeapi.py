@@ -67,7 +67,8 @@ class Api:
             raise ClusterError(f"kubeconfig {kubeconfig}: no such file. Set `kubeconfig` to the file, or unset it.")
         path = str(Path(kubeconfig).expanduser()) if kubeconfig else None
         try:
-            self._api = _wait_for(kr8s.asyncio.api(kubeconfig=path, context=context or None))
+            # Every request names its namespace; without one here kr8s wants a current context in the first file.
+            self._api = _wait_for(kr8s.asyncio.api(kubeconfig=path, context=context or None, namespace="default"))
             self._api.timeout = REQUEST_TIMEOUT_SECONDS
         except HTTPError as error:
             raise self._unreachable(error) from error

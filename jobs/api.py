@@ -79,7 +79,7 @@ class AsyncClient:
 
     async def list(self) -> list[JobInfo]:
         """All jobs the server knows, oldest first."""
-        return await self.session.client.list()
+        return await self.session.client.list(settle=True)
 
     async def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
         """The result once the job has ended (LOST included). Raises DeadlinePassed after `timeout` seconds."""

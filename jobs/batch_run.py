@@ -45,6 +45,8 @@ POLL_SECONDS = 1.0
 ABSENCES = 3
 # How long the end of a batch may wait for logs that are still being read for the ledger.
 TAILS_SECONDS = 30.0
+# How long after an interrupt a submission that was being sent may still reach the server.
+ARRIVES_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,20 @@ class BatchRun:
         return self.tracks
 
     async def stop_all(self) -> None:
-        """Asks for the stop of every job that is on the server and has not ended."""
-        for track in self.tracks:
-            if track.accepted:
-                try:
-                    await self.session.client.stop(track.submission_id)
-                except JobsError as error:  # The others are to be stopped all the same.
-                    self.session.note(f"Job {track.submission_id} could not be stopped: {error.what}")
+        """Asks for the stop of every job that is on the server, or may be since it was just being sent."""
+        under_way = [track for track in self.tracks if not track.done and track.status != WAITING]
+        await asyncio.gather(*(self._stop(track) for track in under_way))
+
+    async def _stop(self, track: Track) -> None:
+        arrives = Deadline(ARRIVES_SECONDS)
+        while not arrives.passed:
+            try:
+                return await self.session.client.stop(track.submission_id)
+            except JobsError as error:  # The others are to be stopped all the same.
+                if track.status != SUBMITTING or not isinstance(error, UnknownJob):
+                    return self.session.note(f"Job {track.submission_id} could not be stopped: {error.what}")
+            await asyncio.sleep(0.5)
+        return None  # It never arrived.
 
     async def _look_what_is_there(self) -> None:
         there = await self._list()

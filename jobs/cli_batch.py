@@ -72,6 +72,32 @@ def retry_policy(retries: int, retry_on: str | None) -> RetryPolicy:
     return RetryPolicy(retries, frozenset(map(int, codes)), "lost" in words)
 
 
+def read_batch(
+    words: tuple[str, ...],
+    request: Request | None,
+    *,
+    file: str | None,
+    sweep: tuple[str, ...],
+    batch: str | None,
+) -> Batch:
+    """The jobs of --file, or of --sweep and the command line. Raises Refused."""
+    from jobs import batch as batches
+    from jobs import sweep as sweeps
+
+    given = sweeps.parse(sweep)
+    if file is not None:
+        if words:
+            raise Refused("--file and an entrypoint both say what to run.", "Give one of them.")
+        whole = batches.from_file(Path(file), given)
+    else:
+        if not words or request is None:
+            raise Refused("There is no entrypoint.", "Write the command to run after `--`, with {name} for a sweep.")
+        if request.submission_id or request.key:
+            raise Refused("--submission-id and --key name one job, and a sweep is many.", "Use --batch NAME.")
+        whole = batches.from_sweep(words, request, given)
+    return whole if batch is None else replace(whole, name=batch)
+
+
 def submit_batch(
     *,
     words: tuple[str, ...],
@@ -98,8 +124,6 @@ def submit_batch(
 
     `words` and `request` are the command line's entrypoint and its other flags; with --file both are left out.
     """
-    from jobs import batch as batches
-    from jobs import sweep as sweeps
     from jobs.batch_prepare import plan_packages
     from jobs.batch_run import BatchRun, worst
     from jobs.batch_run import Options as RunOptions
@@ -108,19 +132,7 @@ def submit_batch(
     from jobs.session import Session
     from jobs.target import resolve
 
-    given = sweeps.parse(sweep)
-    if file is not None:
-        if words:
-            raise Refused("--file and an entrypoint both say what to run.", "Give one of them.")
-        whole = batches.from_file(Path(file), given)
-    else:
-        if not words or request is None:
-            raise Refused("There is no entrypoint.", "Write the command to run after `--`, with {name} for a sweep.")
-        if request.submission_id or request.key:
-            raise Refused("--submission-id and --key name one job, and a sweep is many.", "Use --batch NAME.")
-        whole = batches.from_sweep(words, request, given)
-    if batch is not None:
-        whole = replace(whole, name=batch)
+    whole = read_batch(words, request, file=file, sweep=sweep, batch=batch)
     options = RunOptions(
         concurrency=concurrency or whole.concurrency or 8,
         resume=resume,

@@ -109,7 +109,7 @@ def list_command(
             raise click.UsageError("--metadata is written KEY=VALUE.")
 
     async def work(session: Session) -> list[JobInfo]:
-        return await session.client.list()
+        return await session.client.list(settle=True)
 
     names = {status.upper() for status in statuses}
     chosen = [

@@ -9,6 +9,7 @@ import click
 from jobs.cli_options import print_json, run
 
 if TYPE_CHECKING:
+    from jobs.batch import Batch
     from jobs.package import Plan
 
 SHOWN = 20
@@ -21,7 +22,7 @@ def show_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, 
     if working_dir is None:
         raise Refused(
             "--plan shows what a working directory becomes, and none is given.",
-            "Add --working-dir DIR; of a --file, name the directory of an entry.",
+            "Add --working-dir DIR.",
         )
 
     from jobs import package
@@ -35,6 +36,21 @@ def show_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, 
         print_json(as_json(plan))
     else:
         click.echo(describe(plan))
+
+
+def show_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
+    """Prints the plan of each working directory of a batch. Raises Refused."""
+    from jobs.batch_prepare import plan_packages
+
+    named, plans = run(lambda: plan_packages(batch, use_cache=use_cache))
+    jobs = {uri: sum(job.request.working_dir == uri for job in named.jobs) for uri in plans}
+    if output == "json":
+        print_json([{"jobs": jobs[uri], "working_dir": plan.source, **as_json(plan)} for uri, plan in plans.items()])
+        return
+    texts = [
+        f"{plan.source}, for {jobs[uri]} of {len(named.jobs)} jobs\n{describe(plan)}" for uri, plan in plans.items()
+    ]
+    click.echo("\n\n".join(texts) or f"Nothing is uploaded: none of {len(named.jobs)} jobs has a local directory.")
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

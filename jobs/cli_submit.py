@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.cli_batch import batch_options, retry_options, retry_policy, submit_batch
+from jobs.cli_batch import batch_options, read_batch, retry_options, retry_policy, submit_batch
 from jobs.cli_options import EXIT_HELP, TARGET_HELP, output_option, patience_option, target_options
 from jobs.cli_run import run_job, run_options
 from jobs.errors import Refused
@@ -84,16 +84,23 @@ def submit(
 ) -> None:
     batch = {name: values.pop(name) for name in _BATCH}
     running = {name: values.pop(name) for name in _RUN}
-    if plan:
+    many = bool(batch["file"] or batch["sweep"])
+    request_of_many = None if batch["file"] or not many else request_of("(by the sweep)", values)
+    if plan and many:
+        from jobs.cli_plan import show_plans
+
+        source = {name: batch[name] for name in ("file", "sweep", "batch")}
+        show_plans(read_batch(entrypoint, request_of_many, **source), use_cache=not no_cache, output=output)
+    elif plan:
         from jobs.cli_plan import show_plan
 
         runtime_env = read_runtime_env(values["runtime_env"], values["runtime_env_json"])
         working_dir = values["working_dir"] or runtime_env.get("working_dir")
         show_plan(working_dir, runtime_env.get("excludes") or [], use_cache=not no_cache, output=output)
-    elif batch["file"] or batch["sweep"]:
+    elif many:
         code = submit_batch(
             words=entrypoint,
-            request=None if batch["file"] else request_of("(by the sweep)", values),
+            request=request_of_many,
             target_options=target_options,
             output=output,
             no_cache=no_cache,

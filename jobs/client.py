@@ -107,20 +107,17 @@ class Client:
 
     async def get_many(self, submission_ids: Sequence[str]) -> builtins.list[JobInfo]:
         """The jobs in the order given, by one list request (two where a driver's node is dead). Raises UnknownJob."""
-        there = {job.submission_id: job for job in await self.list()}
+        there = {job.submission_id: job for job in await self.list(settle=True)}
         missing = [each for each in submission_ids if each not in there]
         if missing:
             raise unknown(", ".join(missing), self.http.where)
-        woken = [await self.orphans.wake(there[each], at_once=True) for each in submission_ids]
-        if any(woken):
-            await asyncio.sleep(ORPHAN_SECONDS)
-            there |= {job.submission_id: job for job in await self.list()}
         return [there[each] for each in submission_ids]
 
-    async def list(self, deadline: Deadline | None = None) -> builtins.list[JobInfo]:
+    async def list(self, deadline: Deadline | None = None, *, settle: bool = False) -> builtins.list[JobInfo]:
         """All jobs the server knows, submitted ones and drivers, oldest first. One request.
 
-        It may take minutes: the server looks each job up, and a head that has just restarted is slow at it.
+        It may take minutes: the server looks each job up, and a head that has just restarted is slow at it. `settle`:
+        where a driver's node is dead, Ray is made to look, and is asked again.
         """
 
         def parse(response: httpx.Response) -> builtins.list[JobInfo]:
@@ -130,7 +127,11 @@ class Client:
             return sorted(_jobs(found, self.http.where), key=lambda job: job.start_time or 0)
 
         until = deadline or Deadline(LIST_SECONDS)
-        return await self.http.ask("GET", "/api/jobs/", deadline=until, parse=parse, seconds=LIST_SECONDS)
+        jobs = await self.http.ask("GET", "/api/jobs/", deadline=until, parse=parse, seconds=LIST_SECONDS)
+        if settle and await self.orphans.wake_many(jobs):
+            await asyncio.sleep(ORPHAN_SECONDS)
+            return await self.list(until)
+        return jobs
 
     async def stop(self, submission_id: str, deadline: Deadline | None = None) -> None:
         """Asks for the stop; see `wait` for the end. A job that has ended is left as it is."""

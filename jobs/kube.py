@@ -102,7 +102,9 @@ class Kube:
     async def open(cls, kubeconfig: str | None, context: str | None) -> Kube:
         paths, name = check_kubeconfig(kubeconfig, context)
         where = f"the Kubernetes API (context {name})" if name else "the Kubernetes API (service account)"
-        arguments: dict[str, Any] = {"kubeconfig": paths, "context": name} if paths else {"kubeconfig": False}
+        # Every request names its namespace; without one here kr8s wants a current context in the first file.
+        chosen = {"kubeconfig": paths, "context": name, "namespace": "default"}
+        arguments: dict[str, Any] = chosen if paths else {"kubeconfig": False}
         api = await _bounded(kr8s.asyncio.api(**arguments), where)
         api.timeout = httpx.Timeout(API_SECONDS)
         return cls(api, where)

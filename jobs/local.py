@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,11 +51,16 @@ def directory() -> Path:
     return path
 
 
-@contextlib.contextmanager
-def _locked(base: Path) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _locked(base: Path) -> AsyncIterator[None]:
     """One process at a time starts or stops it."""
     with (base / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # Asked again and again, since a wait for it could not be interrupted.
+                await asyncio.sleep(0.1)
         yield
 
 
@@ -69,7 +74,7 @@ async def ensure(note: Callable[[str], None], *, num_cpus: int | None = None) ->
         raise LocalFault(
             "--local needs Ray on this machine, and it is not installed here.", "pip install 'rayjobs[local]'"
         )
-    return await asyncio.to_thread(lambda: asyncio.run(_start(base, note, num_cpus)))
+    return await _start(base, note, num_cpus)
 
 
 async def find(base: Path | None = None) -> LocalRay | None:
@@ -86,7 +91,7 @@ async def find(base: Path | None = None) -> LocalRay | None:
 async def stop(seconds: float = 30.0) -> bool:
     """Ends the head; true if there was one."""
     base = directory()
-    with _locked(base):
+    async with _locked(base):
         try:
             found = LocalRay(**json.loads((base / "state.json").read_text()))
         except (OSError, ValueError, TypeError):
@@ -126,7 +131,7 @@ async def _answers(ray: LocalRay, seconds: float) -> bool:
 
 
 async def _start(base: Path, note: Callable[[str], None], num_cpus: int | None) -> LocalRay:
-    with _locked(base):
+    async with _locked(base):
         running = await find(base)
         if running is not None:
             return running
@@ -139,17 +144,24 @@ async def _start(base: Path, note: Callable[[str], None], num_cpus: int | None) 
         log = base / "start.log"
         process, url = launch(base / "ray", token_file, log, num_cpus=num_cpus)
         ray = LocalRay(process.pid, url, str(token_file))
-        deadline = Deadline(START_SECONDS)
-        while not await _answers(ray, 0.2):
-            if process.poll() is not None:
-                lines = log.read_text(errors="replace").strip().splitlines()
-                raise LocalFault(f"Ray did not start: {lines[-1] if lines else 'no message'}", f"See {log}.")
-            if deadline.passed:
-                end(process.pid)
-                raise DeadlinePassed(f"Ray did not answer within {START_SECONDS:.0f} s of its start.", f"See {log}.")
-            await asyncio.sleep(0.3)
+        try:
+            await _until_it_answers(ray, process, log)
+        except BaseException:  # An interrupt too leaves nothing that runs and is in no state file.
+            end(process.pid)
+            raise
         (base / "state.json").write_text(json.dumps(asdict(ray)))
         return ray
+
+
+async def _until_it_answers(ray: LocalRay, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = Deadline(START_SECONDS)
+    while not await _answers(ray, 0.2):
+        if process.poll() is not None:
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise LocalFault(f"Ray did not start: {lines[-1] if lines else 'no message'}", f"See {log}.")
+        if deadline.passed:
+            raise DeadlinePassed(f"Ray did not answer within {START_SECONDS:.0f} s of its start.", f"See {log}.")
+        await asyncio.sleep(0.3)
 
 
 def launch(

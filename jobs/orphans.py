@@ -54,6 +54,16 @@ class Orphans:
         except JobsError:
             return False  # The next look tries again.
 
+    async def wake_many(self, jobs: Iterable[JobInfo]) -> bool:
+        """`wake` for those of many whose node is not among the living: one question if all is well."""
+        waiting = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
+        if not waiting:
+            return False
+        alive = {node.get("node_id") for node in await self._nodes(state="ALIVE")}
+        doubtful = [job for job in waiting if job.status == "PENDING" or job.driver_node_id not in alive]
+        doubtful.sort(key=lambda job: job.start_time or 0)  # Of those that wait the oldest is asked about.
+        return any([await self.wake(job, at_once=True) for job in doubtful])
+
     async def is_dead(self, node: str | None) -> bool:
         """Whether Ray says so; False where it says nothing. Raises nothing."""
         if node is None:

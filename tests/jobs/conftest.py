@@ -134,8 +134,11 @@ class Cli:
         )
 
     def start(self, *words: str, address: str | None = None) -> subprocess.Popen[bytes]:
+        return self.start_raw(*self.command(*words, address=address)[3:])
+
+    def start_raw(self, *words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self.command(*words, address=address),
+            [sys.executable, "-m", "jobs", *words],
             cwd=self.cwd,
             env=self.environ,
             stdin=subprocess.DEVNULL,

@@ -262,6 +262,22 @@ def test_the_plan_names_what_is_large_what_is_left_out_by_which_rule_and_the_lim
     assert [(each["relpath"], each["pattern"]) for each in plan["removed"]] == [("run.log", "*.log")]
 
 
+def test_the_plan_of_many_jobs_is_one_of_each_directory(cli: Cli) -> None:
+    for name in ("one", "two"):
+        (cli.cwd / name).mkdir()
+        (cli.cwd / name / f"{name}.py").write_text("pass")
+    entries = [f"{{entrypoint: 'true {i}', working_dir: {name}}}" for i, name in enumerate(["one", "one", "two"])]
+    (cli.cwd / "jobs.yaml").write_text("jobs:\n" + "".join(f"- {entry}\n" for entry in entries))
+    words = ("submit", "--plan", "--file", "jobs.yaml")
+    text = cli(*words, address="http://127.0.0.1:9").stdout.decode()
+    assert "one, for 2 of 3 jobs\npackage:  gcs://" in text
+    assert "two, for 1 of 3 jobs\npackage:  gcs://" in text
+    plans = json.loads(cli(*words, "--output", "json", address="http://127.0.0.1:9").stdout)
+    assert [(each["jobs"], each["largest"][0]["path"]) for each in plans] == [(2, "one.py"), (1, "two.py")]
+    swept = cli("submit", "--plan", "--sweep", "i=0..4", "--", "echo", "{i}", address="http://127.0.0.1:9")
+    assert swept.stdout == b"Nothing is uploaded: none of 5 jobs has a local directory.\n"
+
+
 def test_an_unchanged_directory_is_uploaded_once(cli: Cli, proxy: Proxy) -> None:
     (cli.cwd / "a.py").write_text(f"print('{new_id()}')")
     for _ in range(2):

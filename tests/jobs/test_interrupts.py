@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Cli, new_id, wait_until
+from tests.jobs.conftest import Cli, new_id, short_directory, wait_until
+from tests.jobs.test_target import contract, write
 from tests.support.proxy import Faults, Proxy
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -117,6 +122,107 @@ def test_while_waiting_or_stopping_it_ends_at_once(cli: Cli, proxy: Proxy, numbe
         wait_until(lambda seen=before: len(proxy.requests) > seen)  # type: ignore[misc]
         assert end(process, number)[0] == code
     cli("stop", job)
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    path = short_directory()
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_while_a_tunnel_opens_it_ends_at_once_and_nothing_was_submitted(
+    bare_cli: Cli, silent_server: str, number: signal.Signals, code: int
+) -> None:
+    outputs = write(bare_cli.cwd / "outputs.json", contract())
+    cluster = {"name": "c", "cluster": {"server": silent_server}}
+    context = {"name": "kind-ray", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {"token": "t"}}
+    config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context], "users": [user]}
+    kubeconfig = write(bare_cli.cwd / "kubeconfig", config)
+    words = ["submit", "--outputs", str(outputs), "--kubeconfig", str(kubeconfig), "--", "true"]
+    process = bare_cli.start_raw(*words)
+    time.sleep(2)  # It has nothing to say while it waits for the API server.
+    assert process.poll() is None, process.communicate()
+    ended, said = end(process, number)
+    assert ended == code
+    assert b"nothing was submitted" in said
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_while_a_local_ray_starts_it_ends_and_leaves_none(
+    bare_cli: Cli, number: signal.Signals, code: int, short: Path
+) -> None:
+    bare_cli.environ["RAYJOBS_LOCAL_DIR"] = str(short)
+    process = bare_cli.start_raw("submit", "--local", "--", "true")
+    wait_until(lambda: (short / "start.log").exists())
+    waiting = bare_cli.start_raw("list", "--local")
+    time.sleep(1)
+    assert end(waiting, number)[0] == code
+    ended, said = end(process, number)
+    assert ended == code
+    assert b"nothing was submitted" in said
+    assert not (short / "state.json").exists()
+    assert not running_with(str(short))
+
+
+def running_with(text: str) -> list[str]:
+    """The command lines of this machine's processes that name the text."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(line.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [each for each in found if text in each]
+
+
+def ids_of(cli: Cli, name: str) -> list[str]:
+    listed = json.loads(cli("list", "--output", "json").stdout)
+    return [job["submission_id"] for job in listed if job["submission_id"].startswith(name)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+@pytest.mark.parametrize("asked_to_stop", [True, False])
+def test_a_batch_is_left_running_or_stopped_as_asked(
+    cli: Cli, number: signal.Signals, code: int, asked_to_stop: bool
+) -> None:
+    name = new_id()
+    flags = ["--stop-on-interrupt"] if asked_to_stop else []
+    process = cli.start("submit", "--sweep", "i=0..1", "--batch", name, *flags, "--", "sleep", "60{i}")
+    assert process.stderr is not None
+    seen = 0
+    for line in process.stderr:
+        seen += b"RUNNING" in line
+        if seen == 2:
+            break
+    ended, said = end(process, number)
+    ids = ids_of(cli, name)
+    assert ended == code
+    assert f"--resume --batch {name}".encode() in said
+    if asked_to_stop:
+        wait_until(lambda: [status(cli, job) for job in ids] == ["STOPPED"] * 2)
+    else:
+        assert [status(cli, job) for job in ids] == ["RUNNING"] * 2
+        cli("stop", *ids)
+
+
+def test_a_job_of_a_batch_that_was_just_being_sent_is_stopped_too(cli: Cli, proxy: Proxy) -> None:
+    name = new_id()
+    proxy.faults = Faults(delay_answer=lambda line: 60.0 if line == "POST /api/jobs/" else 0.0)
+    words = ("submit", "--sweep", "i=0..1", "--batch", name, "--stop-on-interrupt", "--", "sleep", "60{i}")
+    process = cli.start(*words, address=proxy.url)
+    wait_until(lambda: proxy.requests.count("POST /api/jobs/") == 2)
+    assert end(process, signal.SIGINT)[0] == 130
+    ids = ids_of(cli, name)
+    assert len(ids) == 2
+    wait_until(lambda: [status(cli, job) for job in ids] == ["STOPPED"] * 2)
 
 
 def test_before_anything_has_happened_a_signal_leaves_no_traceback(cli: Cli) -> None:

@@ -24,6 +24,7 @@ from jobs.record import Recorder, place_of
 from jobs.session import Request, Session
 from jobs.target import LocalTarget
 from jobs.transport import Http
+from tests.jobs.conftest import Cli
 
 JOB = "on-the-head"
 HEAD_STARTED = 1_000_000
@@ -132,6 +133,11 @@ def test_the_status_of_several_is_that_of_each(head: Head) -> None:
         return await Client(Http(head.url)).get_many([JOB, "another"])
 
     assert [info.status for info in asyncio.run(many())] == ["FAILED", "FAILED"]
+
+
+def test_the_list_says_of_a_dead_driver_what_status_says(head: Head, bare_cli: Cli) -> None:
+    listed = bare_cli.raw("list", "--address", head.url, "--output", "json")
+    assert [job["status"] for job in json.loads(listed.stdout)] == ["FAILED"], listed.stderr
 
 
 def test_a_batch_whose_driver_died_with_the_old_head_ends(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from jobs.connection import agent_is_safe
 from jobs.errors import LocalFault, Refused
-from jobs.kube import check_kubeconfig
+from jobs.kube import Kube, check_kubeconfig
 from jobs.target import ClusterTarget, Options, UrlTarget, resolve
 from tests.jobs.conftest import Cli
+from tests.unit.api_server import UID, api_server
 
 
 def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str, Any]:
@@ -221,6 +223,19 @@ def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:
     second = write(tmp_path / "b", KUBECONFIG)
     paths, context = check_kubeconfig(None, "two", {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"})
     assert (paths, context) == (f"{first}:{second}", "two")
+
+
+def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def uid(kubeconfig: str | None) -> str:
+        kube = await Kube.open(kubeconfig, "test")
+        return await kube.cluster_uid()
+
+    with api_server(tmp_path) as config:
+        config.write_text(config.read_text().replace("current-context: test\n", ""))
+        assert asyncio.run(uid(str(config))) == UID
+        (tmp_path / "bare").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'bare'}:{config}")
+        assert asyncio.run(uid(None)) == UID
 
 
 @pytest.mark.parametrize(

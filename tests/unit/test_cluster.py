@@ -63,6 +63,15 @@ def test_a_kubeconfig_without_a_current_context_lists_what_there_is(tmp_path: Pa
     assert "no current context. Set `kubeContext` to one of: test" in problem(str(config))
 
 
+def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_server(tmp_path) as config:
+        config.write_text(config.read_text().replace("current-context: test\n", ""))
+        assert connect(str(config), "test").uid == UID
+        (tmp_path / "bare").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'bare'}:{config}")
+        assert connect("", "test").uid == UID
+
+
 def test_a_cluster_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
     text = problem(str(kubeconfig(tmp_path, "http://127.0.0.1:1")))
     assert "context test" in text
