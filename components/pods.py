@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from components.merge import merged
@@ -14,6 +15,24 @@ RESTRICTED_CONTAINER: dict[str, Any] = {"allowPrivilegeEscalation": False, "capa
 RAY_USER, RAY_GROUP = 1000, 100
 
 HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
+
+
+# What Kubernetes itself would mount into every container of a pod; as a volume it goes into one alone.
+TOKEN_VOLUME: dict[str, Any] = {
+    "name": "autoscaler-token",
+    "projected": {
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        ]
+    },
+}
+TOKEN_MOUNT: dict[str, Any] = {
+    "name": TOKEN_VOLUME["name"],
+    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    "readOnly": True,
+}
 
 
 def resources(pod: Pod) -> dict[str, Any]:
@@ -39,8 +58,19 @@ def env(pod: Pod) -> list[dict[str, Any]]:
     ]
 
 
-def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str, int], ...] = ()) -> dict[str, Any]:
-    """The pod template of a group; `container` is the name of its Ray container."""
+def template(
+    cluster: Cluster,
+    pod: Pod,
+    container: str,
+    *,
+    ports: tuple[tuple[str, int], ...] = (),
+    volumes: Sequence[dict[str, Any]] = (),
+    mount_token: bool = False,
+) -> dict[str, Any]:
+    """The pod template of a group; `container` is the name of its Ray container.
+
+    `volumes` come after the pod's own; `mount_token`: whether each container gets the ServiceAccount's token.
+    """
     restricted = cluster.pod_security == "restricted"
     user = {**RESTRICTED_POD, "runAsUser": RAY_USER, "runAsGroup": RAY_GROUP} if restricted else {}
     account = cluster.service_account_name if cluster.service_account.create else None
@@ -57,15 +87,14 @@ def template(cluster: Cluster, pod: Pod, container: str, ports: tuple[tuple[str,
     }
     spec = {
         "containers": [stated(ray)],
-        "volumes": pod.volumes,
+        "volumes": [*pod.volumes, *volumes],
         "nodeSelector": pod.node_selector,
         "tolerations": pod.tolerations,
         "affinity": pod.affinity,
         "topologySpreadConstraints": pod.topology_spread_constraints,
         "priorityClassName": pod.priority_class_name,
         "serviceAccountName": pod.service_account_name or account,
-        # The autoscaler, beside the head, is the only one that talks to Kubernetes.
-        "automountServiceAccountToken": ports == HEAD_PORTS,
+        "automountServiceAccountToken": mount_token,
         "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
         "securityContext": merged(user, pod.pod_security_context),
     }

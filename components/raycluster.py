@@ -11,7 +11,7 @@ import pulumi
 from components import redis
 from components.kubeobject import declare
 from components.merge import merged
-from components.pods import HEAD_PORTS, RESTRICTED_CONTAINER, stated, template
+from components.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, stated, template
 from components.review import Review
 from components.settings_cluster import Cluster
 from components.settings_pods import Head, Pod, WorkerGroup
@@ -96,6 +96,7 @@ def _autoscaler(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
             "requests": {"cpu": requests.cpu or limits["cpu"], "memory": requests.memory or limits["memory"]},
         },
         **({"securityContext": RESTRICTED_CONTAINER} if cluster.pod_security else {}),
+        **({"volumeMounts": [TOKEN_MOUNT]} if _mounts_for_the_autoscaler(kuberay_version) else {}),
         **stated({"env": [{"name": name, "value": value} for name, value in scaling.env.items()]}),
     }
 
@@ -113,7 +114,25 @@ def _head(cluster: Cluster, kuberay_version: str) -> dict[str, Any]:
         group = _group(head, {"num-cpus": "0", **head.ray_start_params}, {})
     if not at_least(kuberay_version, V1_API):
         group["serviceType"] = "ClusterIP"  # had no default yet
-    return {**group, "template": template(cluster, head, "ray-head", HEAD_PORTS)}
+    # The autoscaler, beside the head, is the only one that talks to Kubernetes; its token may change pods, and the head
+    # runs the drivers of jobs.
+    own = cluster.autoscaling.enabled and _mounts_for_the_autoscaler(kuberay_version)
+    return {
+        **group,
+        "template": template(
+            cluster,
+            head,
+            "ray-head",
+            ports=HEAD_PORTS,
+            volumes=[TOKEN_VOLUME] if own else [],
+            mount_token=cluster.autoscaling.enabled and not own,
+        ),
+    }
+
+
+def _mounts_for_the_autoscaler(kuberay_version: str) -> bool:
+    """Whether `autoscalerOptions` of this version has volumeMounts."""
+    return at_least(kuberay_version, V1_API)
 
 
 def _worker(cluster: Cluster, name: str, group: WorkerGroup) -> dict[str, Any]:

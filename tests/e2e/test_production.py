@@ -186,16 +186,18 @@ def test_a_restricted_fault_tolerant_cluster_with_a_quota_is_ready(
     assert wanted <= kinds
 
 
-def test_each_pod_has_the_clusters_own_account_and_a_worker_no_token_of_it(api: Api) -> None:
+def test_each_pod_has_the_clusters_own_account_and_the_autoscaler_alone_its_token(cluster: Cluster, api: Api) -> None:
     (head,), (worker,) = pods(api, "head"), pods(api, "worker")
     assert {pod["spec"]["serviceAccountName"] for pod in (head, worker)} == {f"{CLUSTER}-ray"}
 
-    def tokens(pod: dict[str, Any]) -> list[str]:
-        mounts = [mount["mountPath"] for one in pod["spec"]["containers"] for mount in one.get("volumeMounts", [])]
-        return [mount for mount in mounts if "serviceaccount" in mount]
+    def has_token(container: str) -> bool:
+        pod = worker if container == "ray-worker" else head
+        command = "test -e /var/run/secrets/kubernetes.io/serviceaccount/token && echo yes || echo no"
+        inside = ("exec", pod["metadata"]["name"], "-c", container, "-n", NAMESPACE, "--", "sh", "-c", command)
+        return cluster.kubectl(*inside).strip() == "yes"
 
-    assert tokens(head), "the autoscaler needs it"
-    assert tokens(worker) == []
+    names = ("autoscaler", "ray-head", "ray-worker")
+    assert [name for name in names if has_token(name)] == ["autoscaler"]
 
 
 def test_the_head_is_not_drained_away(cluster: Cluster, api: Api) -> None:

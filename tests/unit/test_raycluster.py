@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.pods import TOKEN_MOUNT, TOKEN_VOLUME
 from components.raycluster import WAIT_ANNOTATION, manifest
 from components.settings import parse
 from tests.unit.trees import tree
@@ -39,22 +40,31 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
         pytest.skip("upstream's sample is not part of a fetched tree")
     upstream = next(iter(yaml.safe_load_all(sample.read_text())))["spec"]
     # Decided otherwise: Ray's version, at least one worker, autoscaler v2, token authentication, a ServiceAccount
-    # whose token workers do not get; no `replicas`, which the autoscaler owns; no ConfigMap of example scripts.
+    # whose token the autoscaler alone gets; no `replicas`, which it owns; no ConfigMap of example scripts.
     upstream["rayVersion"] = "2.60.0"
     upstream["authOptions"] = {"mode": "token"}
     upstream["autoscalerOptions"]["version"] = "v2"
     for empty in ("securityContext", "env", "envFrom"):
         assert not upstream["autoscalerOptions"].pop(empty)
+    upstream["autoscalerOptions"]["volumeMounts"] = [TOKEN_MOUNT]
     head, worker = upstream["headGroupSpec"], upstream["workerGroupSpecs"][0]
     container(head).pop("volumeMounts")
-    head["template"]["spec"].pop("volumes")
+    head["template"]["spec"]["volumes"] = [TOKEN_VOLUME]
     worker["minReplicas"] = 1
     worker.pop("replicas")
     for one in (head, worker):
         container(one)["image"] = "rayproject/ray:2.60.0"
         one["template"]["spec"]["serviceAccountName"] = "raycluster-autoscaler-ray"
-        one["template"]["spec"]["automountServiceAccountToken"] = one is head
+        one["template"]["spec"]["automountServiceAccountToken"] = False
     assert made()["spec"] == upstream
+
+
+def test_the_token_is_where_an_autoscaler_can_read_it_in_every_version() -> None:
+    for version, mounted, volumes in (("v1.7.0", False, [TOKEN_VOLUME]), ("v0.6.0", True, None)):
+        spec = made(version, autoscaling={"version": "v1"})["spec"]["headGroupSpec"]["template"]["spec"]
+        assert (spec["automountServiceAccountToken"], spec.get("volumes")) == (mounted, volumes)
+    off = made(autoscaling={"enabled": False})["spec"]["headGroupSpec"]["template"]["spec"]
+    assert (off["automountServiceAccountToken"], off.get("volumes")) == (False, None)
 
 
 def test_replicas_are_never_declared_while_autoscaling_is_on() -> None:

@@ -24,7 +24,10 @@ class Client:
     def list(self) -> list[JobInfo]:
         kinds = {"runs": "RUNNING", "waits": "PENDING", "ended": "SUCCEEDED"}
         driver = JobInfo("by-ray-itself", "RUNNING", type="DRIVER")
-        return [*(JobInfo(name, status, "python job.py") for name, status in kinds.items()), driver]
+        return [
+            *(JobInfo(name, status, "python job.py --api-key s3cr3t-word") for name, status in kinds.items()),
+            driver,
+        ]
 
     def wait(self, name: str, timeout: float) -> None:
         self.asked.append(("wait", name))
@@ -49,6 +52,8 @@ def test_every_job_that_has_not_ended_is_waited_for_or_stopped_as_asked(policy: 
 def test_a_refusal_names_every_job_that_has_not_ended_and_touches_none(client: Client) -> None:
     found = running_jobs.refusals(CONTRACT)
     assert [text.partition(" (")[0] for text in found] == ["ns/ray: job runs", "ns/ray: job waits"]
+    assert "python job.py" in found[0]
+    assert "s3cr3t-word" not in "".join(found)
     assert client.asked == []
 
 
