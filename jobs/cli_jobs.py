@@ -24,9 +24,14 @@ from jobs.cli_options import (
 from jobs.errors import Interrupted, JobsError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from jobs.models import JobInfo, Result
     from jobs.session import Session
     from jobs.target import Options
+
+# How many jobs are stopped or deleted at once.
+AT_A_TIME = 8
 
 
 @click.command("status")
@@ -289,6 +294,31 @@ def worst(results: list[Result]) -> int:
     return next(code for code in (4, 1, 3, 0) if code in codes)
 
 
+def with_each(
+    target_options: Options, submission_ids: tuple[str, ...], act: Callable[[Session, str], Awaitable[str]]
+) -> None:
+    """Does it to some jobs at a time and says of each how it went; exits by the highest code of those that failed."""
+    import asyncio
+
+    async def work(session: Session) -> list[int]:
+        gate = asyncio.Semaphore(AT_A_TIME)
+
+        async def one(submission_id: str) -> int:
+            async with gate:
+                try:
+                    say(f"Job {submission_id}: {await act(session, submission_id)}.")
+                except JobsError as error:  # The others are to be done all the same.
+                    complain(f"Error: {error}")
+                    return error.exit_code
+            return 0
+
+        return await asyncio.gather(*map(one, dict.fromkeys(submission_ids)))
+
+    code = max(with_session(target_options, work))
+    if code:
+        raise SystemExit(code)
+
+
 @click.command("stop")
 @click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--no-wait", is_flag=True, help="Ask for the stop and do not wait for the end.")
@@ -305,21 +335,11 @@ def stop_command(submission_ids: tuple[str, ...], no_wait: bool, timeout: float,
       jobs stop ID1 ID2 --no-wait
     """
 
-    async def work(session: Session) -> list[int]:
-        failed = []
-        for submission_id in submission_ids:
-            try:
-                info = await session.stop(submission_id, seconds=timeout, wait=not no_wait)
-            except JobsError as error:  # The others are to be stopped all the same.
-                complain(f"Error: {error}")
-                failed.append(error.exit_code)
-            else:
-                say(f"Job {submission_id}: {'asked to stop' if not info.ended else info.status}.")
-        return failed
+    async def stop(session: Session, submission_id: str) -> str:
+        info = await session.stop(submission_id, seconds=timeout, wait=not no_wait)
+        return info.status if info.ended else "asked to stop"
 
-    failed = with_session(target_options, work)
-    if failed:
-        raise SystemExit(max(failed))
+    with_each(target_options, submission_ids, stop)
 
 
 stop_command.epilog = TARGET_HELP + STOP_HELP
@@ -332,16 +352,16 @@ def delete_command(submission_ids: tuple[str, ...], target_options: Options) -> 
     """Delete the server's record of jobs that have ended; one that runs is refused. Logs stay on the node's disk.
 
     \b
-    Example:
+    Examples:
       jobs delete raysubmit_1f0c
+      jobs delete ID1 ID2
     """
 
-    async def work(session: Session) -> None:
-        for submission_id in submission_ids:
-            await session.delete(submission_id)
-            say(f"Job {submission_id}: deleted.")
+    async def delete(session: Session, submission_id: str) -> str:
+        await session.delete(submission_id)
+        return "deleted"
 
-    with_session(target_options, work)
+    with_each(target_options, submission_ids, delete)
 
 
 delete_command.epilog = TARGET_HELP + ANSWER_HELP

@@ -230,6 +230,17 @@ def test_stop_of_several_stops_the_others_when_one_is_unknown(cli: Cli) -> None:
     assert json.loads(cli("status", job, "--output", "json").stdout)["status"] == "STOPPED"
 
 
+def test_delete_of_several_deletes_the_others_when_one_still_runs(cli: Cli) -> None:
+    running, ended = new_id(), new_id()
+    cli("submit", "--no-wait", "--submission-id", running, "--", "sleep 600")
+    cli("submit", "--submission-id", ended, "--", "true")
+    done = cli("delete", running, ended)
+    assert done.returncode == 2
+    assert f"Job {running} is".encode() in done.stderr
+    assert cli("status", ended).returncode == 2
+    cli("stop", running)
+
+
 def test_no_secret_of_an_entrypoint_or_metadata_is_shown(cli: Cli) -> None:
     job, metadata = new_id(), '{"client_secret": "hunter3hunter3"}'
     cli("submit", "--no-wait", "--submission-id", job, "--metadata-json", metadata, "--", "API_KEY=hunter2hunter2 true")
