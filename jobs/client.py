@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -153,9 +154,10 @@ class Client:
             )
         await self._delete(submission_id, until)
         recent = abs(time.time() - (info.end_time or 0) / 1000) < 10 * GHOST_SECONDS
-        settled = Deadline(min(until.left, GHOST_SECONDS if recent else 0.0))
-        while not settled.passed and not await self._lay(submission_id, until):
-            await asyncio.sleep(0.5)
+        settled = Deadline(GHOST_SECONDS if recent else 0.0)
+        with contextlib.suppress(JobsError):  # The record is gone; a submission removes what is left as well.
+            while not settled.passed and not await self._lay(submission_id, settled):
+                await asyncio.sleep(0.5)
 
     async def _delete(self, submission_id: str, until: Deadline) -> None:
         # A repeated DELETE whose first answer was lost finds nothing: that is what was wanted.

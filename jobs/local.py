@@ -27,6 +27,7 @@ from jobs.errors import DeadlinePassed, JobsError, LocalFault
 from jobs.transport import Deadline, Http
 
 START_SECONDS = 120.0
+STOP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,18 @@ def directory() -> Path:
 @contextlib.asynccontextmanager
 async def _locked(base: Path) -> AsyncIterator[None]:
     """One process at a time starts or stops it."""
+    deadline = Deadline(START_SECONDS + STOP_SECONDS)
     with (base / "lock").open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:  # Asked again and again, since a wait for it could not be interrupted.
+                if deadline.passed:
+                    raise DeadlinePassed(
+                        f"Another process has held {lock.name} for {deadline.seconds:.0f} s.",
+                        "It starts or stops the Ray of --local. End it, or set RAYJOBS_LOCAL_DIR to another directory.",
+                    ) from None
                 await asyncio.sleep(0.1)
         yield
 
@@ -88,7 +95,7 @@ async def find(base: Path | None = None) -> LocalRay | None:
     return found if await _answers(found, 5.0) else None
 
 
-async def stop(seconds: float = 30.0) -> bool:
+async def stop(seconds: float = STOP_SECONDS) -> bool:
     """Ends the head; true if there was one."""
     base = directory()
     async with _locked(base):
@@ -100,7 +107,7 @@ async def stop(seconds: float = 30.0) -> bool:
         return end(found.pid, seconds)
 
 
-def end(pid: int, seconds: float = 30.0) -> bool:
+def end(pid: int, seconds: float = STOP_SECONDS) -> bool:
     """Ends a `ray start --block` and what it started; true if it ran."""
     deadline = Deadline(seconds)
     try:

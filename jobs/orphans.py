@@ -60,6 +60,8 @@ class Orphans:
         if not waiting:
             return False
         alive = {node.get("node_id") for node in await self._nodes(state="ALIVE")}
+        if not alive:
+            return False  # No answer: the head itself would be there.
         doubtful = [job for job in waiting if job.status == "PENDING" or job.driver_node_id not in alive]
         doubtful.sort(key=lambda job: job.start_time or 0)  # Of those that wait the oldest is asked about.
         return any([await self.wake(job, at_once=True) for job in doubtful])

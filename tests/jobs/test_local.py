@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import json
 import shutil
 import subprocess
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs import local
+from jobs.errors import DeadlinePassed
 from tests.jobs.conftest import ROOT, Cli, output_of, short_directory
 
 
@@ -48,6 +52,18 @@ def test_every_command_works_without_a_cluster_on_one_ray_that_is_stopped_when_a
     assert b"Stopped" in local_cli.raw("local", "stop").stdout
     assert b"Not running" in local_cli.raw("local", "status").stdout
     assert not Path(f"/proc/{state['pid']}").exists()
+
+
+def test_a_start_by_somebody_else_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYJOBS_LOCAL_DIR", str(tmp_path))
+    monkeypatch.setattr(local, "START_SECONDS", 0.2)
+    monkeypatch.setattr(local, "STOP_SECONDS", 0.2)
+    with (local.directory() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DeadlinePassed, match="Another process has held"):
+            asyncio.run(asyncio.wait_for(local.stop(), 10))
 
 
 # What the stock client finds with nothing but what `forward` has set.
