@@ -341,24 +341,21 @@ def test_a_file_that_changes_between_plan_and_pack_is_never_sent_under_the_old_n
         pass
 
 
-def test_a_file_written_all_the_time_is_refused_with_the_way_out(source: Path, index: Path) -> None:
-    path = write(source / "run.log", os.urandom(30_000_000))
-    writer = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys\nwith open(sys.argv[1], 'ab', buffering=0) as f:\n while True: f.write(b'.')",
-            path,
-        ]
-    )
-    try:
-        while path.stat().st_size == 30_000_000:
-            time.sleep(0.01)
-        with pytest.raises(SourceChanged, match=r"(?s)run\.log.*\.rayignore"):
-            package.plan(source, index_path=index)
-    finally:
-        writer.kill()
-        writer.wait()
+def test_a_file_written_all_the_time_is_refused_with_the_way_out(
+    source: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(source / "run.log", "line\n")
+    look = os.fstat
+
+    def look_after_another_line(descriptor: int) -> os.stat_result:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(path.resolve()):
+            with path.open("a") as log:
+                log.write("line\n")
+        return look(descriptor)
+
+    monkeypatch.setattr(os, "fstat", look_after_another_line)
+    with pytest.raises(SourceChanged, match=r"(?s)run\.log.*\.rayignore"):
+        package.plan(source, index_path=index)
 
 
 def test_over_the_servers_limit_the_largest_files_are_named(source: Path, index: Path) -> None:
