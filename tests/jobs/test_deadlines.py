@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -45,22 +44,20 @@ def test_an_upload_may_take_longer_than_the_submission(
 
 
 def test_waiting_for_several_ends_in_time_while_the_server_is_silent(head: Head, proxy: Proxy) -> None:
-    async def wait() -> float:
+    async def wait() -> None:
         jobs = [new_id(), new_id()]
         async with session_at(head, proxy.url, patience=60) as session:
             for job in jobs:
                 await session.client.submit(JobSpec("sleep 100"), job)
             proxy.faults = Faults(delay_answer=lambda _line: 100.0)
-            began = time.monotonic()
             with pytest.raises(DeadlinePassed, match="2 of 2 jobs"):
+                # Its patience is a minute.
                 await asyncio.wait_for(session.wait(jobs, deadline=Deadline(2.0)), 30)
-            took = time.monotonic() - began
         async with session_at(head) as session:
             for job in jobs:
                 await session.client.stop(job)
-        return took
 
-    assert asyncio.run(wait()) < 30  # its patience is a minute
+    asyncio.run(wait())
 
 
 def test_a_job_that_ends_by_itself_at_its_deadline_is_not_said_to_be_stopped(head: Head) -> None:

@@ -125,10 +125,11 @@ def test_while_waiting_or_stopping_it_ends_at_once(cli: Cli, proxy: Proxy, numbe
 
 
 @pytest.fixture
-def silent_server() -> Iterator[str]:
+def silent_server() -> Iterator[socket.socket]:
     """Takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.settimeout(60)
+        yield server
 
 
 @pytest.fixture
@@ -140,19 +141,19 @@ def short() -> Iterator[Path]:
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_while_a_tunnel_opens_it_ends_at_once_and_nothing_was_submitted(
-    bare_cli: Cli, silent_server: str, number: signal.Signals, code: int
+    bare_cli: Cli, silent_server: socket.socket, number: signal.Signals, code: int
 ) -> None:
     outputs = write(bare_cli.cwd / "outputs.json", contract())
-    cluster = {"name": "c", "cluster": {"server": silent_server}}
+    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{silent_server.getsockname()[1]}"}}
     context = {"name": "kind-ray", "context": {"cluster": "c", "user": "u"}}
     user = {"name": "u", "user": {"token": "t"}}
     config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context], "users": [user]}
     kubeconfig = write(bare_cli.cwd / "kubeconfig", config)
     words = ["submit", "--outputs", str(outputs), "--kubeconfig", str(kubeconfig), "--", "true"]
     process = bare_cli.start_raw(*words)
-    time.sleep(2)  # It has nothing to say while it waits for the API server.
-    assert process.poll() is None, process.communicate()
-    ended, said = end(process, number)
+    connection, _ = silent_server.accept()
+    with connection:
+        ended, said = end(process, number)
     assert ended == code
     assert b"nothing was submitted" in said
 
@@ -165,7 +166,7 @@ def test_while_a_local_ray_starts_it_ends_and_leaves_none(
     process = bare_cli.start_raw("submit", "--local", "--", "true")
     wait_until(lambda: (short / "start.log").exists())
     waiting = bare_cli.start_raw("list", "--local")
-    time.sleep(1)
+    wait_until(lambda: _reads(waiting.pid, str(short / "lock")))
     assert end(waiting, number)[0] == code
     ended, said = end(process, number)
     assert ended == code
