@@ -171,4 +171,6 @@ def _take_out(revision: str, folder: Path) -> None:
         said = done.stderr.decode(errors="replace").strip()
         raise CannotRender(f"base {revision}: {said}. Is it a revision of this repository, and was it fetched?")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+        # Not as an argument: Python before 3.10.12 and 3.11.4, such as Debian's, has no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        archive.extractall(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,17 @@ def test_a_stack_without_a_file_is_refused_naming_those_there_are(tmp_path: Path
 def test_a_base_that_git_does_not_know_is_refused_with_its_name() -> None:
     with pytest.raises(render.CannotRender, match=r"base no-such-branch: .*was it fetched"):
         render.diff("dev", "no-such-branch")
+
+
+def test_a_revision_is_taken_out_also_by_a_python_without_archive_filters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not (engine.ROOT / ".git").exists():
+        pytest.skip("this is no clone: there is no revision to take out")
+    extract = tarfile.TarFile.extractall
+    monkeypatch.setattr(tarfile.TarFile, "extractall", lambda archive, folder: extract(archive, folder))
+    render._take_out("HEAD", tmp_path)
+    assert (tmp_path / "Pulumi.yaml").read_text() == (engine.ROOT / "Pulumi.yaml").read_text()
 
 
 def test_what_does_not_render_says_so_in_the_comment_and_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
