@@ -199,33 +199,33 @@ def median(times):
 
 async def main():
     polls, walls, parses = [], [], []
+    body = sys.stdin.buffer.read()
     async with connect_async(sys.argv[1]) as client:
         await client.list()
-        for _ in range(20):
+        for _ in range(int(sys.argv[3])):
             wall, cpu = time.perf_counter(), time.process_time()
             found = await client.list()
             polls.append(time.process_time() - cpu); walls.append(time.perf_counter() - wall)
             assert len(found) == int(sys.argv[2])
-    body = sys.stdin.buffer.read()
-    for _ in range(20):
-        cpu = time.process_time(); json.loads(body); parses.append(time.process_time() - cpu)
+            del found
+            cpu = time.process_time(); json.loads(body); parses.append(time.process_time() - cpu)
     print(json.dumps({"poll": median(polls), "wall": median(walls), "parse": median(parses)}))
 
 asyncio.run(main())
 """
 
 
-def many(count: int = 1000) -> dict[str, Any]:
-    """Status of many known jobs from one canned answer: requests per poll, and time against parsing the answer."""
+def many(count: int = 1000, polls: int = 100) -> dict[str, Any]:
+    """Status of many known jobs from one canned answer: requests per poll, and time against parsing it, in turn."""
     _Canned.body = json.dumps([record(number) for number in range(count)]).encode()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Canned)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    line = [PYTHON, "-c", POLLS, url, str(count)]
+    line = [PYTHON, "-c", POLLS, url, str(count), str(polls)]
     done = subprocess.run(line, input=_Canned.body, capture_output=True, check=True)
     lists = _Canned.lists
     server.shutdown()
-    return {"jobs": count, "lists for 21 polls": lists, **json.loads(done.stdout)}
+    return {"jobs": count, "polls": polls + 1, "lists": lists, **json.loads(done.stdout)}
 
 
 def tunnel(target: Head) -> dict[str, Any]:

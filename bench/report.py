@@ -117,7 +117,7 @@ def _jobs(results: dict[str, Any]) -> str:
     memory = (
         "Poll of 1,000 jobs: the client's CPU time for the request, parsing 700 kB and 1,000 typed records; "
         f"{many['wall'] * 1000:.0f} ms with the canned server's time. "
-        f"Lists for 21 polls: {many['lists for 21 polls']}. "
+        f"Lists for {many['polls']} polls: {many['lists']}. "
         f"Peak memory following 100,000 lines: {follow['jobs logs --follow']['peak_mib']:.0f} MiB, stock "
         f"{follow['ray job logs --follow']['peak_mib']:.0f} MiB. "
         f"Wall clock of 100 submissions, 8 at a time: "
