@@ -17,6 +17,7 @@ import pytest
 from tests.jobs.conftest import Cli, new_id, short_directory, wait_until
 from tests.jobs.test_target import contract, write
 from tests.support.proxy import Faults, Proxy
+from tests.unit.api_server import kubeconfig
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -144,12 +145,9 @@ def test_while_a_tunnel_opens_it_ends_at_once_and_nothing_was_submitted(
     bare_cli: Cli, silent_server: socket.socket, number: signal.Signals, code: int
 ) -> None:
     outputs = write(bare_cli.cwd / "outputs.json", contract())
-    cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{silent_server.getsockname()[1]}"}}
-    context = {"name": "kind-ray", "context": {"cluster": "c", "user": "u"}}
-    user = {"name": "u", "user": {"token": "t"}}
-    config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context], "users": [user]}
-    kubeconfig = write(bare_cli.cwd / "kubeconfig", config)
-    words = ["submit", "--outputs", str(outputs), "--kubeconfig", str(kubeconfig), "--", "true"]
+    address = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
+    config = kubeconfig(bare_cli.cwd, address, "kind-ray")
+    words = ["submit", "--outputs", str(outputs), "--kubeconfig", str(config), "--", "true"]
     process = bare_cli.start_raw(*words)
     connection, _ = silent_server.accept()
     with connection:
