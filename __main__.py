@@ -4,17 +4,24 @@ from functools import partial
 
 import pulumi
 
-from components import checks, errors, guards, objects, outputs, overlay, preflight, progress, secret_env, source
-from components.aliases import Aliases
-from components.cluster import connect
-from components.crds import KubeRayCRDs
-from components.namespace import Namespace
-from components.operator import KubeRayOperator
-from components.ownership import Ownership
-from components.provider import guard, identity, provider, rendering
-from components.raycluster import RayCluster
-from components.review import Review
-from components.settings import has_secure_env, load
+from components import errors
+from components.checks import live_cluster as preflight
+from components.checks import manifests as checks
+from components.cluster.context import connect
+from components.hooks import progress, secret_env
+from components.hooks.aliases import Aliases
+from components.hooks.ownership import Ownership
+from components.hooks.update_review import Review
+from components.kuberay import overlay, source
+from components.manifests import contract as outputs
+from components.manifests import quota as guards
+from components.manifests import stack as objects
+from components.resources.crds import KubeRayCRDs
+from components.resources.namespace import Namespace
+from components.resources.operator import KubeRayOperator
+from components.resources.provider import guard, identity, provider, rendering
+from components.resources.raycluster import RayCluster
+from components.settings.load import has_secure_env, load
 from ops import running_jobs
 
 errors.end_without_a_traceback()

@@ -44,14 +44,14 @@ def digests(lines: Any) -> set[bytes]:
 OURS = """
 import asyncio, sys
 import jobs.connection
-from jobs.transport import Http
+from jobs.dashboard.http import Http
 
 class Behind(Http):
     def __init__(self, base_url, **options):
         super().__init__({agent!r} if base_url == {real!r} else base_url, **options)
 
 jobs.connection.Http = Behind
-from jobs.cli import main
+from jobs.cli.main import main
 main()
 """
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Sample, command, in_turn, keep, summary
-from jobs import local
+from jobs import local_ray as local
 from tests.support.cluster import use_cluster
 from tests.support.ray_head import run_ray_head
 

@@ -6,16 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobs.api import AsyncClient, Client, Job, connect, connect_async
-    from jobs.errors import JobsError
-    from jobs.models import JobInfo, Result
+    from .api import AsyncClient, Client, Job, connect, connect_async
+    from .errors import JobsError
+    from .spec.models import JobInfo, Result
 
 __all__ = ["AsyncClient", "Client", "Job", "JobInfo", "JobsError", "Result", "connect", "connect_async"]
 
-_HOMES = {"JobsError": "jobs.errors", "JobInfo": "jobs.models", "Result": "jobs.models"}
+_HOMES = {"JobsError": ".errors", "JobInfo": ".spec.models", "Result": ".spec.models"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'jobs' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES.get(name, "jobs.api")), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, ".api"), __name__), name)

@@ -18,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from jobs import connection as connections
-from jobs.ledger import Ledger
-from jobs.models import JobInfo, Result
-from jobs.record import Recorder, place_of
-from jobs.session import Request, Session, log_chunks, prepare
-from jobs.target import Options, resolve
-from jobs.transport import Deadline
+from . import connection as connections
+from .dashboard.http import Deadline
+from .ledger.recorder import Recorder, place_of
+from .ledger.store import Ledger
+from .session import Request, Session, log_chunks, prepare
+from .spec.models import JobInfo, Result
+from .target.resolve import Options, resolve
 
 T = TypeVar("T")
 

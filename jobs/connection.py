@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from jobs.client import Client
-from jobs.errors import JobsError, Refused
-from jobs.target import ClusterTarget, LocalTarget, Target, UrlTarget, checked_token, is_loopback, read_token
-from jobs.transport import Http
+from .dashboard.client import Client
+from .dashboard.http import Http
+from .errors import JobsError, Refused
+from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, checked_token, is_loopback, read_token
 
 if TYPE_CHECKING:
-    from jobs.kube import Kube
+    from .kubernetes.api import Kube
 
 Note = Callable[[str], None]
 
@@ -42,7 +42,7 @@ class Connection:
 async def connect(target: Target, *, note: Note = lambda _text: None) -> AsyncIterator[Connection]:
     """A connection for as long as the context lasts. Raises errors of jobs.errors."""
     if isinstance(target, LocalTarget):
-        from jobs import local
+        from . import local_ray as local
 
         ray = await local.ensure(note)
         target = UrlTarget(ray.url, ray.token_file, target.headers, True)
@@ -108,8 +108,8 @@ def _is_this_machine(host: str) -> bool:
 
 @asynccontextmanager
 async def _by_tunnel(target: ClusterTarget, note: Note) -> AsyncIterator[Connection]:
-    from jobs.kube import Kube
-    from jobs.tunnel import Tunnel, head_pod, pod_of_ip
+    from .kubernetes.api import Kube
+    from .kubernetes.tunnel import Tunnel, head_pod, pod_of_ip
 
     cluster, contract = target.cluster, target.contract
     async with contextlib.AsyncExitStack() as stack:
@@ -182,7 +182,7 @@ async def _by_tunnel(target: ClusterTarget, note: Note) -> AsyncIterator[Connect
 async def verify_identity(kube: Kube, expected: str | None, note: Note) -> None:
     """Refuses a context that leads to another cluster than the stack's. Where RBAC does not let the namespace
     kube-system be read the comparison cannot be made: that is said, and the command goes on."""
-    from jobs.kube import Forbidden
+    from .kubernetes.api import Forbidden
 
     if expected is None:
         return

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import redact
-from jobs.errors import Refused
-from jobs.ledger import Entry, Ledger, Origin
-from jobs.models import JobSpec
-from jobs.retries import attempt_id
+from .errors import Refused
+from .ledger.store import Entry, Ledger, Origin
+from .retries import attempt_id
+from .spec import redact
+from .spec.models import JobSpec
 
 
 @dataclass(frozen=True)

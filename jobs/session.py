@@ -10,18 +10,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.background import in_thread
-from jobs.client import Client, Submission, attach
-from jobs.connection import Connection
-from jobs.errors import DeadlinePassed, JobLost, JobsError, Refused, Unreachable
-from jobs.follow import Limits, LogFollower
-from jobs.models import LOST, JobInfo, JobSpec, Result, check_submission_id, new_submission_id, submission_id_of_key
-from jobs.transport import Deadline
+from .background import in_thread
+from .connection import Connection
+from .dashboard.client import Client, Submission, attach
+from .dashboard.http import Deadline
+from .dashboard.logs import Limits, LogFollower
+from .errors import DeadlinePassed, JobLost, JobsError, Refused, Unreachable
+from .spec.models import (
+    LOST,
+    JobInfo,
+    JobSpec,
+    Result,
+    check_submission_id,
+    new_submission_id,
+    submission_id_of_key,
+)
 
 if TYPE_CHECKING:
-    from jobs.ledger import Origin
-    from jobs.package import Plan
-    from jobs.record import Recorder
+    from .ledger.recorder import Recorder
+    from .ledger.store import Origin
+    from .upload.pack import Plan
 
 
 STOP_SECONDS = 60.0
@@ -82,7 +90,7 @@ async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
     plan: Plan | None = None
     working_dir = runtime_env.get("working_dir")
     if isinstance(working_dir, str) and "://" not in working_dir:
-        from jobs import package
+        from .upload import pack as package
 
         excludes = runtime_env.get("excludes")
         plan = await in_thread(lambda: package.plan(Path(working_dir), excludes=excludes or [], use_cache=use_cache))
@@ -100,7 +108,7 @@ async def prepare(request: Request, *, use_cache: bool = True) -> Prepared:
         else None,
     )
     may_exist = request.submission_id is not None or request.key is not None
-    from jobs.record import origin_of
+    from .ledger.recorder import origin_of
 
     origin = await in_thread(lambda: origin_of(working_dir, key=request.key))
     return Prepared(submission_id, spec, plan, may_exist, origin)
@@ -110,7 +118,7 @@ async def plan_again(spec: JobSpec, working_dir: str | None, *, use_cache: bool 
     """The package of a spec from the directory that it was made of, if that still gives the same one; else None."""
     if working_dir is None or "://" in working_dir or not Path(working_dir).exists():
         return None
-    from jobs import package
+    from .upload import pack as package
 
     excludes = spec.runtime_env.get("excludes")
     plan = await in_thread(lambda: package.plan(working_dir, excludes=excludes or [], use_cache=use_cache))
@@ -182,7 +190,7 @@ class Session:
             )
 
     async def upload(self, plan: Plan) -> None:
-        from jobs import package
+        from .upload import pack as package
 
         if await self.client.package_exists(plan.uri):
             return
@@ -281,7 +289,7 @@ class Session:
         if self.recorder is None or not whole:
             yield write
             return
-        from jobs.ledger import TailBuffer
+        from .ledger.store import TailBuffer
 
         buffer = TailBuffer()
 
@@ -379,7 +387,7 @@ class Session:
         """Removes the server's record of a job that has ended."""
         await self.client.delete(submission_id)
         if self.recorder is not None:
-            from jobs.ledger import DELETED
+            from .ledger.store import DELETED
 
             self.recorder.status(submission_id, DELETED)
 

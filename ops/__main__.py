@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from components.cluster.api import ClusterError
 from components.errors import StackError
-from components.kubeapi import ClusterError
 from ops import changes, engine
 
 detailed_option = click.option(
@@ -37,7 +37,7 @@ def demo(destroy: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def test(tiers: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     """Run what this machine can run; ends with what was left out and why. ARGUMENTS go to pytest."""
-    from ops.tiers import run
+    from ops.test import run
 
     sys.exit(run(list(tiers), list(arguments)))
 
@@ -203,7 +203,8 @@ def manifests() -> None:
 @click.argument("version")
 def fetch(version: str) -> None:
     """Bring VERSION, such as v1.7.0, into the cache and check its digest."""
-    from components import errors, source
+    from components import errors
+    from components.kuberay import source
 
     try:
         click.echo(str(source.resolve(version)))
@@ -218,7 +219,8 @@ def fetch(version: str) -> None:
 )
 def record(version: str, folder: Path | None) -> None:
     """Record VERSION's digest in the repository, after you have read what you are about to trust."""
-    from components import errors, source
+    from components import errors
+    from components.kuberay import source
 
     try:
         click.echo(source.record(version, folder))

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from components import source
 from components.errors import StackError
-from components.settings_kuberay import UPSTREAM
-from components.versions import DEFAULT_KUBERAY_VERSION
-from jobs import local
+from components.kuberay import source
+from components.settings.kuberay import UPSTREAM
+from components.settings.versions import DEFAULT_KUBERAY_VERSION
+from jobs import local_ray as local
 from ops import engine
 
 STACK = "dev"

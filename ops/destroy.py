@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.cluster_identity import connect_to_recorded
-from components.installed import watched
-from components.kubeapi import Api, ClusterError
-from components.kubeobject import object_path
+from components.cluster.api import Api, ClusterError
+from components.cluster.operators import watched
+from components.resources.cluster_identity import connect_to_recorded
+from components.resources.kubernetes_object import object_path
 from ops import engine, inventory
 
 RAY_KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices", "RayCronJob": "raycronjobs"}

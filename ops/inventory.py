@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.crd_apply import CRDS_PATH
-from components.kubeapi import Api
-from components.kubeobject import object_path
+from components.cluster.api import Api
+from components.cluster.crds import CRDS_PATH
+from components.resources.kubernetes_object import object_path
 
 CRD_RESOURCE = "pulumi-python:dynamic/kuberay:CRDs"
 KUBERNETES = "kubernetes:"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.kubeobject import object_path
+from components.resources.kubernetes_object import object_path
 from ops import engine, inventory
 from ops.destroy import connect
 

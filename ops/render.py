@@ -18,7 +18,7 @@ from typing import Any
 import click
 import yaml
 
-from components.crd_apply import digest
+from components.cluster.crds import digest
 from ops import engine
 from ops.changes import CHANGES, DESTRUCTIVE, ERROR, NO_CHANGES
 

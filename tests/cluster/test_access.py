@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from components import raycluster, redis
-from components.pods import RESTRICTED_CONTAINER
-from components.settings import parse
-from components.settings_cluster import Cluster as RaySettings
+from components.manifests import redis
+from components.manifests.pods import RESTRICTED_CONTAINER
+from components.resources import raycluster
+from components.settings.load import parse
+from components.settings.raycluster import Cluster as RaySettings
 from tests.support.cluster import Cluster, ClusterError
 
 RESTRICTED = "test-restricted"

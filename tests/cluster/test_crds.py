@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from components import crd_apply
-from components.kubeapi import Api, ClusterError
-from components.overlay import crd_documents
+from components.cluster import crds as crd_apply
+from components.cluster.api import Api, ClusterError
+from components.kuberay.overlay import crd_documents
 from tests.support.cluster import Cluster
-from tests.unit.trees import tree
+from tests.unit.components.trees import tree
 
 OWNER = "organization/ray-on-kubernetes/test"
 NAMES = ["rayclusters.ray.io", "raycronjobs.ray.io", "rayjobs.ray.io", "rayservices.ray.io"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from components import redis
-from components.settings import parse
+from components.manifests import redis
+from components.settings.load import parse
 from tests.support.cluster import Cluster
 from tests.support.native_node import until
 from tests.support.ray_head import RayHead, head_manifests

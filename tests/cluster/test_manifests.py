@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from components import crd_apply, overlay, source
-from components.kubeapi import Api
-from components.overlay import crd_documents
-from components.settings import from_config, from_stack_file, parse
+from components.cluster import crds as crd_apply
+from components.cluster.api import Api
+from components.kuberay import overlay, source
+from components.kuberay.overlay import crd_documents
+from components.settings.load import from_config, from_stack_file, parse
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import all_stack_files
-from tests.unit.golden_cases import CASES, manifests, settings
-from tests.unit.trees import VERSIONS, tree
+from tests.unit.components.golden_cases import CASES, manifests, settings
+from tests.unit.components.trees import VERSIONS, tree
 
 OWNER = "organization/ray-on-kubernetes/test-manifests"
 NAMESPACE = "test-manifests"

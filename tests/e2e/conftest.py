@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.kubeapi import Api
+from components.cluster.api import Api
 from ops import engine
 from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
 from tests.support.stack import Stack

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from components.kubeapi import Api
+from components.cluster.api import Api
 from tests.support.cluster import Cluster
 from tests.support.stack import Stack, crds_on
-from tests.unit.trees import tree
+from tests.unit.components.trees import tree
 
 NAMESPACE, SYSTEM, CLUSTER = "ray-adopt", "ray-adopt-system", "raycluster-autoscaler"
 RAYCLUSTER = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters/{CLUSTER}"

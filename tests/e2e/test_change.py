@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.kubeapi import Api
+from components.cluster.api import Api
 from tests.support.cluster import Cluster
 from tests.support.stack import ROOT, SHARED, Stack
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.kubeapi import Api
+from components.cluster.api import Api
 from ops import changes, engine
 from tests.support.checkout import checkout, edit, ops
 from tests.support.cluster import Cluster

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from components import redis
-from components.kubeapi import Api
-from components.settings import parse
+from components.cluster.api import Api
+from components.manifests import redis
+from components.settings.load import parse
 from ops import inventory
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files

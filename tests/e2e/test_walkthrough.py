@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from components.kubeapi import Api
+from components.cluster.api import Api
 from ops import inventory
 from tests.support.cluster import Cluster
 from tests.support.stack import ROOT, Stack, crds_on

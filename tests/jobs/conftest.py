@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs import local
-from jobs.client import Client as JobsClient
+from jobs import local_ray as local
 from jobs.connection import Connection
+from jobs.dashboard.client import Client as JobsClient
+from jobs.dashboard.http import Http
 from jobs.session import Session
-from jobs.target import LocalTarget
-from jobs.transport import Http
+from jobs.target.resolve import LocalTarget
 from tests.support.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]

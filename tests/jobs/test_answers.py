@@ -49,9 +49,9 @@ def test_each_wrong_answer_has_one_clear_message(bare_cli: Cli, body: bytes, nam
 
 
 def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
-    from jobs.client import Client
+    from jobs.dashboard.client import Client
+    from jobs.dashboard.http import Deadline, Http
     from jobs.errors import ServerFault
-    from jobs.transport import Deadline, Http
 
     async def ask(url: str) -> None:
         await Client(Http(url)).list(Deadline(1.0))
@@ -64,7 +64,7 @@ def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
 
 def test_a_token_is_read_again_when_it_is_refused() -> None:
     """A rotated Secret: the first token is the old one."""
-    from jobs.transport import Deadline, Http
+    from jobs.dashboard.http import Deadline, Http
 
     tokens = iter(["old", "new"])
 
@@ -84,9 +84,9 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
 
 
 def test_nobody_listening_is_unreachable_and_says_where(bare_cli: Cli) -> None:
-    from jobs.client import Client
+    from jobs.dashboard.client import Client
+    from jobs.dashboard.http import Deadline, Http
     from jobs.errors import Unreachable
-    from jobs.transport import Deadline, Http
 
     async def ask() -> None:
         await Client(Http("http://127.0.0.1:9")).list(Deadline(0.5))
@@ -162,7 +162,7 @@ def test_the_token_comes_from_where_it_was_said(bare_cli: Cli) -> None:
 
 
 def test_help_is_a_page_with_examples_for_every_command(bare_cli: Cli) -> None:
-    from jobs.cli import COMMANDS
+    from jobs.cli.main import COMMANDS
 
     for command in COMMANDS:
         done = bare_cli.raw(command, "--help")
@@ -171,7 +171,9 @@ def test_help_is_a_page_with_examples_for_every_command(bare_cli: Cli) -> None:
 
 
 def test_help_and_an_address_import_neither_ray_nor_kr8s_nor_pulumi(bare_cli: Cli) -> None:
-    script = "import sys; sys.argv[1:] = {words!r}\nfrom jobs.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    script = (
+        "import sys; sys.argv[1:] = {words!r}\nfrom jobs.cli.main import main\ntry: main()\nexcept SystemExit: pass\n"
+    )
     script += "heavy = {{'ray', 'kr8s', 'pulumi', 'rich', 'httpx'}} & {{name.split('.')[0] for name in sys.modules}}\n"
     script += "print(sorted(heavy), file=sys.stderr)"
     with server(answer(200, json.dumps(JOB))) as running:

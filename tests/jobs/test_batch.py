@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from jobs import batch, sweep
-from jobs.batch import Batch
-from jobs.batch_prepare import plan_packages
-from jobs.batch_run import BatchRun, Options, Track, worst
-from jobs.batch_view import counts
+from jobs.batch import jobs_file as batch
+from jobs.batch import sweep
+from jobs.batch.jobs_file import Batch
+from jobs.batch.prepare import plan_packages
+from jobs.batch.run import BatchRun, Options, Track, worst
+from jobs.cli.batch_view import counts
 from jobs.connection import connect
 from jobs.errors import Conflict, Refused
-from jobs.ledger import Ledger
-from jobs.record import Recorder, place_of
+from jobs.ledger.recorder import Recorder, place_of
+from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
 from jobs.session import Request, Session
-from jobs.target import UrlTarget
+from jobs.target.resolve import UrlTarget
 from tests.jobs.conftest import Cli, Head
 from tests.support.proxy import Faults, Proxy, answer
 
@@ -166,7 +167,7 @@ def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
     ids = [job.request.submission_id for job in first.jobs]
     assert ids == [job.request.submission_id for job in second.jobs]
     assert len(set(ids)) == 6
-    from jobs.models import check_submission_id
+    from jobs.spec.models import check_submission_id
 
     assert [check_submission_id(str(each)) for each in ids] == ids
 

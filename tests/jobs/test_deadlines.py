@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
+from jobs.dashboard.http import Deadline
+from jobs.dashboard.logs import Limits
 from jobs.errors import DeadlinePassed
-from jobs.follow import Limits
-from jobs.models import JobSpec, Result
 from jobs.session import Request, prepare
-from jobs.transport import Deadline
+from jobs.spec.models import JobSpec, Result
 from tests.jobs.conftest import Cli, Head, new_id, session_at
 from tests.support.proxy import Faults, Proxy
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.dashboard.logs import LogFollower
 from jobs.errors import Unreachable
-from jobs.follow import LogFollower
-from jobs.models import JobSpec, Result
 from jobs.session import Session
+from jobs.spec.models import JobSpec, Result
 from tests.jobs.conftest import Cli, Head, new_id, output_of, session_at, wait_until
 from tests.support.proxy import Faults, Proxy, answer
 

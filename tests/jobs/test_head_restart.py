@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from jobs import local
+from jobs import local_ray as local
 from tests.jobs.conftest import Cli, Head, new_id, short_directory, start_head
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.jobs.conftest import Cli, new_id, short_directory, wait_until
 from tests.jobs.test_target import contract, write
 from tests.support.proxy import Faults, Proxy
-from tests.unit.api_server import kubeconfig
+from tests.unit.components.api_server import kubeconfig
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import git, redact
 from jobs.errors import Refused
-from jobs.ledger import DELETED, REFUSED, TAIL_BYTES, Ledger, LedgerFault, Origin, Place, Tail, TailBuffer
-from jobs.models import JobSpec, Result
+from jobs.ledger import git
+from jobs.ledger.store import DELETED, REFUSED, TAIL_BYTES, Ledger, LedgerFault, Origin, Place, Tail, TailBuffer
 from jobs.rerun import rerun_spec
 from jobs.retries import RetryPolicy, judge
+from jobs.spec import redact
+from jobs.spec.models import JobSpec, Result
 
 ROOT = Path(__file__).parents[2]
 PLACE = Place("uid-1/ns/ray", "stack", "dev", "ray", "ns")
@@ -275,8 +276,8 @@ def test_a_place_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
-from jobs.ledger import *
-from jobs.models import JobSpec
+from jobs.ledger.store import *
+from jobs.spec.models import JobSpec
 place, spec = Place("i", "address"), JobSpec("python x.py")
 warnings = []
 ledger = Ledger(pathlib.Path(sys.argv[2]), warnings.append)
@@ -384,7 +385,7 @@ def test_the_commit_and_whether_it_is_dirty_are_found(tmp_path: Path) -> None:
 
 
 def result(status: str, error_type: str | None = None, exit_code: int | None = None) -> Result:
-    from jobs.models import JobInfo
+    from jobs.spec.models import JobInfo
 
     return Result("a", status, JobInfo("a", status, error_type=error_type, driver_exit_code=exit_code))
 
@@ -413,7 +414,7 @@ def test_only_safe_reasons_are_retried(ended: Result, policy: RetryPolicy, attem
 
 
 def history(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "from jobs.cli_options import report\nfrom jobs.cli_history import history_command\nimport sys\n"
+    script = "from jobs.cli.options import report\nfrom jobs.cli.history import history_command\nimport sys\n"
     script += "try: history_command.main(standalone_mode=False)\nexcept Exception as e: sys.exit(report(e))"
     command = [sys.executable, "-c", script, *arguments, "--ledger", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -439,7 +440,7 @@ def test_history_of_an_unknown_job_is_refused(path: Path) -> None:
 def test_the_kept_end_of_a_log_is_given_as_bytes_and_said_to_be_one(
     path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    from jobs.cli_history import print_kept_log
+    from jobs.cli.history import print_kept_log
 
     ledger = Ledger(path)
     record_all(ledger)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import local
+from jobs import local_ray as local
 from jobs.errors import DeadlinePassed
 from tests.jobs.conftest import ROOT, Cli, output_of, short_directory
 

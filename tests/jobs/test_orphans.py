@@ -13,17 +13,18 @@ from typing import Any
 
 import pytest
 
-from jobs import batch, orphans
-from jobs.batch_prepare import plan_packages
-from jobs.batch_run import BatchRun, Options, Track
-from jobs.client import Client
+from jobs.batch import jobs_file as batch
+from jobs.batch.prepare import plan_packages
+from jobs.batch.run import BatchRun, Options, Track
 from jobs.connection import Connection
-from jobs.ledger import Ledger
-from jobs.models import JobInfo
-from jobs.record import Recorder, place_of
+from jobs.dashboard import orphans
+from jobs.dashboard.client import Client
+from jobs.dashboard.http import Http
+from jobs.ledger.recorder import Recorder, place_of
+from jobs.ledger.store import Ledger
 from jobs.session import Request, Session
-from jobs.target import LocalTarget
-from jobs.transport import Http
+from jobs.spec.models import JobInfo
+from jobs.target.resolve import LocalTarget
 from tests.jobs.conftest import Cli
 
 JOB = "on-the-head"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import package
 from jobs.errors import LocalFault, PackageTooLarge, Refused
-from jobs.package import SourceChanged
+from jobs.upload import pack as package
+from jobs.upload.pack import SourceChanged
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["a", "b.py", "c d.txt", "été.csv", "data", "x.log", ".hidden", "keep", "[odd]", "UPPER", "node_modules"]

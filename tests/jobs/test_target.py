@@ -12,10 +12,10 @@ import pytest
 
 from jobs.connection import agent_is_safe
 from jobs.errors import LocalFault, Refused
-from jobs.kube import Kube, check_kubeconfig
-from jobs.target import ClusterTarget, Options, UrlTarget, resolve
+from jobs.kubernetes.api import Kube, check_kubeconfig
+from jobs.target.resolve import ClusterTarget, Options, UrlTarget, resolve
 from tests.jobs.conftest import Cli
-from tests.unit.api_server import UID, api_server
+from tests.unit.components.api_server import UID, api_server
 
 
 def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs.transport import Deadline, Http
+from jobs.dashboard.http import Deadline, Http
 from tests.support.proxy import Faults, Proxy
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from jobs.diagnose.evidence import Evidence, Gap
+from jobs.diagnose.finding import CAUSE, CLUE, UNREAD, Finding
+from jobs.diagnose.resources import groups_of, quantity
+from jobs.diagnose.why import explain
 from jobs.errors import NotAllowed, Unreachable
-from jobs.models import RESOURCES_KEY, JobInfo
-from jobs.why import explain
-from jobs.why_evidence import Evidence, Gap
-from jobs.why_finding import CAUSE, CLUE, UNREAD, Finding
-from jobs.why_resources import groups_of, quantity
+from jobs.spec.models import RESOURCES_KEY, JobInfo
 from tests.jobs.conftest import Cli, wait_until
 
 GROUP = {
@@ -400,8 +400,8 @@ def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) 
     assert why(cli, "never-there")[0] == 2
     submission_id = submit(cli, "--", "true")
     cli("wait", submission_id)
-    from jobs.ledger import Ledger, Origin, Place
-    from jobs.models import JobSpec
+    from jobs.ledger.store import Ledger, Origin, Place
+    from jobs.spec.models import JobSpec
 
     ledger = Ledger(Path(cli.environ["HOME"], ".local/state/rayjobs/ledger.sqlite"))
     ledger.record_submission("gone", JobSpec("true"), Place(cli.head.url, "address"), Origin())

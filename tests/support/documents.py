@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components import source
+from components.kuberay import source
 
 PAGES = [source.ROOT / "README.md", *sorted((source.ROOT / "docs").glob("*.md"))]
 PREFIX = "ray-on-kubernetes:"

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from components.crd_apply import CRDS_PATH
-from components.versions import DEFAULT_KUBERAY_VERSION
+from components.cluster.crds import CRDS_PATH
+from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from ops import changes, engine, inventory
 
 ROOT = engine.ROOT

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from components import checks, model, source
-from components.settings import Settings, from_config
+from components.checks import manifests as checks
+from components.kuberay import source
+from components.settings import fields as model
+from components.settings.load import Settings, from_config
 from tests.support.documents import all_stack_files
-from tests.unit.trees import tree
+from tests.unit.components.trees import tree
 
 EXAMPLES = all_stack_files()
 

@@ -1,0 +1,105 @@
+"""Manifests against the pinned version's CRD, unknown fields included.
+
+The API server drops a field that it does not know without a word: a cluster could be called token-protected and be
+open. So a feature that the version lacks is an error here, before anything is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jsonschema
+
+from components.kuberay.overlay import crd_documents
+
+# How to switch off, in writing, what a version lacks.
+REMEDIES = {
+    "spec.authOptions": "token authentication; write `auth: disabled` to do without",
+    "spec.autoscalerOptions.version": "autoscaler v2; write `autoscaling.version: v1` to do without",
+    "spec.upgradeStrategy": "upgrade strategies; leave `upgradeStrategy` out",
+    "spec.suspend": "suspending; leave `suspend` out",
+    "spec.gcsFaultToleranceOptions": "fault tolerance of this kind; leave `faultTolerance` out",
+}
+REQUIRED = {"replicas": "declaring it would fight the autoscaler; write `autoscaling.enabled: false` to do without"}
+Schema = dict[str, Any]
+
+
+def strict(schema: Mapping[str, Any], root: bool = False) -> Schema:
+    """A CRD's structural schema as JSON Schema that refuses unknown fields."""
+    result: Schema = {
+        key: value
+        for key, value in schema.items()
+        if key in ("type", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
+        or key in ("required", "minProperties", "maxProperties", "uniqueItems", "anyOf", "oneOf", "allOf", "not")
+    }
+    if schema.get("x-kubernetes-int-or-string"):
+        result = {"type": ["integer", "string"], **({"pattern": schema["pattern"]} if "pattern" in schema else {})}
+    if schema.get("nullable") and isinstance(result.get("type"), str):
+        result["type"] = [result["type"], "null"]
+    if "properties" in schema:
+        result["properties"] = {name: strict(entry) for name, entry in schema["properties"].items()}
+    if "items" in schema:
+        result["items"] = strict(schema["items"])
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        result["additionalProperties"] = strict(schema["additionalProperties"])
+    elif schema.get("type") == "object" and not (
+        schema.get("x-kubernetes-preserve-unknown-fields") or schema.get("additionalProperties")
+    ):
+        result["additionalProperties"] = False
+    if root:
+        # The API server itself knows these three.
+        result["properties"] = {**result.get("properties", {}), "apiVersion": {}, "kind": {}, "metadata": {}}
+    return result
+
+
+def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str) -> Schema | None:
+    """The strict schema of a kind; None where the CRDs do not have it in that API version."""
+    group, _, version = api_version.partition("/")
+    for document in documents:
+        spec = document["spec"]
+        if spec["group"] == group and spec["names"]["kind"] == kind:
+            for entry in spec["versions"]:
+                if entry["name"] == version and entry.get("served"):
+                    return strict(entry["schema"]["openAPIV3Schema"], root=True)
+    return None
+
+
+def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]:
+    """What the version's CRD does not accept in `manifest`, each with version and field; empty: all is well."""
+    schema = of_kind(crd_documents(tree), manifest["apiVersion"], manifest["kind"])
+    if schema is None:
+        return [f"KubeRay {version} has no {manifest['kind']} in {manifest['apiVersion']}"]
+    validator = jsonschema.Draft202012Validator(schema)
+    return sorted({f"KubeRay {version}: {text}" for error in validator.iter_errors(manifest) for text in _told(error)})
+
+
+def _told(error: jsonschema.ValidationError) -> Iterator[str]:
+    path = _path(error.absolute_path)
+    if error.validator == "additionalProperties":
+        allowed = cast(Schema, error.schema).get("properties", {})
+        for name in sorted(set(cast(Schema, error.instance)) - set(allowed)):
+            field = f"{path}.{name}" if path else name
+            remedy = REMEDIES.get(field)
+            hint = f"it has no {remedy}" if remedy else _allowed(allowed)
+            yield f"{field}: this version has no such field; {hint}"
+    elif error.validator == "required":
+        hint = next((f"; {text}" for name, text in REQUIRED.items() if f"'{name}'" in error.message), "")
+        yield f"{path}: {error.message}{hint}"
+    else:
+        # The validator's own message quotes the value.
+        hidden = f"(value not shown) {error.validator}: {error.validator_value}"
+        yield f"{path}: {hidden if 'env' in error.absolute_path else error.message[:200]}"
+
+
+def _allowed(fields: Mapping[str, Any]) -> str:
+    names = sorted(fields)
+    return f"allowed: {', '.join(names[:40])}{' ...' if len(names) > 40 else ''}" if names else "allowed: none here"
+
+
+def _path(steps: Sequence[int | str]) -> str:
+    path = ""
+    for step in steps:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
+    return path

@@ -1,0 +1,108 @@
+"""Pod templates of a RayCluster, from settings; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from components.manifests.deep_merge import merged
+from components.settings.pods import Pod, SecretKey
+from components.settings.raycluster import Cluster
+
+# What Pod Security `restricted` asks for; the user is that of the official images.
+RESTRICTED_POD: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+RESTRICTED_CONTAINER: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+RAY_USER, RAY_GROUP = 1000, 100
+
+HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
+
+
+# What Kubernetes itself would mount into every container of a pod; as a volume it goes into one alone.
+TOKEN_VOLUME: dict[str, Any] = {
+    "name": "autoscaler-token",
+    "projected": {
+        "sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+        ]
+    },
+}
+TOKEN_MOUNT: dict[str, Any] = {
+    "name": TOKEN_VOLUME["name"],
+    "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+    "readOnly": True,
+}
+
+
+def resources(pod: Pod) -> dict[str, Any]:
+    """Limits, and requests that equal them unless stated otherwise.
+
+    CPU and memory are always there: the autoscaler cannot count a group without a figure.
+    """
+    limits: dict[str, Any] = {"cpu": pod.cpu, "memory": pod.memory}
+    requests = {"cpu": pod.requests.cpu or pod.cpu, "memory": pod.requests.memory or pod.memory}
+    if pod.ephemeral_storage:
+        limits["ephemeral-storage"] = requests["ephemeral-storage"] = pod.ephemeral_storage
+    if pod.gpu:
+        limits[pod.gpu_resource] = requests[pod.gpu_resource] = str(pod.gpu)
+    return {"limits": limits, "requests": requests}
+
+
+def env(pod: Pod) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+        if isinstance(value, SecretKey)
+        else {"name": name, "value": value}
+        for name, value in pod.env.items()
+    ]
+
+
+def template(
+    cluster: Cluster,
+    pod: Pod,
+    container: str,
+    *,
+    ports: tuple[tuple[str, int], ...] = (),
+    volumes: Sequence[dict[str, Any]] = (),
+    mount_token: bool = False,
+) -> dict[str, Any]:
+    """The pod template of a group; `container` is the name of its Ray container.
+
+    `volumes` come after the pod's own; `mount_token`: whether each container gets the ServiceAccount's token.
+    """
+    restricted = cluster.pod_security == "restricted"
+    user = {**RESTRICTED_POD, "runAsUser": RAY_USER, "runAsGroup": RAY_GROUP} if restricted else {}
+    account = cluster.service_account_name if cluster.service_account.create else None
+    ray = {
+        "name": container,
+        "image": cluster.image,
+        "imagePullPolicy": cluster.image_pull_policy,
+        "ports": [{"name": name, "containerPort": port} for name, port in ports],
+        "resources": resources(pod),
+        "env": env(pod),
+        "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
+        "volumeMounts": pod.volume_mounts,
+        "securityContext": merged(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
+    }
+    spec = {
+        "containers": [stated(ray)],
+        "volumes": [*pod.volumes, *volumes],
+        "nodeSelector": pod.node_selector,
+        "tolerations": pod.tolerations,
+        "affinity": pod.affinity,
+        "topologySpreadConstraints": pod.topology_spread_constraints,
+        "priorityClassName": pod.priority_class_name,
+        "serviceAccountName": pod.service_account_name or account,
+        "automountServiceAccountToken": mount_token,
+        "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
+        "securityContext": merged(user, pod.pod_security_context),
+    }
+    metadata = stated({"labels": pod.labels, "annotations": pod.annotations})
+    result: dict[str, Any] = merged(stated({"metadata": metadata, "spec": stated(spec)}), pod.pod_template)
+    return result
+
+
+def stated(fields: dict[str, Any]) -> dict[str, Any]:
+    """Without what was left out: empty objects would be written into every manifest and diff."""
+    return {key: value for key, value in fields.items() if value not in (None, {}, [], ())}

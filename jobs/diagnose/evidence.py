@@ -1,0 +1,174 @@
+"""What `why` looks at, and the reading of it. Only namespaced reads; what may not be read becomes a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
+
+from ..connection import Connection, connect
+from ..dashboard.http import Deadline, json_of
+from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
+from ..spec.models import JobInfo
+from ..target.resolve import ClusterTarget, Target
+
+if TYPE_CHECKING:
+    from ..kubernetes.api import Kube
+
+T = TypeVar("T")
+Raw = dict[str, Any]
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that could not be read. `allowed` is false where rights are missing."""
+
+    what: str
+    why: str
+    allowed: bool = True
+
+
+@dataclass
+class Evidence:
+    """All of it as the servers gave it; empty or None where it was not read, and then there is a gap.
+
+    `job` is None for an unknown job, and where `submission_id` is None (the question is about the cluster).
+    `in_ledger`: the status under which this machine's ledger knows the job.
+    """
+
+    submission_id: str | None
+    job: JobInfo | None = None
+    in_ledger: str | None = None
+    ray_reached: bool = False
+    ray_error: JobsError | None = None
+    ray_version: str | None = None
+    expected_version: str | None = None
+    nodes: list[Raw] = field(default_factory=list)
+    actors: list[Raw] = field(default_factory=list)
+    tasks: list[Raw] = field(default_factory=list)
+    jobs: list[JobInfo] = field(default_factory=list)
+    autoscaler_error: str | None = None
+    cluster: str | None = None
+    namespace: str | None = None
+    kube_read: bool = False
+    ray_cluster: Raw | None = None
+    pods: list[Raw] = field(default_factory=list)
+    events: list[Raw] = field(default_factory=list)
+    quotas: list[Raw] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+
+async def gather(
+    target: Target,
+    submission_id: str | None,
+    *,
+    in_ledger: str | None = None,
+    note: Callable[[str], None] = lambda _text: None,
+) -> Evidence:
+    """Asks Kubernetes and Ray. What fails becomes a gap or `ray_error`, never an exception."""
+    evidence = Evidence(submission_id, in_ledger=in_ledger)
+    if isinstance(target, ClusterTarget):
+        evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
+        evidence.expected_version = target.cluster.ray_version
+        # One after the other: kr8s shares its session between the two, logs in anew after a 403, and then fails the
+        # requests that are under way.
+        await _ask_kubernetes(target, evidence)
+        await _ask_ray(target, evidence, note)
+    else:
+        await _ask_ray(target, evidence, note)
+        evidence.gaps.append(Gap("pods, events and quotas", "the target is an address, not a cluster of a stack"))
+    return evidence
+
+
+async def _ask_ray(target: Target, evidence: Evidence, note: Callable[[str], None]) -> None:
+    async def read() -> None:
+        async with connect(target, note=note) as connection:
+            await _read_ray(connection, evidence)
+
+    try:
+        await asyncio.wait_for(read(), SECONDS)
+    except asyncio.TimeoutError:
+        evidence.ray_error = Unreachable(f"Ray did not answer within {SECONDS:.0f} s.")
+    except JobsError as error:
+        evidence.ray_error = error
+
+
+async def _read_ray(connection: Connection, evidence: Evidence) -> None:
+    client, deadline = connection.client, Deadline(SECONDS / 2)
+    evidence.ray_version = str((await client.version(deadline)).get("ray_version"))
+    evidence.jobs = await client.list(deadline)
+    evidence.ray_reached = True
+    if evidence.submission_id is not None:
+        with contextlib.suppress(UnknownJob):
+            evidence.job = await client.get(evidence.submission_id, deadline)
+    job_id = evidence.job.job_id if evidence.job else None
+
+    async def state(kind: str, **equal: str) -> list[Raw]:
+        query = [("detail", "true"), ("limit", "1000")]
+        for key, value in equal.items():
+            query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
+
+        def parse(response: Any) -> list[Raw]:
+            return list(json_of(response, client.http.where)["data"]["result"]["result"])
+
+        return await client.http.ask("GET", f"/api/v0/{kind}?{urlencode(query)}", deadline=deadline, parse=parse)
+
+    async def autoscaler_error() -> str | None:
+        def parse(response: Any) -> str | None:
+            found = json_of(response, client.http.where)["data"].get("autoscalingError")
+            return str(found) if found else None
+
+        return await client.http.ask("GET", "/api/cluster_status", deadline=deadline, parse=parse)
+
+    async def tasks() -> list[Raw]:
+        chosen = {"job_id": job_id} if job_id else {}
+        return await state("tasks", state="PENDING_NODE_ASSIGNMENT", **chosen)
+
+    reads = [("nodes", state("nodes")), ("actors", state("actors", state="PENDING_CREATION")), ("tasks", tasks())]
+    found = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
+    evidence.nodes, evidence.actors, evidence.tasks = (each or [] for each in found)
+    evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", autoscaler_error())
+
+
+async def _ask_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
+    from ..kubernetes.api import Kube
+
+    try:
+        kube = await Kube.open(target.kubeconfig, target.context)
+    except JobsError as error:
+        evidence.gaps.append(Gap("Kubernetes", error.what, not isinstance(error, NotAllowed)))
+        return
+    try:
+        await _read_kubernetes(kube, evidence, target.cluster.namespace, target.cluster.name)
+    finally:
+        await kube.close()
+
+
+async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, cluster: str) -> None:
+    async def items(url: str) -> list[Raw]:
+        return list((await kube.get(url, namespace=namespace)).get("items") or [])
+
+    async def ray_cluster() -> Raw:
+        return await kube.get(f"rayclusters/{cluster}", namespace=namespace, version="ray.io/v1")
+
+    pods = await _or_gap(evidence, "pods", kube.pods(namespace, {"ray.io/cluster": cluster}))
+    evidence.kube_read, evidence.pods = pods is not None, pods or []
+    evidence.events = await _or_gap(evidence, "events", items("events")) or []
+    evidence.quotas = await _or_gap(evidence, "resource quotas", items("resourcequotas")) or []
+    evidence.ray_cluster = await _or_gap(evidence, "the RayCluster", ray_cluster())
+
+
+async def _or_gap(evidence: Evidence, what: str, read: Awaitable[T]) -> T | None:
+    try:
+        return await read
+    except NotAllowed as error:
+        evidence.gaps.append(Gap(what, error.what, False))
+    except JobsError as error:
+        evidence.gaps.append(Gap(what, error.what))
+    except (KeyError, TypeError, ValueError) as error:
+        evidence.gaps.append(Gap(what, f"the answer has another form than Ray 2.60's: {error!r}"))
+    return None

@@ -1,0 +1,341 @@
+"""What a working_dir would be uploaded as: its files, its name, what stays at home, what looks like a secret.
+
+The name is the one that Ray's own client gives to the same directory, so that both share uploads: the XOR of
+sha1(relative path + content) over files and directories. Where the stock client would hang, ship an empty package
+or fail half way (pipes, an ignore rule that matches the root, unreadable files, symlink loops), this one says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from ..errors import Refused
+from ..spec import secret_patterns as secret_scan
+from . import ignore_rules as ignore
+from . import index as package_index
+from .index import Entry, Stamp
+
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
+_REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
+CHUNK = 1024 * 1024
+_ATTEMPTS = 3
+
+
+class SourceChanged(Refused):
+    """A file changed or vanished while the package was made."""
+
+
+class PlannedFile(NamedTuple):
+    """`relpath` has POSIX separators; `size` is in bytes; `digest` is the 20 bytes of sha1(relpath + content)."""
+
+    relpath: str
+    size: int
+    executable: bool
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A file or whole directory that a rule keeps out. `source` is the ignore file, `--exclude` or `default`."""
+
+    relpath: str
+    source: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A path and what is to be said of it."""
+
+    relpath: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an upload would be. `kind` is `directory`, `archive` (sent as it is) or `remote` (nothing is sent)."""
+
+    kind: str
+    source: str
+    uri: str
+    root: Path | None = None
+    files: tuple[PlannedFile, ...] = ()
+    empty_directories: tuple[str, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    skipped: tuple[Noted, ...] = ()
+    secrets: tuple[Noted, ...] = ()
+    # How many files had to be read; the others were known from the index.
+    files_read: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def needs_upload(self) -> bool:
+        return self.kind != "remote"
+
+    def largest(self, count: int = 10) -> list[PlannedFile]:
+        return sorted(self.files, key=lambda file: (-file.size, file.relpath))[:count]
+
+
+def plan(
+    directory: str | Path, *, excludes: Sequence[str] = (), use_cache: bool = True, index_path: Path | None = None
+) -> Plan:
+    """What `directory` (or an archive, or a remote URI) would be uploaded as; nothing is written but the index.
+
+    Raises Refused for what cannot be packed (missing, unreadable, a symlink loop, a file that keeps changing).
+    """
+    if _REMOTE.match(str(directory)):
+        return _remote(str(directory))
+    root = Path(directory).absolute()
+    if root.is_file() and root.name.endswith(ARCHIVES):
+        return _archive(str(directory), root)
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise Refused(
+            f"working_dir {str(directory)!r} {what}.",
+            f"Give a directory, an archive ({', '.join(ARCHIVES)}) or a remote URI.",
+        )
+    if isinstance(excludes, str) or not all(isinstance(pattern, str) for pattern in excludes):
+        raise Refused(f"excludes must be a list of patterns, it is {excludes!r}.", "Write it like ['*.ckpt', 'data/'].")
+    return _Walk(str(directory), root, excludes, use_cache, index_path or package_index.default_path()).plan()
+
+
+def _remote(uri: str) -> Plan:
+    parts = urlsplit(uri)
+    if parts.scheme.lower() != "local" and not (parts.path or parts.netloc).endswith(ARCHIVES):
+        raise Refused(
+            f"working_dir {uri.partition('?')[0]!r} names no archive.",
+            f"A remote URI must end in {', '.join(ARCHIVES)}.",
+        )
+    return Plan("remote", uri, uri)
+
+
+def _archive(source: str, path: Path) -> Plan:
+    with open_source(path, path.name) as file:
+        digest = hashlib.sha1(usedforsecurity=False)
+        size = 0
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    suffix = next(extension for extension in ARCHIVES if path.name.endswith(extension))
+    extension = ".tar.gz" if suffix == ".tgz" else suffix
+    only = PlannedFile(path.name, size, False, digest.digest())
+    return Plan("archive", source, f"gcs://_ray_pkg_{digest.hexdigest()}{extension}", path, (only,), files_read=1)
+
+
+@dataclass(frozen=True)
+class _Directory:
+    relpath: str
+    rules: tuple[ignore.RuleSet, ...]
+    ancestors: tuple[tuple[int, int], ...]
+
+
+class _Walk:
+    """One pass over a directory. The order of the walk does not matter: the digests are XORed, the result is sorted."""
+
+    def __init__(self, source: str, root: Path, excludes: Sequence[str], use_cache: bool, index_path: Path) -> None:
+        self.source, self.root, self.index_path = source, root, index_path
+        self.began_ns = time.time_ns()
+        self.known = package_index.load(index_path, str(root)) if use_cache else {}
+        self.fresh: dict[str, Entry] = {}
+        self.files: list[PlannedFile] = []
+        self.empty: list[str] = []
+        self.removed: list[Removed] = []
+        self.skipped: list[Noted] = []
+        self.secrets: list[Noted] = []
+        self.unreadable: list[str] = []
+        self.hash = int.from_bytes(b"0" * 8, "big")
+        defaults = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ",".join(ignore.DEFAULTS))
+        self.base_rules = (
+            # One list, in this order, as the stock client joins them: a later `!pattern` takes back a default.
+            ignore.parse([*(d.strip() for d in defaults.split(",")), *excludes], "excludes"),
+        )
+        self.defaults = {d.strip() for d in defaults.split(",")} - set(excludes)
+        own = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
+        self.ignore_files = (".rayignore",) if own else ignore.IGNORE_FILES
+
+    def plan(self) -> Plan:
+        at = os.stat(self.root)
+        self._mix(name_digest(".").digest())
+        todo = [_Directory("", self.base_rules, ((at.st_dev, at.st_ino),))]
+        while todo:
+            todo += self._visit(todo.pop())
+        if self.unreadable:
+            names = ", ".join(sorted(self.unreadable)[:5])
+            raise Refused(
+                f"{len(self.unreadable)} path(s) in {self.source} cannot be read: {names}.",
+                "Make them readable (chmod u+r), or add them to .rayignore.",
+            )
+        vanished = self.known.keys() - {file.relpath for file in self.files}
+        package_index.store(self.index_path, str(self.root), self.fresh, vanished, self.began_ns)
+        return Plan(
+            "directory",
+            self.source,
+            f"gcs://_ray_pkg_{self.hash:016x}.zip",
+            self.root,
+            tuple(sorted(self.files, key=lambda file: file.relpath)),
+            tuple(sorted(self.empty)),
+            tuple(sorted(self.removed, key=lambda removed: removed.relpath)),
+            tuple(sorted(self.skipped, key=lambda noted: noted.relpath)),
+            tuple(sorted(self.secrets, key=lambda noted: noted.relpath)),
+            len(self.fresh),
+        )
+
+    def _visit(self, directory: _Directory) -> list[_Directory]:
+        base = directory.relpath
+        try:
+            entries = list(os.scandir(self.root / base))
+        except FileNotFoundError:
+            return []
+        except OSError:
+            self.unreadable.append(f"{base or '.'}/")
+            return []
+        names = {entry.name for entry in entries}
+        rules = directory.rules + tuple(
+            ignore.read(self.root / base / name, base)
+            for name in self.ignore_files
+            if name in names and (self.root / base / name).is_file()
+        )
+        # The stock client also asks a directory's own ignore file about the directory ("*" in it removes the whole).
+        # Not so for the root: there it would ship an empty package under a name that never changes (ray#53635).
+        if base:
+            for own in rules[len(directory.rules) :]:
+                if pattern := own.match(base):
+                    self.removed.append(Removed(base, own.source, pattern))
+                    return []
+            self._mix(name_digest(base).digest())
+            if not entries:
+                self.empty.append(base)
+        inner = []
+        for entry in entries:
+            relpath = f"{base}/{entry.name}" if base else entry.name
+            if not self._is_removed(relpath, rules) and (below := self._take(entry, relpath, rules, directory)):
+                inner.append(below)
+        return inner
+
+    def _is_removed(self, relpath: str, rules: tuple[ignore.RuleSet, ...]) -> bool:
+        for ruleset in rules:
+            if pattern := ruleset.match(relpath):
+                source = ruleset.source
+                if source == "excludes" and pattern in self.defaults:
+                    source = "default"
+                self.removed.append(Removed(relpath, source, pattern))
+                return True
+        return False
+
+    def _take(
+        self, entry: os.DirEntry[str], relpath: str, rules: tuple[ignore.RuleSet, ...], parent: _Directory
+    ) -> _Directory | None:
+        try:
+            at = entry.stat()
+        except FileNotFoundError:
+            if entry.is_symlink():
+                self._skip(relpath, "a symlink to nothing")
+            return None
+        except OSError as error:
+            if entry.is_symlink():
+                self._skip(relpath, f"a symlink that cannot be followed ({error.strerror})")
+            else:
+                self.unreadable.append(relpath)
+            return None
+        if stat.S_ISDIR(at.st_mode):
+            here = (at.st_dev, at.st_ino)
+            if here in parent.ancestors:
+                raise Refused(
+                    f"{self.source}: the symlink {relpath} leads back to a directory it lies in.",
+                    f"Remove it, or add a line {relpath} to .rayignore.",
+                )
+            return _Directory(relpath, rules, (*parent.ancestors, here))
+        if not stat.S_ISREG(at.st_mode):
+            self._skip(relpath, "a pipe, socket or device")
+            return None
+        self._take_file(relpath, at)
+        return None
+
+    def _take_file(self, relpath: str, at: os.stat_result) -> None:
+        known = self.known.get(relpath)
+        if known is None or known.stamp != Stamp.of(at):
+            try:
+                known = _read(self.root / relpath, relpath)
+            except FileNotFoundError:
+                return
+            except PermissionError:
+                self.unreadable.append(relpath)
+                return
+            except OSError as error:
+                self.unreadable.append(f"{relpath} ({error.strerror})")
+                return
+            self.fresh[relpath] = known
+        self._mix(known.digest)
+        self.files.append(PlannedFile(relpath, known.stamp.size, bool(at.st_mode & 0o111), known.digest))
+        if known.finding:
+            self.secrets.append(Noted(relpath, known.finding))
+
+    def _skip(self, relpath: str, why: str) -> None:
+        # The stock client counts the name of what it cannot open, and packs nothing for it.
+        self._mix(name_digest(relpath).digest())
+        self.skipped.append(Noted(relpath, why))
+
+    def _mix(self, digest: bytes) -> None:
+        self.hash ^= int.from_bytes(digest[:8], "big")
+
+
+def name_digest(relpath: str) -> hashlib._Hash:
+    try:
+        return hashlib.sha1(relpath.encode(), usedforsecurity=False)
+    except UnicodeEncodeError:
+        raise Refused(
+            f"The file name {os.fsencode(relpath)!r} is not UTF-8.", "Rename it, or add a pattern for it to .rayignore."
+        ) from None
+
+
+def _read(path: Path, relpath: str) -> Entry:
+    for _ in range(_ATTEMPTS):
+        with _open(path) as file:
+            before = Stamp.of(os.fstat(file.fileno()))
+            digest = name_digest(relpath)
+            head = b""
+            size = 0
+            while chunk := file.read(CHUNK):
+                head = head or chunk
+                digest.update(chunk)
+                size += len(chunk)
+            if before == Stamp.of(os.fstat(file.fileno())) and size == before.size:
+                finding = secret_scan.by_name(relpath)
+                if not finding and size <= secret_scan.CONTENT_LIMIT:
+                    finding = secret_scan.by_content(head)
+                return Entry(before, digest.digest(), finding)
+    raise changed(relpath, "changes while it is read")
+
+
+def changed(relpath: str, how: str) -> SourceChanged:
+    return SourceChanged(
+        f"{relpath} {how}: another program writes into the directory.",
+        "Submit again once it is quiet, or add the file to .rayignore.",
+    )
+
+
+def _open(path: Path) -> BinaryIO:
+    # O_NONBLOCK: should a pipe have taken the file's place, opening it must not hang.
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+
+
+def open_source(path: Path, relpath: str) -> BinaryIO:
+    """The file for reading, errors for people."""
+    try:
+        return _open(path)
+    except FileNotFoundError:
+        raise changed(relpath, "vanished while the package was made") from None
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}.", "Make it readable (chmod u+r).") from None

@@ -1,0 +1,108 @@
+"""Which cluster a kubeconfig leads to, and what is said when it leads nowhere. The client and its HTTP are real."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.cluster.context import connect
+from components.errors import StackError
+from tests.support.tls import make_ca
+from tests.unit.components.api_server import UID, api_server, kubeconfig
+
+
+def problem(path: str, context: str = "") -> str:
+    with pytest.raises(StackError) as caught:
+        connect(path, context)
+    assert "secret-token" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_current_context_and_its_identity_are_found(tmp_path: Path) -> None:
+    with api_server(tmp_path) as config:
+        cluster = connect(str(config), "")
+    assert (cluster.context, cluster.uid) == ("test", UID)
+
+
+def test_kubeconfig_from_the_environment_may_be_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_server(tmp_path) as config:
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/missing:{config}")
+        assert connect("", "").context == "test"
+
+
+def test_no_kubeconfig_is_said_with_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    assert "no kubeconfig at" in problem("")
+
+
+def test_a_missing_kubeconfig_of_the_stack_is_named(tmp_path: Path) -> None:
+    assert "nothing-here" in problem(str(tmp_path / "nothing-here"), "some")
+
+
+@pytest.mark.parametrize("content", ["users: [{token: secret-token", "- a list", "just words"])
+def test_a_malformed_kubeconfig_is_named_and_not_quoted(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(content)
+    assert "config" in problem(str(tmp_path / "config"))
+    assert "config" in problem(str(tmp_path / "config"), "prod")
+
+
+def test_an_unknown_context_is_named(tmp_path: Path) -> None:
+    text = problem(str(kubeconfig(tmp_path, "http://127.0.0.1:1")), "prod")
+    assert "no context prod" in text
+    assert "one of: test" in text
+
+
+def test_a_kubeconfig_without_a_current_context_lists_what_there_is(tmp_path: Path) -> None:
+    config = kubeconfig(tmp_path, "http://127.0.0.1:1")
+    config.write_text(config.read_text().replace("current-context: test", "current-context: ''"))
+    assert "no current context. Set `kubeContext` to one of: test" in problem(str(config))
+
+
+def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_server(tmp_path) as config:
+        config.write_text(config.read_text().replace("current-context: test\n", ""))
+        assert connect(str(config), "test").uid == UID
+        (tmp_path / "bare").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'bare'}:{config}")
+        assert connect("", "test").uid == UID
+
+
+def test_a_cluster_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
+    text = problem(str(kubeconfig(tmp_path, "http://127.0.0.1:1")))
+    assert "context test" in text
+    assert "does not answer" in text
+
+
+def test_expired_credentials_are_said_to_be(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=401) as config:
+        assert "not accepted (401)" in problem(str(config))
+
+
+def test_a_right_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=403) as config:
+        assert "not allowed" in problem(str(config))
+
+
+def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
+    with api_server(tmp_path, status=404) as config:
+        assert "context test" in problem(str(config))
+
+
+def test_no_key_of_a_kubeconfig_is_left_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca, server = make_ca(tmp_path)
+    inline = {name: base64.b64encode(file.read_bytes()).decode() for name, file in (("ca", ca), ("server", server))}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with api_server(tmp_path) as config:
+        content = yaml.safe_load(config.read_text())
+        content["clusters"][0]["cluster"]["certificate-authority-data"] = inline["ca"]
+        content["users"][0]["user"] = {"client-certificate-data": inline["server"], "client-key-data": inline["server"]}
+        config.write_text(yaml.safe_dump(content))
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        assert connect(str(config), "").uid == UID
+    assert list(temporary.iterdir()) == []

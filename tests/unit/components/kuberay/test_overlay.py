@@ -1,0 +1,142 @@
+"""The kustomize overlays, rendered by kubectl as Pulumi's provider renders them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.errors import StackError
+from components.kuberay import overlay
+from components.settings.load import parse
+from tests.unit.components.trees import VERSIONS, tree
+
+
+def kubectl() -> str:
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which("kubectl", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
+    if not found:
+        pytest.skip("kubectl is not on PATH: overlays cannot be rendered")
+    return found
+
+
+def kustomize(folder: Path) -> list[dict[str, Any]]:
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
+
+
+def rendered(tmp_path: Path, version: str = "v1.7.0", **kuberay: Any) -> dict[str, dict[str, Any]]:
+    settings = parse({"kuberay": {"version": version, **kuberay}, "clusters": []}).kuberay
+    _, operator = overlay.write(settings, tree(version), "test", root=tmp_path)
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in kustomize(tmp_path / operator)}
+
+
+def container(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = objects["Deployment/kuberay-operator"]["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_crds_are_read_as_kustomize_renders_them(version: str, tmp_path: Path) -> None:
+    settings = parse({"kuberay": {"version": version}, "clusters": []}).kuberay
+    crds, _ = overlay.write(settings, tree(version), "test", root=tmp_path)
+    by_name = {document["metadata"]["name"]: document for document in overlay.crd_documents(tree(version))}
+    assert {document["metadata"]["name"]: document for document in kustomize(tmp_path / crds)} == by_name
+    assert "rayclusters.ray.io" in by_name
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_operator_goes_to_its_namespace_with_its_rights(version: str, tmp_path: Path) -> None:
+    objects = rendered(tmp_path, version, namespace="somewhere")
+    assert {one["metadata"].get("namespace", "somewhere") for one in objects.values()} == {"somewhere"}
+    for binding in ("ClusterRoleBinding/kuberay-operator", "RoleBinding/kuberay-operator-leader-election"):
+        assert [subject["namespace"] for subject in objects[binding]["subjects"]] == ["somewhere"]
+    kinds = {name.split("/")[0] for name in objects}
+    assert "Namespace" not in kinds
+    assert "CustomResourceDefinition" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("version", "kuberay", "image"),
+    [
+        ("v1.7.0", {}, "quay.io/kuberay/operator:v1.7.0"),
+        ("v1.6.2", {}, "quay.io/kuberay/operator:v1.6.2"),
+        ("v0.3.0", {}, "kuberay/operator:v0.3.0"),
+        ("v1.7.0", {"imageRegistry": "mirror.example:5000/x/"}, "mirror.example:5000/x/kuberay/operator:v1.7.0"),
+        ("v1.7.0", {"image": "r.example:5000/op:mine"}, "r.example:5000/op:mine"),
+        ("v1.7.0", {"image": "r.example/op@sha256:" + "0" * 64}, "r.example/op@sha256:" + "0" * 64),
+    ],
+)
+def test_the_operators_image(version: str, kuberay: dict[str, Any], image: str, tmp_path: Path) -> None:
+    assert container(rendered(tmp_path, version, **kuberay))["image"] == image
+
+
+def test_arguments_are_added_and_feature_gates_become_one_flag(tmp_path: Path) -> None:
+    args = ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]
+    assert container(rendered(tmp_path, args=args))["args"] == [
+        "--feature-gates=RayClusterStatusConditions=true,RayCronJob=true",
+        "--reconcile-concurrency=4",
+    ]
+
+
+def test_the_operators_resources_are_set(tmp_path: Path) -> None:
+    sizes = container(rendered(tmp_path, resources={"cpu": "250m", "memory": "1Gi"}))["resources"]
+    assert sizes == {"limits": {"cpu": "250m", "memory": "1Gi"}, "requests": {"cpu": "250m", "memory": "1Gi"}}
+
+
+def test_nothing_said_leaves_the_deployment_as_upstream_has_it(tmp_path: Path) -> None:
+    sizes = container(rendered(tmp_path))["resources"]["limits"]
+    assert sizes == {"cpu": "100m", "memory": "512Mi"}
+
+
+def test_the_bundled_apiserver_comes_only_when_asked_for(tmp_path: Path) -> None:
+    assert "Service/kuberay-apiserver" not in rendered(tmp_path, "v0.3.0")
+    asked = rendered(tmp_path, "v0.3.0", apiserver=True)
+    assert asked["Service/kuberay-apiserver"]["spec"]["type"] == "NodePort"
+    assert asked["Deployment/kuberay-apiserver"]["metadata"]["namespace"] == "ray-system"
+
+
+def test_watched_namespaces_get_roles_and_no_right_on_the_whole_cluster(tmp_path: Path) -> None:
+    settings = parse({"kuberay": {"watchNamespaces": ["team-a", "team-b"]}, "clusters": []}).kuberay
+    _, operator = overlay.write(settings, tree("v1.7.0"), "test", root=tmp_path)
+    objects = kustomize(tmp_path / operator)
+    assert not [one for one in objects if one["kind"].startswith("ClusterRole")]
+    roles = {one["metadata"]["namespace"]: one for one in objects if one["kind"] == "Role" and "ray.io" in str(one)}
+    assert sorted(roles) == ["team-a", "team-b"]
+    bindings = [one for one in objects if one["kind"] == "RoleBinding" and one["metadata"]["namespace"] == "team-a"]
+    assert [subject["namespace"] for one in bindings for subject in one["subjects"]] == ["ray-system"]
+    (deployment,) = (one for one in objects if one["kind"] == "Deployment")
+    assert "--watch-namespace=team-a,team-b" in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert deployment["metadata"]["namespace"] == "ray-system"
+
+
+def test_an_overlay_is_the_same_text_every_time(tmp_path: Path) -> None:
+    settings = parse({"clusters": []}).kuberay
+    for _ in range(2):
+        _, operator = overlay.write(settings, tree("v1.7.0"), "test", root=tmp_path)
+    text = (tmp_path / operator / "kustomization.yaml").read_text()
+    assert not operator.is_absolute()
+    assert "\n- /" not in text
+
+
+def test_a_directive_that_would_change_the_crds_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "ray-operator/config/crd"
+    folder.mkdir(parents=True)
+    (folder / "kustomization.yaml").write_text("resources: []\npatches: []\n")
+    with pytest.raises(StackError, match=r"patches would change the CRDs"):
+        overlay.crd_documents(tmp_path)
+
+
+def test_a_tree_without_crds_is_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "ray-operator/config/crd"
+    folder.mkdir(parents=True)
+    (folder / "kustomization.yaml").write_text("resources: []\n")
+    with pytest.raises(StackError, match=r"found nothing"):
+        overlay.crd_documents(tmp_path)

@@ -1,0 +1,74 @@
+"""Who reaches a cluster, and with which rights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from components.kuberay import source
+from components.manifests import access
+from components.settings.load import parse
+from components.settings.raycluster import Cluster
+from tests.unit.components.trees import VERSIONS, tree
+
+
+def cluster(**settings: Any) -> Cluster:
+    (found,) = parse({"clusters": [settings]}).clusters
+    return found
+
+
+def _sorted(rules: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(rule, sort_keys=True) for rule in rules)
+
+
+def test_job_users_get_exactly_the_role_that_is_documented() -> None:
+    documented = next(yaml.safe_load_all((source.ROOT / "docs" / "jobs-rbac.yaml").read_text()))
+    role, binding = access.job_users(cluster(jobUsers=[{"kind": "Group", "name": "science"}]))
+    assert _sorted(role["rules"]) == _sorted(documented["rules"])
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+def test_job_users_read_the_token_that_the_cluster_really_has_and_no_other_secret() -> None:
+    own = cluster(jobUsers=[{"kind": "User", "name": "a"}], auth={"mode": "token", "secretName": "mine"})
+    secrets = [rule for rule in access.job_users(own)[0]["rules"] if rule["resources"] == ["secrets"]]
+    assert [rule["resourceNames"] for rule in secrets] == [["mine"]]
+    without = cluster(jobUsers=[{"kind": "User", "name": "a"}], auth="disabled")
+    assert "secrets" not in str(access.job_users(without)[0])
+
+
+def test_the_ingress_is_the_clusters_external_address() -> None:
+    ingress = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
+    assert access.external_url(cluster(ingress=ingress)) == "https://ray.example.com"
+    assert access.external_url(cluster()) is None
+
+
+def test_a_network_policy_lets_through_what_the_settings_name_and_nobody_else() -> None:
+    def callers(**settings: Any) -> list[Any]:
+        one = cluster(**settings)
+        (head,) = (
+            policy
+            for policy in access.network_policies(one, parse({}).kuberay)
+            if policy["metadata"]["name"] == f"{one.name}-head"
+        )
+        found: list[Any] = head["spec"]["ingress"][0]["from"]
+        return found
+
+    own_namespace = {"podSelector": {}}
+    peer = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    assert callers() == [own_namespace]
+    assert callers(networkPolicy={"allowFrom": [peer]}) == [own_namespace, peer]
+    assert callers(loadBalancer={"sourceRanges": ["10.0.0.0/8"]}) == [own_namespace, peer]
+
+
+def test_the_operator_is_let_through_by_a_label_that_its_pods_have_in_every_version() -> None:
+    policies = access.network_policies(cluster(), parse({}).kuberay)
+    peers = [peer for policy in policies for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+    (wanted,) = (
+        peer["podSelector"]["matchLabels"] for peer in peers if {"podSelector", "namespaceSelector"} <= set(peer)
+    )
+    for version in VERSIONS:
+        manager = tree(version) / "ray-operator/config/manager/manager.yaml"
+        (deployment,) = (one for one in yaml.safe_load_all(manager.read_text()) if one["kind"] == "Deployment")
+        assert wanted.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()

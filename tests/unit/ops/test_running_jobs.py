@@ -1,0 +1,68 @@
+"""What `make destroy --jobs ...` does about jobs that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from jobs.errors import JobsError
+from jobs.spec.models import JobInfo
+from ops import running_jobs
+from ops.destroy import Refused
+
+CONTRACT: dict[str, Any] = {"clusters": [{"namespace": "ns", "name": "ray"}]}
+
+
+class Client:
+    """One cluster's jobs, and what was asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def list(self) -> list[JobInfo]:
+        kinds = {"runs": "RUNNING", "waits": "PENDING", "ended": "SUCCEEDED"}
+        driver = JobInfo("by-ray-itself", "RUNNING", type="DRIVER")
+        return [
+            *(JobInfo(name, status, "python job.py --api-key s3cr3t-word") for name, status in kinds.items()),
+            driver,
+        ]
+
+    def wait(self, name: str, timeout: float) -> None:
+        self.asked.append(("wait", name))
+
+    def stop(self, name: str) -> None:
+        self.asked.append(("stop", name))
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Client:
+    found = Client()
+    monkeypatch.setattr(running_jobs, "_clients", lambda _contract: iter([("ns/ray", found)]))
+    return found
+
+
+@pytest.mark.parametrize("policy", ["wait", "stop"])
+def test_every_job_that_has_not_ended_is_waited_for_or_stopped_as_asked(policy: str, client: Client) -> None:
+    running_jobs.settle(CONTRACT, policy)
+    assert client.asked == [(policy, "runs"), (policy, "waits")]
+
+
+def test_a_refusal_names_every_job_that_has_not_ended_and_touches_none(client: Client) -> None:
+    found = running_jobs.refusals(CONTRACT)
+    assert [text.partition(" (")[0] for text in found] == ["ns/ray: job runs", "ns/ray: job waits"]
+    assert "python job.py" in found[0]
+    assert "s3cr3t-word" not in "".join(found)
+    assert client.asked == []
+
+
+def test_jobs_that_cannot_be_asked_for_are_no_reason_to_destroy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(_contract: Mapping[str, Any]) -> Any:
+        raise JobsError("the head does not answer.")
+
+    monkeypatch.setattr(running_jobs, "_clients", unreachable)
+    with pytest.raises(Refused, match="whether jobs run is not known"):
+        running_jobs.settle(CONTRACT, "wait")
+    (text,) = running_jobs.refusals(CONTRACT)
+    assert "the head does not answer. `--jobs ignore`" in text
