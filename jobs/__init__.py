@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import AsyncClient, Client, Job, connect, connect_async
     from .errors import JobsError
-    from .spec.models import JobInfo, Result
+    from .spec.job_info import JobInfo, Result
 
 __all__ = ["AsyncClient", "Client", "Job", "JobInfo", "JobsError", "Result", "connect", "connect_async"]
 
-_HOMES = {"JobsError": ".errors", "JobInfo": ".spec.models", "Result": ".spec.models"}
+_HOMES = {"JobsError": ".errors", "JobInfo": ".spec.job_info", "Result": ".spec.job_info"}
 
 
 def __getattr__(name: str) -> Any:

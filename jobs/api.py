@@ -19,11 +19,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from . import connection as connections
-from .dashboard.http import Deadline
+from .deadline import Deadline
 from .ledger.recorder import Recorder, place_of
 from .ledger.store import Ledger
 from .session import Request, Session, log_chunks, prepare
-from .spec.models import JobInfo, Result
+from .spec.job_info import JobInfo, Result
 from .target.resolve import Options, resolve
 
 T = TypeVar("T")

@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .dashboard.client import Client
-from .dashboard.http import Deadline, Http
+from .dashboard.http import Http
+from .deadline import Deadline
 from .errors import DeadlinePassed, JobsError, LocalFault
 
 START_SECONDS = 120.0

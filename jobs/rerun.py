@@ -11,7 +11,7 @@ from .errors import Refused
 from .ledger.store import Entry, Ledger, Origin
 from .retries import attempt_id
 from .spec import redact
-from .spec.models import JobSpec
+from .spec.job_spec import JobSpec
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .spec.models import LOST, Result
+from .spec.job_info import LOST, Result
 
 # The server's words for "the entrypoint never came to run, or what ran it went away": another attempt may well do.
 # RUNTIME_ENV_SETUP_FAILURE and JOB_ENTRYPOINT_COMMAND_* are missing on purpose: they are the job's own doing.

@@ -13,18 +13,12 @@ from typing import TYPE_CHECKING, Any
 from .background import in_thread
 from .connection import Connection
 from .dashboard.client import Client, Submission, attach
-from .dashboard.http import Deadline
 from .dashboard.logs import Limits, LogFollower
+from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, JobsError, Refused, Unreachable
-from .spec.models import (
-    LOST,
-    JobInfo,
-    JobSpec,
-    Result,
-    check_submission_id,
-    new_submission_id,
-    submission_id_of_key,
-)
+from .spec.job_info import LOST, JobInfo, Result
+from .spec.job_spec import JobSpec
+from .spec.submission_id import check_submission_id, new_submission_id, submission_id_of_key
 
 if TYPE_CHECKING:
     from .ledger.recorder import Recorder

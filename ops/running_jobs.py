@@ -12,7 +12,7 @@ from typing import Any
 
 import jobs
 from jobs.errors import JobsError
-from jobs.spec.models import TERMINAL, JobInfo
+from jobs.spec.job_info import TERMINAL, JobInfo
 from ops.destroy import Refused
 
 WAIT_SECONDS = 24 * 3600.0

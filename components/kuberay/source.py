@@ -68,7 +68,7 @@ def resolve(version: str, source: str = UPSTREAM) -> Path:
     if version not in known:
         raise StackError(
             f"kuberay.version: {version}: no such version is recorded here; allowed: {', '.join(sorted(known))}. "
-            f"If it was published: `python -m ops manifests record {version}`, and commit components/kuberay/digests.json."
+            f"If it was published: `python -m ops manifests record {version}`, and commit {DIGESTS.relative_to(ROOT)}."
         )
     tree = fetch(version) if source == UPSTREAM else _local(source)
     found = digest(tree, version)
@@ -83,7 +83,7 @@ def resolve(version: str, source: str = UPSTREAM) -> Path:
 
 
 def record(version: str, folder: Path | None = None) -> str:
-    """Writes the digest of a version's manifests, upstream's or those in `folder`, into components/kuberay/digests.json."""
+    """Writes the digest of a version's manifests, upstream's or those in `folder`, into digests.json."""
     tree = _local(str(folder)) if folder else fetch(version)
     found = digest(tree, version)
     known = {**recorded(), version: found}

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import Refused
 from ..session import Request
-from ..spec.models import canonical_json
+from ..spec.job_spec import canonical_json
 from . import sweep
 
 _OBJECT = "an object"

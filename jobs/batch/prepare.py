@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 
-from ..dashboard.http import Deadline
+from ..deadline import Deadline
 from ..session import Request, Session, in_thread, prepare
-from ..spec.models import JobSpec
+from ..spec.job_spec import JobSpec
 from ..upload.pack import Plan
 from .jobs_file import Batch, named
 

@@ -10,8 +10,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ..dashboard.http import Deadline
 from ..dashboard.logs import Limits
+from ..deadline import Deadline
 from ..errors import (
     EXIT_DEADLINE,
     EXIT_FAILED,
@@ -32,7 +32,8 @@ from ..ledger.recorder import Recorder, origin_of
 from ..ledger.store import Origin, TailBuffer
 from ..retries import RetryPolicy, attempt_id, judge
 from ..session import STOP_SECONDS, Session, in_thread
-from ..spec.models import LOST, JobInfo, JobSpec, Result, difference
+from ..spec.job_info import LOST, JobInfo, Result
+from ..spec.job_spec import JobSpec, difference
 from ..upload.pack import Plan
 from .jobs_file import Batch, BatchJob
 from .prepare import SharedUpload, spec_of

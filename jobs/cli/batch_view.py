@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..batch.run import ERROR, SUBMITTING, WAITING, Track
-from ..spec.models import LOST
+from ..spec.job_info import LOST
 
 if TYPE_CHECKING:
     from rich.table import Table

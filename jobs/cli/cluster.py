@@ -81,7 +81,7 @@ def forward_command(port: int, command: tuple[str, ...], target_options: Options
     from dataclasses import replace
 
     from ..connection import connect
-    from ..dashboard.http import Deadline
+    from ..deadline import Deadline
     from ..target.resolve import resolve
 
     target = resolve(replace(target_options, port=port), note=say)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..session import Session
-    from ..spec.models import JobInfo, Result
+    from ..spec.job_info import JobInfo, Result
     from ..target.resolve import Options
 
 # How many jobs are stopped or deleted at once.
@@ -271,7 +271,7 @@ def wait_command(
       jobs wait raysubmit_1f0c --timeout 3600
       jobs wait ID1 ID2 ID3 && jobs submit -- python merge.py
     """
-    from ..dashboard.http import Deadline
+    from ..deadline import Deadline
 
     async def work(session: Session) -> list[Result]:
         return await session.wait(submission_ids, deadline=Deadline(timeout))

@@ -17,7 +17,7 @@ from .options import print_json, recorder_of, run, say, write_bytes, write_bytes
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
     from ..session import Prepared, Session
-    from ..spec.models import Result
+    from ..spec.job_info import Result
     from ..target.resolve import Options
 
 _RUN_OPTIONS = (

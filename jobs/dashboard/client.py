@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
+from ..deadline import Deadline, pauses
 from ..errors import (
     Conflict,
     DeadlinePassed,
@@ -21,9 +22,10 @@ from ..errors import (
     UnknownJob,
     Unreachable,
 )
-from ..spec.models import JobInfo, JobSpec, difference, lost
+from ..spec.job_info import JobInfo, lost
+from ..spec.job_spec import JobSpec, difference
 from ._httpx import httpx
-from .http import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Deadline, Http, fault, json_of, pauses
+from .http import PASSING, PATIENCE_WITH_500, TOO_LARGE_REMEDY, Http, fault, json_of
 from .orphans import Orphans
 
 # The dashboard's own limit on a request's body. Ray's documentation says 512 MiB; the server answers 500 over this.

@@ -19,10 +19,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
+from ..deadline import Deadline, pauses
 from ..errors import DeadlinePassed, JobsError, ServerFault, Unreachable
-from ..spec.models import JobInfo
+from ..spec.job_info import JobInfo
 from .client import Client
-from .http import Deadline, Http, fault, json_of, pauses
+from .http import Http, fault, json_of
 
 PIECE = 64 * 1024
 POLL_SECONDS = 1.0

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from ..errors import JobsError
-from ..spec.models import JobInfo
+from ..spec.job_info import JobInfo
 from .http import Http, json_of
 
 EVERY_SECONDS = 15.0

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection, connect
-from ..dashboard.http import Deadline, json_of
+from ..dashboard.http import json_of
+from ..deadline import Deadline
 from ..errors import JobsError, NotAllowed, Refused, Unreachable
 from ..target.resolve import ClusterTarget, Target
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from ..connection import Connection, connect
-from ..dashboard.http import Deadline, json_of
+from ..dashboard.http import json_of
+from ..deadline import Deadline
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
-from ..spec.models import JobInfo
+from ..spec.job_info import JobInfo
 from ..target.resolve import ClusterTarget, Target
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..spec.models import RESOURCES_KEY, JobInfo
+from ..spec.job_info import RESOURCES_KEY, JobInfo
 
 Resources = dict[str, float]
 _SUFFIX = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}

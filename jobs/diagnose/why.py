@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ..dashboard.orphans import older_than_the_head
 from ..errors import NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
-from ..spec.models import JobInfo
+from ..spec.job_info import JobInfo
 from .evidence import Evidence
 from .finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
 from .from_kubernetes import about_kubernetes

@@ -17,7 +17,8 @@ import yaml
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
-from ..dashboard.http import bounded, hint, reason
+from ..dashboard.http import hint, reason
+from ..deadline import bounded
 from ..errors import JobsError, NotAllowed, Refused, Unreachable
 
 T = TypeVar("T")

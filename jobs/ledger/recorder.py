@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import Conflict, JobLost, Refused
-from ..spec.models import LOST, JobInfo, JobSpec, lost
+from ..spec.job_info import LOST, JobInfo, lost
+from ..spec.job_spec import JobSpec
 from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
 from .store import DELETED, REFUSED, SUBMITTING, Ledger, LedgerFault, Origin, Place, TailBuffer

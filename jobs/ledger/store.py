@@ -24,7 +24,8 @@ from typing import Any
 
 from ..errors import LocalFault
 from ..spec import redact
-from ..spec.models import LOST, TERMINAL, JobSpec
+from ..spec.job_info import LOST, TERMINAL
+from ..spec.job_spec import JobSpec
 from .git import Commit
 
 TAIL_BYTES = 1024 * 1024

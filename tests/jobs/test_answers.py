@@ -50,7 +50,8 @@ def test_each_wrong_answer_has_one_clear_message(bare_cli: Cli, body: bytes, nam
 
 def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
     from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Deadline, Http
+    from jobs.dashboard.http import Http
+    from jobs.deadline import Deadline
     from jobs.errors import ServerFault
 
     async def ask(url: str) -> None:
@@ -64,7 +65,8 @@ def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
 
 def test_a_token_is_read_again_when_it_is_refused() -> None:
     """A rotated Secret: the first token is the old one."""
-    from jobs.dashboard.http import Deadline, Http
+    from jobs.dashboard.http import Http
+    from jobs.deadline import Deadline
 
     tokens = iter(["old", "new"])
 
@@ -85,7 +87,8 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
 
 def test_nobody_listening_is_unreachable_and_says_where(bare_cli: Cli) -> None:
     from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Deadline, Http
+    from jobs.dashboard.http import Http
+    from jobs.deadline import Deadline
     from jobs.errors import Unreachable
 
     async def ask() -> None:

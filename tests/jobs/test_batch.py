@@ -167,7 +167,7 @@ def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
     ids = [job.request.submission_id for job in first.jobs]
     assert ids == [job.request.submission_id for job in second.jobs]
     assert len(set(ids)) == 6
-    from jobs.spec.models import check_submission_id
+    from jobs.spec.submission_id import check_submission_id
 
     assert [check_submission_id(str(each)) for each in ids] == ids
 

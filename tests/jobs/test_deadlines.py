@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from jobs.dashboard.http import Deadline
 from jobs.dashboard.logs import Limits
+from jobs.deadline import Deadline
 from jobs.errors import DeadlinePassed
 from jobs.session import Request, prepare
-from jobs.spec.models import JobSpec, Result
+from jobs.spec.job_info import Result
+from jobs.spec.job_spec import JobSpec
 from tests.jobs.conftest import Cli, Head, new_id, session_at
 from tests.support.proxy import Faults, Proxy
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from jobs.dashboard.client import Submission
-from jobs.dashboard.http import Deadline
+from jobs.deadline import Deadline
 from jobs.errors import Conflict, DeadlinePassed, JobLost, JobsError, Unreachable
 from jobs.ledger.recorder import Recorder, origin_of, place_of
 from jobs.ledger.store import Ledger
 from jobs.session import Prepared, Request, Session, prepare
-from jobs.spec.models import JobInfo, JobSpec
+from jobs.spec.job_info import JobInfo
+from jobs.spec.job_spec import JobSpec
 from jobs.target.resolve import LocalTarget
 from tests.jobs.conftest import Cli, Head, new_id, session_at
 from tests.support.proxy import Faults, Proxy, answer, times

@@ -14,7 +14,8 @@ import pytest
 from jobs.dashboard.logs import LogFollower
 from jobs.errors import Unreachable
 from jobs.session import Session
-from jobs.spec.models import JobSpec, Result
+from jobs.spec.job_info import Result
+from jobs.spec.job_spec import JobSpec
 from tests.jobs.conftest import Cli, Head, new_id, output_of, session_at, wait_until
 from tests.support.proxy import Faults, Proxy, answer
 

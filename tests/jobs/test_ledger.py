@@ -19,7 +19,8 @@ from jobs.ledger.store import DELETED, REFUSED, TAIL_BYTES, Ledger, LedgerFault,
 from jobs.rerun import rerun_spec
 from jobs.retries import RetryPolicy, judge
 from jobs.spec import redact
-from jobs.spec.models import JobSpec, Result
+from jobs.spec.job_info import Result
+from jobs.spec.job_spec import JobSpec
 
 ROOT = Path(__file__).parents[2]
 PLACE = Place("uid-1/ns/ray", "stack", "dev", "ray", "ns")
@@ -277,7 +278,7 @@ SCRIPT = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
 from jobs.ledger.store import *
-from jobs.spec.models import JobSpec
+from jobs.spec.job_spec import JobSpec
 place, spec = Place("i", "address"), JobSpec("python x.py")
 warnings = []
 ledger = Ledger(pathlib.Path(sys.argv[2]), warnings.append)
@@ -385,7 +386,7 @@ def test_the_commit_and_whether_it_is_dirty_are_found(tmp_path: Path) -> None:
 
 
 def result(status: str, error_type: str | None = None, exit_code: int | None = None) -> Result:
-    from jobs.spec.models import JobInfo
+    from jobs.spec.job_info import JobInfo
 
     return Result("a", status, JobInfo("a", status, error_type=error_type, driver_exit_code=exit_code))
 

@@ -23,7 +23,7 @@ from jobs.dashboard.http import Http
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.session import Request, Session
-from jobs.spec.models import JobInfo
+from jobs.spec.job_info import JobInfo
 from jobs.target.resolve import LocalTarget
 from tests.jobs.conftest import Cli
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs.dashboard.http import Deadline, Http
+from jobs.dashboard.http import Http
+from jobs.deadline import Deadline
 from tests.support.proxy import Faults, Proxy
 
 

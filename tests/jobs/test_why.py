@@ -14,7 +14,7 @@ from jobs.diagnose.finding import CAUSE, CLUE, UNREAD, Finding
 from jobs.diagnose.resources import groups_of, quantity
 from jobs.diagnose.why import explain
 from jobs.errors import NotAllowed, Unreachable
-from jobs.spec.models import RESOURCES_KEY, JobInfo
+from jobs.spec.job_info import RESOURCES_KEY, JobInfo
 from tests.jobs.conftest import Cli, wait_until
 
 GROUP = {
@@ -401,7 +401,7 @@ def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) 
     submission_id = submit(cli, "--", "true")
     cli("wait", submission_id)
     from jobs.ledger.store import Ledger, Origin, Place
-    from jobs.spec.models import JobSpec
+    from jobs.spec.job_spec import JobSpec
 
     ledger = Ledger(Path(cli.environ["HOME"], ".local/state/rayjobs/ledger.sqlite"))
     ledger.record_submission("gone", JobSpec("true"), Place(cli.head.url, "address"), Origin())

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import JobsError
-from jobs.spec.models import JobInfo
+from jobs.spec.job_info import JobInfo
 from ops import running_jobs
 from ops.destroy import Refused
 
