@@ -12,6 +12,14 @@ EXIT_UNREACHABLE = 6
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
+# The command as the reader has to type it: the package's own name says whether it is installed or a folder here.
+COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
+
+
+def command(arguments: str) -> str:
+    """A command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
+    return f"`{COMMAND} {arguments}`"
+
 
 class JobsError(Exception):
     """Base of all errors of this package.
