@@ -25,9 +25,11 @@ from jobs.ledger.store import Ledger
 from jobs.session import Request, Session
 from jobs.spec.job_info import JobInfo
 from jobs.target.resolve import LocalTarget
-from tests.jobs.conftest import Cli
+from tests.support.command import Cli
 
 JOB = "on-the-head"
+
+
 HEAD_STARTED = 1_000_000
 
 
