@@ -10,13 +10,16 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
 from ops.engine import ROOT
 from tests.support.tiers import TIERS
 
-LINT_COMMANDS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"])
+# The programs of this virtual environment.
+BIN = Path(sys.executable).parent
+LINT_COMMANDS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["lint-imports", "--no-cache"])
 
 
 @click.command("test", context_settings={"ignore_unknown_options": True})
@@ -62,7 +65,7 @@ def run(tiers: list[str], arguments: list[str]) -> int:
 def run_lint() -> Outcome:
     """Runs the linters, all of them even if one fails."""
     started = time.monotonic()
-    failed = [" ".join(command) for command in LINT_COMMANDS if _run([sys.executable, "-m", *command]).returncode]
+    failed = [" ".join(command) for command in LINT_COMMANDS if _run(command).returncode]
     detail = ", ".join(failed) or ", ".join(" ".join(command) for command in LINT_COMMANDS)
     return Outcome("lint", "failed" if failed else "passed", detail, time.monotonic() - started)
 
@@ -73,15 +76,16 @@ def run_tier(tier: str, arguments: list[str]) -> Outcome:
     if reason:
         return Outcome(tier, "left out", reason)
     started = time.monotonic()
-    done = _run([sys.executable, "-m", "pytest", TIERS[tier].folder, *arguments], capture=True)
+    done = _run(["pytest", TIERS[tier].folder, *arguments], capture=True)
     lines = [line.strip("= ") for line in done.stdout.splitlines() if " in " in line and line.startswith("=")]
     detail = lines[-1] if lines else f"pytest ended with {done.returncode}"
     return Outcome(tier, "failed" if done.returncode else "passed", detail, time.monotonic() - started)
 
 
 def _run(command: list[str], capture: bool = False) -> subprocess.CompletedProcess[str]:
-    """Runs in the repository's root; with `capture` the output is both printed and returned."""
-    print(f"\n$ {' '.join(command[2:])}", flush=True)
+    """Runs a program of BIN in the repository's root; with `capture` the output is both printed and returned."""
+    print(f"\n$ {' '.join(command)}", flush=True)
+    command = [str(BIN / command[0]), *command[1:]]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if not capture:
         return subprocess.run(command, cwd=ROOT, env=environment, text=True, check=False)
