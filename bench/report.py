@@ -14,7 +14,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 HEADING = """# How fast is it?
 
 `make bench` measures this project and its competitor in turn, on the same machine in the same run. The figures are
-medians, if nothing else is said; the raw ones are in bench/results/. Times depend on the machine: read them as ratios.
+medians unless noted; the raw ones are in bench/results/. Times depend on the machine: read them as ratios.
 The tables show losses too. "Goal" is the value that was to be reached.
 """
 
