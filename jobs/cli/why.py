@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE
+from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
 from .options import TARGET_HELP, output_option, print_json, recorder_of, run, say, target_options
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ why_command.epilog = TARGET_HELP
 async def _answer(target: Target, submission_id: str | None, options: Options) -> tuple[Evidence, list[Finding]]:
     from ..diagnose.evidence import gather
     from ..diagnose.why import explain
-    from ..ledger.store import LedgerFault
 
     known: Any = None
     if submission_id is not None:
