@@ -19,10 +19,10 @@ from jobs.batch import jobs_file as batch
 from jobs.batch import sweep
 from jobs.batch.jobs_file import Batch
 from jobs.batch.prepare import plan_packages
-from jobs.batch.run import BatchRun, Options, Track, worst
+from jobs.batch.run import BatchRun, Options, Track
 from jobs.cli.batch_view import counts
 from jobs.connection import connect
-from jobs.errors import Conflict, Refused
+from jobs.errors import Conflict, Refused, worst_exit_code
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
@@ -189,7 +189,7 @@ def test_two_equal_jobs_in_a_batch_are_refused() -> None:
     [([0, 0], 0), ([0, 3], 3), ([3, 2], 2), ([2, 5], 5), ([5, 1], 1), ([1, 4], 4), ([4, 6, 0], 6)],
 )
 def test_the_exit_code_of_a_batch_is_the_worst_one(codes: list[int], code: int) -> None:
-    assert worst(codes) == code
+    assert worst_exit_code(codes) == code
 
 
 # On a real head.
