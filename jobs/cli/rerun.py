@@ -8,7 +8,7 @@ import click
 
 from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
-from .options import target_options
+from .options import output_option, patience_option, target_options
 from .run import open_ledger
 from .submit_options import RunOptions, no_cache_option, run_options
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.argument("submission_id", metavar="ID")
 @run_options
 @no_cache_option
+@patience_option
+@output_option
 @target_options
 def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_options: Options) -> None:
     """Submit a job of the local job history again, under the id of the next attempt (ID-r1, ID-r2, ...).

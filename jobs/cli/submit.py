@@ -10,7 +10,7 @@ import click
 from ..errors import Refused, command
 from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
-from .options import target_options
+from .options import output_option, patience_option, target_options
 from .submit_options import (
     BatchOptions,
     JobFlags,
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 @run_options
 @retry_options
 @batch_options
+@patience_option
+@output_option
 @target_options
 @click.argument("entrypoint", nargs=-1, type=click.UNPROCESSED)
 def submit_command(
@@ -65,7 +67,7 @@ def submit_command(
       rayjobs submit --working-dir . --no-wait -- python train.py      prints the id
       rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, however often this command runs
       rayjobs submit --entrypoint-num-gpus 1 --queue-timeout 600 --timeout 7200 -- python train.py
-      rayjobs submit --retries 3 --retry-on 75 -- python train.py      again if the cluster fails, or after exit code 75
+      rayjobs submit --retries 3 --retry-on 75 -- python train.py      again after a cluster failure or exit code 75
       rayjobs submit --sweep lr=1e-3,1e-4 --sweep seed=0..9 -- python train.py --lr {lr} --seed {seed}
       rayjobs submit --file jobs.yaml --concurrency 20                 many jobs, one exit code
       rayjobs submit -- 'python a.py && python b.py'                   one shell line

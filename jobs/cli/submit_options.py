@@ -13,7 +13,7 @@ import click
 
 from ..errors import Refused
 from .help import option
-from .options import Decorator, add_options, output_option, patience_option
+from .options import Decorator, add_options
 
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
@@ -102,7 +102,10 @@ job_flags = _option_group(
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a submission is followed. Times are in seconds; None means no limit."""
+    """How a submission is followed. Times are in seconds; None means no limit.
+
+    `patience` and `output` are the options that other commands have too: a command adds them by itself.
+    """
 
     no_wait: bool = False
     queue_timeout: float | None = None
@@ -135,8 +138,6 @@ run_options = _option_group(
             help="How long the server may take to accept the job (default 120).",
         ),
         _run("--stop-on-interrupt", is_flag=True, help="Ctrl-C and SIGTERM stop the job instead of detaching."),
-        patience_option,
-        output_option,
     ),
 )
 
