@@ -139,7 +139,7 @@ def _view(running: BatchRun, output: str) -> View:
 def _report(tracks: list[Track], name: str, options: RunOptions) -> int:
     """Prints how the batch ended and returns its exit code."""
     from ..errors import worst_exit_code
-    from .batch_view import counted, end_as_json
+    from .batch_view import counts_text, end_as_json
 
     code = worst_exit_code([track.exit_code for track in tracks if track.exit_code is not None] or [0])
     if options.output == "json":
@@ -148,7 +148,7 @@ def _report(tracks: list[Track], name: str, options: RunOptions) -> int:
     if options.no_wait:
         for track in tracks:
             click.echo(track.submission_id)
-    notify(f"Batch {name}: {counted(tracks)}.")
+    notify(f"Batch {name}: {counts_text(tracks)}.")
     for track in [each for each in tracks if each.exit_code][:NAMED_FAILURES]:
         print_error(f"  {track.submission_id}: {_reason(track)}")
     return code
@@ -165,11 +165,11 @@ def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> I
     """The interrupt with what became of the jobs."""
     if not runs or not runs[0].tracks:
         return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
-    from .batch_view import counted
+    from .batch_view import counts_text
 
     outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"
     return Interrupted(
-        f"Interrupted; {outcome} ({counted(runs[0].tracks)}).",
+        f"Interrupted; {outcome} ({counts_text(runs[0].tracks)}).",
         f"The same command with --resume --batch {runs[0].batch.name} continues the batch.",
         terminated=interrupted.terminated,
     )
