@@ -8,22 +8,21 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import Interrupted, Refused
+from ..batch import jobs_file, sweep
+from ..batch.jobs_file import Batch
+from ..batch.prepare import plan_packages
+from ..batch.run import BatchRun, Track
+from ..batch.run import Options as BatchRunOptions
+from ..errors import Interrupted, Refused, worst_exit_code
+from ..retries import RetryPolicy
+from ..target.resolve import Options, resolve
+from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
 from .output import notify, print_error, result_text
 from .run import open_recorder, open_session, run
-
-if TYPE_CHECKING:
-    from ..batch.jobs_file import Batch
-    from ..batch.run import BatchRun, Track
-    from ..batch.run import Options as BatchRunOptions
-    from ..retries import RetryPolicy
-    from ..target.resolve import Options
-    from .batch_view import View
-    from .submit_options import BatchOptions, JobFlags, RunOptions
+from .submit_options import BatchOptions, JobFlags, RunOptions
 
 DEFAULT_CONCURRENCY = 8
 # How many failed jobs are named at the end, and how many likely secrets before an upload.
@@ -32,8 +31,6 @@ NAMED_FAILURES, NAMED_SECRETS = 10, 3
 
 def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchOptions) -> Batch:
     """The jobs of --file, or of --sweep and the command line. Raises Refused."""
-    from ..batch import jobs_file, sweep
-
     swept = sweep.parse(options.sweep)
     if options.file is not None:
         if words:
@@ -59,10 +56,6 @@ def submit_and_follow_batch(
     use_cache: bool,
 ) -> None:
     """Runs the batch and exits with the worst exit code of its jobs."""
-    from ..batch.prepare import plan_packages
-    from ..batch.run import BatchRun
-    from ..target.resolve import resolve
-
     run_options = _run_options(batch, options, batch_options, policy)
     target = resolve(target_options, note=notify)
     runs: list[BatchRun] = []  # Filled when the connection is open; an interrupt reports what it holds.
@@ -93,8 +86,6 @@ def _silent(_text: str) -> None:
 def _run_options(
     batch: Batch, options: RunOptions, batch_options: BatchOptions, policy: RetryPolicy
 ) -> BatchRunOptions:
-    from ..batch.run import Options as BatchRunOptions
-
     return BatchRunOptions(
         concurrency=batch_options.concurrency or batch.concurrency or DEFAULT_CONCURRENCY,
         resume=batch_options.resume,
@@ -126,8 +117,6 @@ async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> lis
 
 
 def _view(running: BatchRun, output: str) -> View:
-    from .batch_view import JsonLines, Lines, LiveTable
-
     name = str(running.batch.name)
     if output == "json":
         return JsonLines(name, click.echo)
@@ -138,9 +127,6 @@ def _view(running: BatchRun, output: str) -> View:
 
 def _report(tracks: list[Track], name: str, options: RunOptions) -> int:
     """Prints how the batch ended and returns its exit code."""
-    from ..errors import worst_exit_code
-    from .batch_view import counts_text, end_as_json
-
     code = worst_exit_code([track.exit_code for track in tracks if track.exit_code is not None] or [0])
     if options.output == "json":
         click.echo(json.dumps(end_as_json(tracks, name, code)))
@@ -165,8 +151,6 @@ def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> I
     """The interrupt with what became of the jobs."""
     if not runs or not runs[0].tracks:
         return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
-    from .batch_view import counts_text
-
     outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"
     return Interrupted(
         f"Interrupted; {outcome} ({counts_text(runs[0].tracks)}).",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ..background import in_thread
+from ..batch.jobs_file import Batch
+from ..batch.prepare import plan_packages
 from ..errors import Refused
+from ..upload import pack
+from ..upload.pack import SERVER_LIMIT, Plan
 from .output import print_json
 from .run import run
-
-if TYPE_CHECKING:
-    from ..batch.jobs_file import Batch
-    from ..upload.pack import Plan
 
 # How many paths of a kind are listed.
 LISTED = 20
@@ -21,9 +22,6 @@ LISTED = 20
 
 def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, output: str) -> None:
     """Prints the upload of a working directory. Raises Refused if it cannot be packed."""
-    from ..background import in_thread
-    from ..upload import pack
-
     if working_dir is None:
         raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
     plan = run(lambda: in_thread(lambda: pack.plan(working_dir, excludes=excludes, use_cache=use_cache)))
@@ -35,8 +33,6 @@ def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool,
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
     """Prints the upload of each working directory of a batch. Raises Refused."""
-    from ..batch.prepare import plan_packages
-
     named, plans = run(lambda: plan_packages(batch, use_cache=use_cache))
     jobs = {uri: sum(job.request.working_dir == uri for job in named.jobs) for uri in plans}
     if output == "json":
@@ -49,8 +45,6 @@ def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    from ..upload.pack import SERVER_LIMIT
-
     return {
         "kind": plan.kind,
         "uri": plan.uri,
@@ -66,8 +60,6 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 def _describe(plan: Plan) -> str:
     """The plan as text."""
-    from ..upload.pack import SERVER_LIMIT
-
     if not plan.needs_upload:
         return f"{plan.uri} is remote: Ray downloads it, nothing is uploaded."
     lines = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sized
 from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection, connect, verify_identity
@@ -15,7 +15,6 @@ from .finding import FAILED, OK, WARNING, Finding
 
 if TYPE_CHECKING:
     from ..kubernetes.api import Kube
-    from ..spec.job_info import JobInfo
 
 CONTAINER = "ray-head"
 EXEC_SECONDS = 90.0
@@ -143,15 +142,15 @@ async def _check_api(connection: Connection) -> AsyncIterator[Finding]:
     version = await client.version(deadline)
     yield _ok("api", f"The Jobs API answers (Ray {version['ray_version']}).", {"version": version})
     jobs = await client.list(deadline)
-    yield _ok("token", f"The token works. {_count(jobs)}.")
+    active = sum(not job.ended for job in jobs)
+    running = f"{active} running or pending" if active else "none running"
+    yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")
     if not isinstance(connection.target, ClusterTarget):
         yield await _check_nodes(connection, deadline)
 
 
-def _count(jobs: list[JobInfo]) -> str:
-    active = sum(not job.ended for job in jobs)
-    known = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
-    return f"{known}, {f'{active} running or pending' if active else 'none running'}"
+def _count(things: Sized, noun: str) -> str:
+    return f"1 {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
@@ -170,4 +169,4 @@ async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
     for node in nodes:
         for name, amount in (node.get("resources_total") or {}).items():
             total[name] = total.get(name, 0) + amount
-    return _ok("ray", f"{len(nodes)} nodes; {_resources(total)}", {"resources": total, "nodes": len(nodes)})
+    return _ok("ray", f"{_count(nodes, 'node')}; {_resources(total)}", {"resources": total, "nodes": len(nodes)})
