@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from bench.measure import Sample, command, in_turn, keep, pulumi, pulumi_output, summary
-from ops import render
+from ops import engine, render
 from tests.support.cluster import Cluster, use_cluster
 from tests.support.native import kubectl_path
 from tests.support.stack import Stack
@@ -80,7 +80,7 @@ def measure() -> dict[str, Any]:
         render.render("dev", folder / "rendered")
         overlays = folder / "overlays"
         overlays.mkdir()
-        made = render.engine.ROOT / ".cache" / "overlays" / "dev"
+        made = engine.ROOT / ".cache" / "overlays" / "dev"
         both = [os.path.relpath(made / name, overlays) for name in ("crds", "operator")]
         (overlays / "kustomization.yaml").write_text(yaml.safe_dump({"resources": both}))
         by_hand = ByHand(cluster, folder / "rendered", overlays)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Cli, Head, new_id, output_of
+from tests.jobs.conftest import Head, new_id, output_of
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy, answer
 
 

@@ -12,7 +12,8 @@ from jobs.errors import DeadlinePassed
 from jobs.session import Request, prepare
 from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobSpec
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy
 
 

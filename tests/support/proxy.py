@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -178,6 +179,14 @@ def answer(status: int, body: str | bytes, content_type: str = "application/json
     raw = body.encode() if isinstance(body, str) else body
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {length or len(raw)}\r\n\r\n"
     return head.encode() + raw
+
+
+@contextmanager
+def server(body: bytes) -> Iterator[Proxy]:
+    """A server that gives the same answer to everything."""
+    with Proxy("127.0.0.1", 9) as running:
+        running.faults = Faults(instead=lambda _line: body)
+        yield running
 
 
 def times(count: int, matches: Callable[[str], bool]) -> Callable[[str], bool]:

@@ -14,7 +14,7 @@ import yaml
 
 from components.cluster.crds import CRDS_PATH
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
-from ops import changes, engine, inventory
+from ops import changes, engine, state
 
 ROOT = engine.ROOT
 SHARED = ROOT.parent / "shared" / "kuberay"
@@ -116,8 +116,8 @@ class Stack:
     def outputs(self) -> dict[str, Any]:
         return engine.stack_outputs(self.name, environment=self.environment)
 
-    def objects(self) -> list[inventory.Object]:
-        return inventory.objects(engine.stack_state(self.name, environment=self.environment))
+    def objects(self) -> list[state.Object]:
+        return state.objects(engine.stack_state(self.name, environment=self.environment))
 
     def state_bytes(self) -> int:
         """Size of the stack's checkpoint on the backend."""

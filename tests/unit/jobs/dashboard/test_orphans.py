@@ -17,7 +17,7 @@ from jobs.batch import jobs_file as batch
 from jobs.batch.prepare import plan_packages
 from jobs.batch.run import BatchRun, Options, Track
 from jobs.connection import Connection
-from jobs.dashboard import orphans
+from jobs.dashboard import client, orphans
 from jobs.dashboard.client import Client
 from jobs.dashboard.http import Http
 from jobs.ledger.recorder import Recorder, place_of
@@ -25,9 +25,11 @@ from jobs.ledger.store import Ledger
 from jobs.session import Request, Session
 from jobs.spec.job_info import JobInfo
 from jobs.target.resolve import LocalTarget
-from tests.jobs.conftest import Cli
+from tests.support.command import Cli
 
 JOB = "on-the-head"
+
+
 HEAD_STARTED = 1_000_000
 
 
@@ -88,9 +90,10 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def head() -> Iterator[Head]:
+def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
+    monkeypatch.setattr(client, "ORPHAN_SECONDS", 0.1)  # this head needs no time to check its jobs
     with Head() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -1,0 +1,22 @@
+"""Source directories to upload, and what is in the package that comes of them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from jobs.upload import pack as package
+
+
+def write(path: Path, content: bytes | str = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def packed_members(plan: package.Plan) -> dict[str, bytes]:
+    out = io.BytesIO()
+    package.pack(plan, out)
+    with zipfile.ZipFile(out) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
