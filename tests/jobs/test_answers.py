@@ -49,13 +49,13 @@ def test_each_wrong_answer_has_one_clear_message(bare_cli: Cli, body: bytes, nam
 
 
 def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
-    from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.client import RayJobsApi
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
     from jobs.errors import ServerFault
 
     async def ask(url: str) -> None:
-        await Client(Http(url)).list(Deadline(1.0))
+        await RayJobsApi(HttpClient(url)).list_jobs(Deadline(1.0))
 
     with server(answer(502, "<html>Bad Gateway</html>", "text/html")) as running:
         with pytest.raises(ServerFault, match="a proxy in between"):
@@ -65,7 +65,7 @@ def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
 
 def test_a_token_is_read_again_when_it_is_refused() -> None:
     """A rotated Secret: the first token is the old one."""
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
 
     tokens = iter(["old", "new"])
@@ -76,7 +76,7 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
     statuses = iter([answer(403, "no"), answer(200, VERSION)])
 
     async def ask(url: str) -> int:
-        http = Http(url, token=token)
+        http = HttpClient(url, token=token)
         return await http.ask("GET", "/", deadline=Deadline(5), parse=lambda response: response.status_code)
 
     with Proxy("127.0.0.1", 9) as running:
@@ -86,13 +86,13 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
 
 
 def test_nobody_listening_is_unreachable_and_says_where(bare_cli: Cli) -> None:
-    from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.client import RayJobsApi
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
     from jobs.errors import Unreachable
 
     async def ask() -> None:
-        await Client(Http("http://127.0.0.1:9")).list(Deadline(0.5))
+        await RayJobsApi(HttpClient("http://127.0.0.1:9")).list_jobs(Deadline(0.5))
 
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         asyncio.run(ask())

@@ -18,15 +18,16 @@ import pytest
 from jobs.batch import jobs_file as batch
 from jobs.batch import sweep
 from jobs.batch.jobs_file import Batch
-from jobs.batch.prepare import plan_packages
-from jobs.batch.run import BatchRun, Options, Track
+from jobs.batch.prepare import prepare_batch
+from jobs.batch.run import BatchItem, BatchOptions, BatchRun
 from jobs.cli.batch_view import counts
-from jobs.connection import connect
+from jobs.connection import open_connection
 from jobs.errors import Conflict, Refused, worst_exit_code
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
-from jobs.session import Request, Session
+from jobs.session import Session
+from jobs.spec.job_spec import JobFields
 from jobs.target.resolve import UrlTarget
 from tests.jobs.conftest import Cli, Head
 from tests.support.proxy import Faults, Proxy, answer
@@ -43,22 +44,24 @@ def expand(content: str, *sweeps: str) -> Batch:
 def test_a_sweep_is_every_combination_with_ranges_written_out() -> None:
     given = sweep.parse(["lr=1e-3,1e-4", "seed=0..2"])
     assert given == {"lr": ["1e-3", "1e-4"], "seed": ["0", "1", "2"]}
-    found = batch.from_sweep(["python", "t.py", "--lr", "{lr}", "--seed={seed}"], Request(""), given)
+    found = batch.from_sweep(["python", "t.py", "--lr", "{lr}", "--seed={seed}"], {}, given)
     assert len(found.jobs) == 6
-    assert found.jobs[0].request.entrypoint == "python t.py --lr 1e-3 --seed=0"
-    assert found.jobs[-1].request.metadata == {"lr": "1e-4", "seed": "2"}
+    assert found.jobs[0].request.spec.entrypoint == "python t.py --lr 1e-3 --seed=0"
+    assert found.jobs[-1].request.spec.metadata == {"lr": "1e-4", "seed": "2"}
 
 
 def test_values_with_quotes_and_spaces_arrive_as_one_word() -> None:
-    found = batch.from_sweep(["echo", "{name}"], Request(""), {"name": ["it's two words", "$HOME"]})
-    shown = [subprocess.run(job.request.entrypoint, shell=True, capture_output=True, text=True) for job in found.jobs]
+    found = batch.from_sweep(["echo", "{name}"], {}, {"name": ["it's two words", "$HOME"]})
+    shown = [
+        subprocess.run(job.request.spec.entrypoint, shell=True, capture_output=True, text=True) for job in found.jobs
+    ]
     assert [each.stdout for each in shown] == ["it's two words\n", "$HOME\n"]
 
 
 def test_only_the_sweeps_own_braces_are_replaced() -> None:
     line = "python t.py --config '{\"lr\": {lr}}' ${HOME} {a,b} {other}"
-    found = batch.from_sweep([line], Request(""), {"lr": ["{other}"]})
-    assert found.jobs[0].request.entrypoint == line.replace("{lr}", "{other}")
+    found = batch.from_sweep([line], {}, {"lr": ["{other}"]})
+    assert found.jobs[0].request.spec.entrypoint == line.replace("{lr}", "{other}")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_a_malformed_sweep_is_refused(given: list[str], said: str) -> None:
 
 def test_a_sweep_that_is_used_nowhere_is_refused() -> None:
     with pytest.raises(Refused, match="'seed' is used nowhere"):
-        batch.from_sweep(["python", "t.py"], Request(""), {"seed": ["0", "1"]})
+        batch.from_sweep(["python", "t.py"], {}, {"seed": ["0", "1"]})
 
 
 def test_a_sweep_of_too_many_combinations_is_refused() -> None:
@@ -107,13 +110,13 @@ def test_a_jobs_file_merges_defaults_and_multiplies_what_uses_the_sweep() -> Non
         "seed=7",
     )
     assert (found.name, found.concurrency) == ("tune", 3)
-    assert [job.request.entrypoint for job in found.jobs] == [
+    assert [job.request.spec.entrypoint for job in found.jobs] == [
         "python t.py 1e-3 7", "python t.py 0.5 7", "python report.py",
     ]  # fmt: skip
-    first, last = found.jobs[0].request, found.jobs[-1].request
+    first, last = found.jobs[0].request.spec, found.jobs[-1].request.spec
     assert first.metadata == {"lr": "1e-3", "seed": "7", "team": "a", "kind": "train"}
     assert (first.working_dir, last.working_dir) == ("/base/src", "s3://b/p.zip")
-    assert first.runtime_env == {"env_vars": {"A": "1"}}
+    assert first.runtime_env == {"env_vars": {"A": "1"}, "working_dir": "/base/src"}
     assert first.entrypoint_num_cpus == 2
 
 
@@ -160,10 +163,8 @@ def test_a_missing_or_malformed_jobs_file_is_refused_by_name(tmp_path: Path) -> 
 
 
 def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
-    whole = batch.from_sweep(
-        ["python", "{path}"], Request(""), {"path": ["a/b", "a:b", "a_b", "x" * 200, "x" * 201, "é"]}
-    )
-    first, second = batch.named(whole, "my sweep"), batch.named(whole, "my sweep")
+    whole = batch.from_sweep(["python", "{path}"], {}, {"path": ["a/b", "a:b", "a_b", "x" * 200, "x" * 201, "é"]})
+    first, second = batch.with_ids(whole, "my sweep"), batch.with_ids(whole, "my sweep")
     ids = [job.request.submission_id for job in first.jobs]
     assert ids == [job.request.submission_id for job in second.jobs]
     assert len(set(ids)) == 6
@@ -173,15 +174,15 @@ def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
 
 
 def test_without_a_name_other_content_is_another_batch() -> None:
-    one = batch.named(batch.from_sweep(["python", "{a}"], Request("", working_dir="gcs://1.zip"), {"a": ["1"]}))
-    two = batch.named(batch.from_sweep(["python", "{a}"], Request("", working_dir="gcs://2.zip"), {"a": ["1"]}))
+    one = batch.with_ids(batch.from_sweep(["python", "{a}"], {"working_dir": "gcs://1.zip"}, {"a": ["1"]}))
+    two = batch.with_ids(batch.from_sweep(["python", "{a}"], {"working_dir": "gcs://2.zip"}, {"a": ["1"]}))
     assert one.name != two.name
 
 
 def test_two_equal_jobs_in_a_batch_are_refused() -> None:
     whole = expand("jobs: [{name: a, entrypoint: x}, {name: a, entrypoint: x}]")
-    with pytest.raises(Refused, match="same in everything"):
-        batch.named(whole)
+    with pytest.raises(Refused, match="are equal"):
+        batch.with_ids(whole)
 
 
 @pytest.mark.parametrize(
@@ -204,11 +205,11 @@ class Runs:
         self.requests: list[tuple[str, str]] = []
 
     def __call__(
-        self, whole: Batch, options: Options, on_change: Callable[[Track], None] = lambda _track: None
-    ) -> list[Track]:
-        async def main() -> list[Track]:
-            named, plans = await plan_packages(whole)
-            async with connect(self.target) as connection:
+        self, whole: Batch, options: BatchOptions, on_change: Callable[[BatchItem], None] = lambda _track: None
+    ) -> list[BatchItem]:
+        async def main() -> list[BatchItem]:
+            prepared = await prepare_batch(whole)
+            async with open_connection(self.target) as connection:
                 http = connection.client.http
                 once = http.once
 
@@ -218,8 +219,8 @@ class Runs:
 
                 http.once = counted  # type: ignore[method-assign]
                 recorder = Recorder(self.ledger, place_of(self.target, connection.identity))
-                run = BatchRun(Session(connection, patience=30.0), named, plans, options, recorder, on_change)
-                return await run.run()
+                session = Session(connection, patience=30.0, recorder=recorder)
+                return await BatchRun(session, prepared, options, on_change).run()
 
         return asyncio.run(main())
 
@@ -230,20 +231,20 @@ def runs(head: Head, tmp_path: Path) -> Runs:
 
 
 def swept(line: str, name: str, **sweeps: list[str]) -> Batch:
-    return replace(batch.from_sweep([line], Request(""), sweeps), name=f"{name}-{time.time_ns()}")
+    return replace(batch.from_sweep([line], {}, sweeps), name=f"{name}-{time.time_ns()}")
 
 
 def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> None:
     most, polls = 0, 0
     seen: dict[str, str] = {}
 
-    def changed(track: Track) -> None:
+    def changed(track: BatchItem) -> None:
         nonlocal most
         seen[track.submission_id] = track.status
         most = max(most, sum(status in ("SUBMITTING", "PENDING", "RUNNING") for status in seen.values()))
 
     whole = swept("sleep 2; exit {code}", "mix", code=["0", "0x0", "1"])
-    tracks = runs(whole, Options(concurrency=2), changed)
+    tracks = runs(whole, BatchOptions(concurrency=2), changed)
     assert [track.exit_code for track in tracks] == [0, 1, 1]
     assert counts(tracks)["done"] == 1
     assert most == 2
@@ -254,7 +255,7 @@ def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> Non
 
 
 def test_the_end_of_every_jobs_log_is_in_the_ledger(runs: Runs) -> None:
-    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), Options())
+    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), BatchOptions())
     for track in tracks:
         tail = runs.ledger.tail(track.submission_id)
         assert tail is not None
@@ -265,47 +266,46 @@ def test_one_package_is_uploaded_once_for_all_jobs(runs: Runs, tmp_path: Path) -
     source = tmp_path / "src"
     source.mkdir()
     (source / "t.py").write_text(f"import sys; assert sys.argv[1] in '012'  # {time.time_ns()}")
-    request = Request("", working_dir=str(source))
-    whole = batch.from_sweep(["python", "t.py", "{seed}"], request, {"seed": ["0", "1", "2"]})
-    tracks = runs(whole, Options())
+    whole = batch.from_sweep(["python", "t.py", "{seed}"], {"working_dir": source}, {"seed": ["0", "1", "2"]})
+    tracks = runs(whole, BatchOptions())
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert [method for method, path in runs.requests if path.startswith("/api/packages/")] == ["GET", "PUT"]
 
 
 def test_a_batch_that_is_there_is_refused_without_resume_and_attached_to_with_it(runs: Runs) -> None:
     whole = swept("echo {i}", "again", i=["1", "2"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     with pytest.raises(Refused, match="--resume continues it"):
-        runs(whole, Options())
+        runs(whole, BatchOptions())
     posts = [request for request in runs.requests if request[0] == "POST"]
     more = replace(swept("echo {i}", "again", i=["1", "2", "3"]), name=whole.name)
-    tracks = runs(more, Options(resume=True))
+    tracks = runs(more, BatchOptions(resume=True))
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert len([request for request in runs.requests if request[0] == "POST"]) == len(posts) + 1
 
 
 def test_resume_with_other_content_is_refused_before_anything_is_sent(runs: Runs) -> None:
     whole = swept("echo {i}", "other", i=["1"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     changed = replace(swept("echo other {i}", "other", i=["1", "2"]), name=whole.name)
     before = len(runs.requests)
     with pytest.raises(Conflict, match="echo other 1"):
-        runs(changed, Options(resume=True))
+        runs(changed, BatchOptions(resume=True))
     assert runs.requests[before:] == [("GET", "/api/jobs/")]
 
 
 def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resume(runs: Runs, head: Head) -> None:
     whole = swept("echo {i}; exit {i}", "forgot", i=["0", "1"])
-    tracks = runs(whole, Options())
+    tracks = runs(whole, BatchOptions())
 
     async def delete() -> None:
-        async with connect(runs.target) as connection:
+        async with open_connection(runs.target) as connection:
             for track in tracks:
-                await connection.client.delete(track.submission_id)
+                await Session(connection).delete(track.submission_id)
 
     asyncio.run(delete())
     posts = sum(method == "POST" for method, _ in runs.requests)
-    again = runs(whole, Options(resume=True))
+    again = runs(whole, BatchOptions(resume=True))
     assert [track.exit_code for track in again] == [0, 1]
     assert sum(method == "POST" for method, _ in runs.requests) == posts
 
@@ -313,7 +313,7 @@ def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resum
 def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> None:
     whole = swept("sleep {s}", "vanish", s=["300"])
 
-    def vanish(track: Track) -> None:
+    def vanish(track: BatchItem) -> None:
         if track.status == "RUNNING":
             subprocess.run(
                 [sys.executable, "-m", "jobs", "stop", "--address", head.url, track.submission_id],
@@ -326,7 +326,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
                 check=True, capture_output=True,
             )  # fmt: skip
 
-    tracks = runs(whole, Options(), vanish)
+    tracks = runs(whole, BatchOptions(), vanish)
     assert [(track.status, track.exit_code) for track in tracks] == [("LOST", 4)]
     assert runs.ledger.history(status="LOST")[0].submission_id == tracks[0].submission_id
 
@@ -334,7 +334,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
 def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_path: Path) -> None:
     marker = tmp_path / "tries"
     whole = swept(f"echo x >> {marker}; test $(wc -l < {marker}) -ge {{n}} || exit 75", "retry", n=["3"])
-    tracks = runs(whole, Options(policy=RetryPolicy(5, frozenset({75}))))
+    tracks = runs(whole, BatchOptions(policy=RetryPolicy(5, frozenset({75}))))
     base = tracks[0].base
     assert (tracks[0].exit_code, tracks[0].submission_id) == (0, f"{base}-r2")
     attempts = [(entry.submission_id, entry.origin.attempt_of, entry.status) for entry in runs.ledger.attempts(base)]
@@ -346,12 +346,12 @@ def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_
 
 
 def test_the_jobs_own_failure_is_not_tried_again_by_default(runs: Runs) -> None:
-    tracks = runs(swept("exit {code}", "fail", code=["75"]), Options(policy=RetryPolicy(5)))
+    tracks = runs(swept("exit {code}", "fail", code=["75"]), BatchOptions(policy=RetryPolicy(5)))
     assert [(track.exit_code, track.attempt) for track in tracks] == [(1, 0)]
 
 
 def test_a_job_over_its_time_is_stopped_and_the_others_go_on(runs: Runs) -> None:
-    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), Options(run_seconds=4))
+    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), BatchOptions(run_seconds=4))
     assert [(track.status, track.exit_code) for track in tracks] == [("STOPPED", 5), ("SUCCEEDED", 0)]
 
 
@@ -430,10 +430,10 @@ def test_a_person_at_a_terminal_sees_one_table_with_counts(cli: Cli) -> None:
 
 def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
-    request = Request("", working_dir=str(tmp_path), runtime_env={"excludes": "data/"})
-    whole = batch.from_sweep(["x {i}"], request, {"i": ["1"]})
+    fields: JobFields = {"working_dir": tmp_path, "runtime_env": {"excludes": "data/"}}
+    whole = batch.from_sweep(["x {i}"], fields, {"i": ["1"]})
     with pytest.raises(Refused, match="must be a list"):
-        asyncio.run(plan_packages(replace(whole, name="b")))
+        asyncio.run(prepare_batch(replace(whole, name="b")))
 
 
 def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(cli: Cli, proxy: Proxy) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs.dashboard.http import Http
+from jobs.dashboard.http import HttpClient
 from jobs.deadline import Deadline
 from tests.support.proxy import Faults, Proxy
 
@@ -13,7 +13,7 @@ def test_a_cancellation_is_never_taken_for_a_broken_connection() -> None:
     """It comes at every moment of a request that fails; one that is lost would let the request be tried again."""
 
     async def cancelled_after(url: str, seconds: float) -> bool:
-        http = Http(url)
+        http = HttpClient(url)
         asking = asyncio.ensure_future(http.ask("GET", "/", deadline=Deadline(1.0), parse=lambda response: response))
         await asyncio.sleep(seconds)
         asking.cancel()
