@@ -44,13 +44,13 @@ def digests(lines: Any) -> set[bytes]:
 OURS = """
 import asyncio, sys
 import jobs.connection
-from jobs.dashboard.http import Http
+from jobs.dashboard.http import HttpClient
 
-class Behind(Http):
+class Behind(HttpClient):
     def __init__(self, base_url, **options):
         super().__init__({agent!r} if base_url == {real!r} else base_url, **options)
 
-jobs.connection.Http = Behind
+jobs.connection.HttpClient = Behind
 from jobs.cli.main import main
 main()
 """

@@ -6,7 +6,8 @@ import io
 import zipfile
 from pathlib import Path
 
-from jobs.upload import pack as package
+from jobs.upload.pack import pack
+from jobs.upload.plan import Plan
 
 
 def write(path: Path, content: bytes | str = b"x") -> Path:
@@ -15,8 +16,8 @@ def write(path: Path, content: bytes | str = b"x") -> Path:
     return path
 
 
-def packed_members(plan: package.Plan) -> dict[str, bytes]:
+def packed_members(plan: Plan) -> dict[str, bytes]:
     out = io.BytesIO()
-    package.pack(plan, out)
+    pack(plan, out)
     with zipfile.ZipFile(out) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

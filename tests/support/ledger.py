@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.ledger.store import Ledger, Origin, Place, Tail
+from jobs.ledger.records import Origin, Place, Tail
+from jobs.ledger.store import Ledger
 from jobs.spec.job_spec import JobSpec
 
 PLACE = Place("uid-1/ns/ray", "stack", "dev", "ray", "ns")

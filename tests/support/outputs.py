@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jobs.target.resolve import ClusterTarget, Options, resolve
+from jobs.target.options import TargetOptions
+from jobs.target.resolve import ClusterTarget, resolve
 
 
 def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def write(path: Path, value: Any) -> Path:
     return path
 
 
-def cluster_of(options: Options, environ: dict[str, str], cwd: Path) -> ClusterTarget:
+def cluster_of(options: TargetOptions, environ: dict[str, str], cwd: Path) -> ClusterTarget:
     target = resolve(options, environ={"PATH": "/nonexistent", **environ}, cwd=cwd)
     assert isinstance(target, ClusterTarget)
     return target

@@ -11,6 +11,7 @@ import pytest
 
 import jobs
 from jobs import api, errors
+from jobs.spec.job_spec import JobFields
 from ops import api_docs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -50,6 +51,8 @@ def test_an_error_has_its_first_attribute_name_and_its_exit_code() -> None:
 def test_the_blocking_and_the_async_functions_take_the_same_options(options: type, function: object) -> None:
     parameters = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
     keywords = {each.name: each.annotation for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    if any(each.annotation == "Unpack[JobFields]" for each in parameters):
+        keywords |= {name: _text(annotation) for name, annotation in JobFields.__annotations__.items()}
     assert {name: _text(annotation) for name, annotation in options.__annotations__.items()} == keywords
 
 
