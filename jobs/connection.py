@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from .dashboard.client import Client
 from .dashboard.http import Http
-from .errors import JobsError, Refused
+from .errors import Forbidden, JobsError, Refused
 from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, checked_token, is_loopback, read_token
 
 if TYPE_CHECKING:
@@ -182,8 +182,6 @@ async def _by_tunnel(target: ClusterTarget, note: Note) -> AsyncIterator[Connect
 async def verify_identity(kube: Kube, expected: str | None, note: Note) -> None:
     """Refuses a context that leads to another cluster than the stack's. Where RBAC does not let the namespace
     kube-system be read the comparison cannot be made: that is said, and the command goes on."""
-    from .kubernetes.api import Forbidden
-
     if expected is None:
         return
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,13 +13,6 @@ from functools import partial
 from ..dashboard.logs import Limits
 from ..deadline import Deadline
 from ..errors import (
-    EXIT_DEADLINE,
-    EXIT_FAILED,
-    EXIT_LOST,
-    EXIT_REFUSED,
-    EXIT_STOPPED,
-    EXIT_SUCCEEDED,
-    EXIT_UNREACHABLE,
     Conflict,
     DeadlinePassed,
     JobsError,
@@ -38,8 +31,6 @@ from ..upload.pack import Plan
 from .jobs_file import Batch, BatchJob
 from .prepare import SharedUpload, spec_of
 
-# The exit code of several jobs is the first of these that one of them has.
-WORST_FIRST = (EXIT_UNREACHABLE, EXIT_LOST, EXIT_FAILED, EXIT_DEADLINE, EXIT_REFUSED, EXIT_STOPPED, EXIT_SUCCEEDED)
 WAITING, SUBMITTING, ERROR = "WAITING", "SUBMITTING", "ERROR"
 POLL_SECONDS = 1.0
 # A job counts as lost after so many lists without it: a head that comes back reads its store first.
@@ -111,11 +102,6 @@ class Track:
         if self.error is not None:
             return self.error.exit_code
         return self.result.exit_code if self.result else None
-
-
-def worst(codes: Sequence[int]) -> int:
-    """One exit code for several jobs, by WORST_FIRST."""
-    return next(code for code in WORST_FIRST if code in codes)
 
 
 class BatchRun:

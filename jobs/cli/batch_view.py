@@ -1,4 +1,4 @@
-"""How a batch is shown: a live table for a person, plain lines without a terminal, JSON lines for machines."""
+"""The progress of a batch: a live table at a terminal, plain lines without one, or JSON lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUPS = ("waiting", "queued", "running", "done", "failed", "stopped", "lost")
 
 
 class View(Protocol):
-    """Used as a context manager around the run."""
+    """Shows the jobs of a batch while they run; a context manager around the run."""
 
     def __enter__(self) -> object: ...
 
@@ -36,18 +36,18 @@ class View(Protocol):
 
 
 def counts(tracks: list[Track]) -> dict[str, int]:
-    """Group to number of jobs, every group of GROUPS present."""
-    found = Counter(_GROUPS.get(track.status, "waiting") for track in tracks)
-    return {group: found[group] for group in GROUPS}
+    """The number of jobs in each of GROUPS."""
+    numbers = Counter(_GROUPS.get(track.status, "waiting") for track in tracks)
+    return {group: numbers[group] for group in GROUPS}
 
 
-def counted(tracks: list[Track]) -> str:
-    """The groups that have jobs, in words: `2 running, 5 done`."""
+def counts_text(tracks: list[Track]) -> str:
+    """The groups that have jobs, such as `2 running, 5 done`."""
     return ", ".join(f"{number} {group}" for group, number in counts(tracks).items() if number) or "no jobs"
 
 
 def as_json(track: Track, batch: str) -> dict[str, Any]:
-    """One JSON line. `exit_code` is null until the job is done."""
+    """The JSON line of a job. `exit_code` is null until the job is done."""
     return {
         "event": "job",
         "time": time.time(),
@@ -64,20 +64,22 @@ def as_json(track: Track, batch: str) -> dict[str, Any]:
 
 
 def end_as_json(tracks: list[Track], batch: str, exit_code: int | None) -> dict[str, Any]:
-    """The last JSON line."""
+    """The last JSON line, for the whole batch."""
     return {"event": "end", "time": time.time(), "batch": batch, "exit_code": exit_code, "counts": counts(tracks)}
 
 
-class _Plain:
-    def __enter__(self) -> _Plain:
+class _Stateless:
+    """A view that needs no beginning and no end."""
+
+    def __enter__(self) -> _Stateless:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
 
-class JsonLines(_Plain):
-    """A line a change, to `write`."""
+class JsonLines(_Stateless):
+    """A JSON line for each change of a job."""
 
     def __init__(self, batch: str, write: Callable[[str], None]) -> None:
         self.batch, self.write = batch, write
@@ -87,21 +89,21 @@ class JsonLines(_Plain):
             self.write(json.dumps(as_json(track, self.batch)))
 
 
-class Lines(_Plain):
-    """A plain line a change, to `say`."""
+class Lines(_Stateless):
+    """A plain line for each change of a job."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
 
     def changed(self, track: Track) -> None:
         if track.error is not None:
-            self.say(f"Job {track.submission_id}: {track.error}")
+            self.write(f"Job {track.submission_id}: {track.error}")
         elif track.status not in (WAITING, SUBMITTING):
-            self.say(f"Job {track.submission_id} is {track.status}.")
+            self.write(f"Job {track.submission_id} is {track.status}.")
 
 
 class LiveTable:
-    """One table on stderr that is drawn over: what runs, what went wrong, and the counts of all."""
+    """A table on stderr that is redrawn: the running jobs, the failed ones, and the counts of all."""
 
     def __init__(self, batch: str, tracks: Callable[[], list[Track]]) -> None:
         from rich.console import Console
@@ -119,7 +121,7 @@ class LiveTable:
         self._live.stop()
 
     def changed(self, track: Track) -> None:
-        """The table is drawn by the clock."""
+        """Nothing to do: the table is redrawn twice a second."""
 
     def table(self) -> Table:
         from rich.markup import escape
@@ -127,17 +129,17 @@ class LiveTable:
 
         tracks = self.tracks()
         elapsed = time.strftime("%H:%M:%S", time.gmtime(time.time() - self.started))
-        table = Table(title=f"{self.batch}: {counted(tracks)}, {elapsed}", title_justify="left", box=None)
+        table = Table(title=f"{self.batch}: {counts_text(tracks)}, {elapsed}", title_justify="left", box=None)
         for column in ("job", "status", "seconds", ""):
             table.add_column(column, justify="right" if column == "seconds" else "left")
         shown = sorted((track for track in tracks if track.since), key=lambda track: (track.done, -track.since))[:ROWS]
         for track in shown:
             colour = {"RUNNING": "cyan", "SUCCEEDED": "green", "PENDING": "yellow"}.get(track.status, "")
             colour = "red" if track.status in ("FAILED", LOST, ERROR) else colour
-            said = str(track.error or (track.info.error_type if track.info else "") or "").splitlines()
+            reason = str(track.error or (track.info.error_type if track.info else "") or "").partition("\n")[0]
             age = "" if track.done else f"{time.time() - track.since:.0f}"
             status = f"[{colour}]{track.status}[/]" if colour else track.status
-            table.add_row(escape(track.submission_id), status, age, escape(said[0]) if said else "")
+            table.add_row(escape(track.submission_id), status, age, escape(reason))
         if len(tracks) > len(shown):
             table.caption = f"and {len(tracks) - len(shown)} more"
         return table

@@ -19,26 +19,12 @@ from kr8s import APITimeoutError, ServerError
 from ..dashboard._httpx import httpx
 from ..dashboard.http import hint, reason
 from ..deadline import bounded
-from ..errors import JobsError, NotAllowed, Refused, Unreachable
+from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 
 T = TypeVar("T")
 
 API_SECONDS = 20.0
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-
-class NotThere(JobsError):
-    """The object does not exist (HTTP 404)."""
-
-    exit_code = Unreachable.exit_code
-
-
-class KubeError(Unreachable):
-    """The API server answered with an error."""
-
-
-class Forbidden(NotAllowed):
-    """RBAC: the API server answered 403."""
 
 
 def kubeconfig_paths(kubeconfig: str | None, environ: Mapping[str, str] = os.environ) -> list[Path]:

@@ -15,8 +15,8 @@ from typing import Any
 import httpx_ws
 
 from ..dashboard._httpx import httpx
-from ..errors import JobsError, LocalFault, Unreachable
-from .api import API_SECONDS, Forbidden, Kube, NotThere, failure
+from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable
+from .api import API_SECONDS, Kube, failure
 
 # After one side has said its last word the other may still be answering.
 LINGER_SECONDS = 30.0

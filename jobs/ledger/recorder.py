@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import Conflict, JobLost, Refused
+from ..errors import Conflict, JobLost, LedgerFault, Refused
 from ..spec.job_info import LOST, JobInfo, lost
 from ..spec.job_spec import JobSpec
 from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
-from .store import DELETED, REFUSED, SUBMITTING, Ledger, LedgerFault, Origin, Place, TailBuffer
+from .store import DELETED, REFUSED, SUBMITTING, Ledger, Origin, Place, TailBuffer
 
 
 def place_of(target: Target, identity: str) -> Place:

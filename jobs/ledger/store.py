@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import LocalFault
+from ..errors import LedgerFault
 from ..spec import redact
 from ..spec.job_info import LOST, TERMINAL
 from ..spec.job_spec import JobSpec
@@ -51,10 +51,6 @@ _MIGRATIONS = (
     CREATE TABLE tail (n INTEGER PRIMARY KEY REFERENCES submission, data BLOB NOT NULL, total INTEGER NOT NULL);
     """,
 )
-
-
-class LedgerFault(LocalFault):
-    """The ledger cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from ..errors import LocalFault, PackageTooLarge
+from ..errors import LocalFault, PackageTooLarge, SourceChanged
 from .plan import (
     CHUNK,
     Noted,
     Plan,
     PlannedFile,
     Removed,
-    SourceChanged,
     changed,
     name_digest,
     open_source,

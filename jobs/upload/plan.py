@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import Refused
+from ..errors import Refused, SourceChanged
 from ..spec import secret_patterns as secret_scan
 from . import ignore_rules as ignore
 from . import index as package_index
@@ -28,10 +28,6 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
 _ATTEMPTS = 3
-
-
-class SourceChanged(Refused):
-    """A file changed or vanished while the package was made."""
 
 
 class PlannedFile(NamedTuple):

@@ -10,8 +10,7 @@ import pytest
 
 from jobs.batch import jobs_file as batch
 from jobs.batch.prepare import plan_packages
-from jobs.batch.run import worst
-from jobs.errors import Refused
+from jobs.errors import Refused, worst_exit_code
 from jobs.session import Request
 
 
@@ -20,7 +19,7 @@ from jobs.session import Request
     [([0, 0], 0), ([0, 3], 3), ([3, 2], 2), ([2, 5], 5), ([5, 1], 1), ([1, 4], 4), ([4, 6, 0], 6)],
 )
 def test_the_exit_code_of_a_batch_is_the_worst_one(codes: list[int], code: int) -> None:
-    assert worst(codes) == code
+    assert worst_exit_code(codes) == code
 
 
 def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
