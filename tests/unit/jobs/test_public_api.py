@@ -85,7 +85,7 @@ def test_the_ledger_of_connect_may_be_in_the_home_directory(tmp_path: Path, monk
 
 
 def test_the_page_of_the_python_api_is_current() -> None:
-    assert api_docs.PAGE.read_text(encoding="utf-8") == api_docs.page(), "run: python -m ops.api_docs"
+    assert api_docs.PAGE.read_text(encoding="utf-8") == api_docs.page(), "run: make docs"
 
 
 def test_every_public_method_is_documented() -> None:
