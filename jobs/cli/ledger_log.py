@@ -33,7 +33,7 @@ def print_log_from_ledger(ledger: Ledger, submission_id: str, identity: str | No
     if tail is None:
         raise UnknownJob(
             f"The ledger has job {submission_id} ({entry.status}), but nothing of its log.",
-            "The end of a log is kept while `submit` or `logs --follow` reads it.",
+            "The end of a log is saved while `submit` or `logs --follow` reads it.",
         )
     same_cluster = identity in (None, entry.place.identity)
     extent = "the whole log" if tail.whole else f"the last {len(tail.data)} of {tail.total} bytes"

@@ -16,184 +16,20 @@ from typing import Any
 import pytest
 
 from jobs.batch import jobs_file as batch
-from jobs.batch import sweep
 from jobs.batch.jobs_file import Batch
 from jobs.batch.prepare import prepare_batch
 from jobs.batch.run import BatchItem, BatchOptions, BatchRun
 from jobs.cli.batch_view import counts
 from jobs.connection import open_connection
-from jobs.errors import Conflict, Refused, worst_exit_code
+from jobs.errors import Conflict, Refused
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
 from jobs.session import Session
-from jobs.spec.job_spec import JobFields
 from jobs.target.resolve import UrlTarget
-from tests.jobs.conftest import Cli, Head
+from tests.jobs.conftest import Head
+from tests.support.command import ROOT, Cli
 from tests.support.proxy import Faults, Proxy, answer
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def expand(content: str, *sweeps: str) -> Batch:
-    import yaml
-
-    return batch.parse(yaml.safe_load(content), Path("/base"), "jobs.yaml", "jobs", sweep.parse(sweeps))
-
-
-def test_a_sweep_is_every_combination_with_ranges_written_out() -> None:
-    given = sweep.parse(["lr=1e-3,1e-4", "seed=0..2"])
-    assert given == {"lr": ["1e-3", "1e-4"], "seed": ["0", "1", "2"]}
-    found = batch.from_sweep(["python", "t.py", "--lr", "{lr}", "--seed={seed}"], {}, given)
-    assert len(found.jobs) == 6
-    assert found.jobs[0].request.spec.entrypoint == "python t.py --lr 1e-3 --seed=0"
-    assert found.jobs[-1].request.spec.metadata == {"lr": "1e-4", "seed": "2"}
-
-
-def test_values_with_quotes_and_spaces_arrive_as_one_word() -> None:
-    found = batch.from_sweep(["echo", "{name}"], {}, {"name": ["it's two words", "$HOME"]})
-    shown = [
-        subprocess.run(job.request.spec.entrypoint, shell=True, capture_output=True, text=True) for job in found.jobs
-    ]
-    assert [each.stdout for each in shown] == ["it's two words\n", "$HOME\n"]
-
-
-def test_only_the_sweeps_own_braces_are_replaced() -> None:
-    line = "python t.py --config '{\"lr\": {lr}}' ${HOME} {a,b} {other}"
-    found = batch.from_sweep([line], {}, {"lr": ["{other}"]})
-    assert found.jobs[0].request.spec.entrypoint == line.replace("{lr}", "{other}")
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (["lr"], "no '='"),
-        (["lr=1", "lr=2"], "twice"),
-        (["1r=1"], "cannot be named"),
-        (["lr=1,,2"], "empty value"),
-        (["lr="], "empty value"),
-        (["seed=9..0"], "range"),
-        (["seed=0..99999999"], "range"),
-        (["lr=1,1"], "value twice"),
-    ],
-)
-def test_a_malformed_sweep_is_refused(given: list[str], said: str) -> None:
-    with pytest.raises(Refused, match=said):
-        sweep.parse(given)
-
-
-def test_a_sweep_that_is_used_nowhere_is_refused() -> None:
-    with pytest.raises(Refused, match="'seed' is used nowhere"):
-        batch.from_sweep(["python", "t.py"], {}, {"seed": ["0", "1"]})
-
-
-def test_a_sweep_of_too_many_combinations_is_refused() -> None:
-    with pytest.raises(Refused, match="1000000 combinations"):
-        sweep.combinations({name: list(map(str, range(100))) for name in "abc"})
-
-
-def test_a_jobs_file_merges_defaults_and_multiplies_what_uses_the_sweep() -> None:
-    found = expand(
-        """
-        name: tune
-        concurrency: 3
-        sweep: {lr: [1e-3, 0.5], seed: 0..1}
-        defaults:
-          working_dir: src
-          runtime_env: {env_vars: {A: "1"}}
-          metadata: {team: a}
-          entrypoint_num_cpus: 2
-        jobs:
-          - {name: train, entrypoint: "python t.py {lr} {seed}", metadata: {kind: train}}
-          - {entrypoint: [python, report.py], working_dir: "s3://b/p.zip"}
-        """,
-        "seed=7",
-    )
-    assert (found.name, found.concurrency) == ("tune", 3)
-    assert [job.request.spec.entrypoint for job in found.jobs] == [
-        "python t.py 1e-3 7", "python t.py 0.5 7", "python report.py",
-    ]  # fmt: skip
-    first, last = found.jobs[0].request.spec, found.jobs[-1].request.spec
-    assert first.metadata == {"lr": "1e-3", "seed": "7", "team": "a", "kind": "train"}
-    assert (first.working_dir, last.working_dir) == ("/base/src", "s3://b/p.zip")
-    assert first.runtime_env == {"env_vars": {"A": "1"}, "working_dir": "/base/src"}
-    assert first.entrypoint_num_cpus == 2
-
-
-def test_everything_wrong_in_a_jobs_file_is_said_at_once() -> None:
-    with pytest.raises(Refused) as caught:
-        expand(
-            """
-            concurency: 3
-            concurrency: 0
-            defaults: {name: x}
-            jobs:
-              - {entrypoint: "a", gpus: 1}
-              - {name: b}
-              - {entrypoint: "c", metadata: {seed: 1}, entrypoint_num_cpus: "2"}
-              - just text
-            """
-        )
-    said = str(caught.value)
-    for part in [
-        "concurency: is not known; allowed: name, concurrency",
-        "concurrency: must be at least 1",
-        "defaults.name: is not known",
-        "jobs[0].gpus: is not known",
-        "jobs[1].entrypoint: is missing",
-        "jobs[2].metadata.seed: must be a string",
-        "jobs[2].entrypoint_num_cpus: must be a number, it is '2'",
-        "jobs[3]: must be an object",
-    ]:
-        assert part in said
-
-
-@pytest.mark.parametrize("content", ["", "[]", "jobs:", "jobs: []", "jobs: {}"])
-def test_a_jobs_file_without_jobs_is_refused(content: str) -> None:
-    with pytest.raises(Refused, match="jobs"):
-        expand(content)
-
-
-def test_a_missing_or_malformed_jobs_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"no jobs file .*none\.yaml"):
-        batch.from_file(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("jobs: [}")
-    with pytest.raises(Refused, match=r"bad\.yaml is not YAML at line 1"):
-        batch.from_file(tmp_path / "bad.yaml")
-
-
-def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
-    whole = batch.from_sweep(["python", "{path}"], {}, {"path": ["a/b", "a:b", "a_b", "x" * 200, "x" * 201, "é"]})
-    first, second = batch.with_ids(whole, "my sweep"), batch.with_ids(whole, "my sweep")
-    ids = [job.request.submission_id for job in first.jobs]
-    assert ids == [job.request.submission_id for job in second.jobs]
-    assert len(set(ids)) == 6
-    from jobs.spec.submission_id import check_submission_id
-
-    assert [check_submission_id(str(each)) for each in ids] == ids
-
-
-def test_without_a_name_other_content_is_another_batch() -> None:
-    one = batch.with_ids(batch.from_sweep(["python", "{a}"], {"working_dir": "gcs://1.zip"}, {"a": ["1"]}))
-    two = batch.with_ids(batch.from_sweep(["python", "{a}"], {"working_dir": "gcs://2.zip"}, {"a": ["1"]}))
-    assert one.name != two.name
-
-
-def test_two_equal_jobs_in_a_batch_are_refused() -> None:
-    whole = expand("jobs: [{name: a, entrypoint: x}, {name: a, entrypoint: x}]")
-    with pytest.raises(Refused, match="are equal"):
-        batch.with_ids(whole)
-
-
-@pytest.mark.parametrize(
-    ("codes", "code"),
-    [([0, 0], 0), ([0, 3], 3), ([3, 2], 2), ([2, 5], 5), ([5, 1], 1), ([1, 4], 4), ([4, 6, 0], 6)],
-)
-def test_the_exit_code_of_a_batch_is_the_worst_one(codes: list[int], code: int) -> None:
-    assert worst_exit_code(codes) == code
-
-
-# On a real head.
 
 
 class Runs:
@@ -426,14 +262,6 @@ def test_a_person_at_a_terminal_sees_one_table_with_counts(cli: Cli) -> None:
     assert process.communicate()[0] == b""
     assert b"1 done, 1 failed" in shown
     assert b"JOB_ENTRYPOINT_COMMAND_ERROR" in shown
-
-
-def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("x")
-    fields: JobFields = {"working_dir": tmp_path, "runtime_env": {"excludes": "data/"}}
-    whole = batch.from_sweep(["x {i}"], fields, {"i": ["1"]})
-    with pytest.raises(Refused, match="must be a list"):
-        asyncio.run(prepare_batch(replace(whole, name="b")))
 
 
 def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(cli: Cli, proxy: Proxy) -> None:

@@ -13,7 +13,8 @@ from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobRequest, JobSpec
 from jobs.spec.limits import Limits
 from jobs.submit import prepare
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy
 
 

@@ -7,7 +7,6 @@ import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,10 +20,13 @@ from jobs.spec.job_info import JobInfo
 from jobs.spec.job_spec import JobRequest, JobSpec
 from jobs.submit import PreparedJob, prepare
 from jobs.target.resolve import LocalTarget
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy, answer, times
 
 SUBMIT = "POST /api/jobs/"
+
+
 PAST = answer(500, "Traceback ...\nRuntimeError: the agent is gone", "text/plain")
 
 
@@ -242,21 +244,6 @@ def test_every_error_is_one_of_ours(head: Head, proxy: Proxy) -> None:
         proxy.faults = Faults(instead=lambda _line, body=body: body)  # type: ignore[misc]
         with pytest.raises(JobsError):
             asyncio.run(submit_through(head, proxy, new_id()))
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"metadata": {"team": "search"}},
-        {"entrypoint_num_cpus": 2},
-        {"entrypoint_memory": 1024},
-        {"entrypoint_resources": {"tpu": 1}},
-        {"entrypoint_label_selector": {"zone": "a"}},
-        {"runtime_env": {"env_vars": {"A": "b"}}},
-    ],
-)
-def test_whatever_decides_what_runs_is_part_of_the_digest(other: dict[str, Any]) -> None:
-    assert JobSpec("true", **other).digest != JobSpec("true").digest
 
 
 def test_waiting_for_an_agent_ends_and_says_that_nothing_was_submitted(head: Head, proxy: Proxy) -> None:

@@ -17,7 +17,8 @@ from jobs.errors import Unreachable
 from jobs.session import Session
 from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobSpec
-from tests.jobs.conftest import Cli, Head, new_id, output_of, session_at, wait_until
+from tests.jobs.conftest import Head, new_id, output_of, session_at
+from tests.support.command import Cli, wait_until
 from tests.support.proxy import Faults, Proxy, answer
 
 # Multi-byte characters cut anywhere, a line over 64 KiB, bytes that are no UTF-8, carriage returns, colours, no end.

@@ -8,7 +8,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy
 
 

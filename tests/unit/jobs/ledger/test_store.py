@@ -13,19 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import LedgerFault, Refused
+from jobs.errors import LedgerFault
 from jobs.ledger import git
 from jobs.ledger.records import DELETED, REFUSED, TAIL_BYTES, Origin, Place, Tail, TailBuffer
 from jobs.ledger.store import Ledger
-from jobs.rerun import find_rerun
-from jobs.retries import RetryPolicy, judge
-from jobs.spec import redact
-from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobSpec
-
-ROOT = Path(__file__).parents[2]
-PLACE = Place("uid-1/ns/ray", "stack", "dev", "ray", "ns")
-SPEC = JobSpec("python train.py", {"working_dir": "gcs://_ray_pkg_1.zip"}, {"team": "a"}, entrypoint_num_cpus=1)
+from tests.support.command import ROOT
+from tests.support.ledger import PLACE, SPEC, record_all
 
 
 @pytest.fixture
@@ -151,60 +145,6 @@ def test_no_secret_value_reaches_the_file(path: Path) -> None:
     assert entry.spec["runtime_env"]["pip"][1] == "torch"
 
 
-@pytest.mark.parametrize(
-    "harmless", ["MAX_TOKENS", "TOKENIZERS_PARALLELISM", "KEYBOARD", "AUTHOR", "CUDA_VISIBLE_DEVICES"]
-)
-def test_names_that_only_resemble_secrets_are_kept(harmless: str) -> None:
-    kept, withheld = redact.spec({"runtime_env": {"env_vars": {harmless: "4"}}})
-    assert (kept, withheld) == ({"runtime_env": {"env_vars": {harmless: "4"}}}, [])
-
-
-@pytest.mark.parametrize(
-    "entrypoint",
-    [
-        "python -c 'print(1)'",
-        "python t.py --max-tokens 512 --key-column id",
-        "python sort.py --key name --pass 2 --auth none",
-        "python t.py --pad-token '<pad>' --eos-token=</s>",
-        "make pass",
-    ],
-)
-def test_an_ordinary_entrypoint_is_kept_as_typed(entrypoint: str) -> None:
-    assert redact.text(entrypoint) == entrypoint
-
-
-@pytest.mark.parametrize("quote", ["'", '"'])
-def test_a_secret_inside_a_quoted_command_is_withheld(quote: str) -> None:
-    shown = redact.text(f"bash -c {quote}API_KEY=hunter2hunter2 python t.py --password x y{quote}")
-    assert shown == f"bash -c {quote}API_KEY=(withheld) python t.py --password (withheld) y{quote}"
-
-
-def test_rerun_takes_withheld_variables_from_the_environment(path: Path) -> None:
-    ledger = Ledger(path)
-    spec = JobSpec("python t.py", {"env_vars": {"HF_TOKEN": "abc", "MODE": "x"}}, entrypoint_num_gpus=0.5)
-    ledger.record_submission("a", spec, PLACE, Origin(working_dir="./src"))
-    with pytest.raises(Refused, match=r"runtime_env\.env_vars\.HF_TOKEN"):
-        find_rerun(ledger, "a", {})
-    again = find_rerun(ledger, "a", {"HF_TOKEN": "abc"})
-    assert again.spec == spec
-    assert (again.submission_id, again.origin.attempt_of, again.origin.working_dir) == ("a-r1", "a", "./src")
-
-
-def test_reruns_are_numbered_and_linked_to_the_first(path: Path) -> None:
-    ledger = Ledger(path)
-    ledger.record_submission("a", SPEC, PLACE, Origin())
-    for expected in ("a-r1", "a-r2"):
-        again = find_rerun(ledger, "a" if expected == "a-r1" else "a-r1")
-        assert again.submission_id == expected
-        ledger.record_submission(again.submission_id, again.spec, PLACE, again.origin)
-    assert [entry.submission_id for entry in ledger.attempts("a")] == ["a", "a-r1", "a-r2"]
-
-
-def test_rerun_of_an_unknown_job_names_history(path: Path) -> None:
-    with pytest.raises(Refused, match="history"):
-        find_rerun(Ledger(path), "nope")
-
-
 def test_the_file_is_for_its_owner_only(path: Path) -> None:
     Ledger(path).record_submission("a", SPEC, PLACE, Origin())
     assert path.stat().st_mode & 0o777 == 0o600
@@ -223,12 +163,6 @@ def test_reading_where_nothing_was_written_makes_no_file(path: Path) -> None:
     assert Ledger(path).history() == []
     assert Ledger(path).get("a") is None
     assert not path.exists()
-
-
-def record_all(ledger: Ledger) -> None:
-    ledger.record_submission("a", SPEC, PLACE, Origin())
-    ledger.record_status("a", PLACE.identity, "RUNNING")
-    ledger.record_tail("a", PLACE.identity, Tail(b"x", 1))
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "overwritten in the middle", "a directory"])
@@ -363,92 +297,3 @@ def test_a_process_killed_while_writing_leaves_a_sound_ledger(path: Path) -> Non
         assert ledger.get(f"k-{done}") is not None
         with sqlite3.connect(path) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-
-def test_the_commit_and_whether_it_is_dirty_are_found(tmp_path: Path) -> None:
-    def run_git(*arguments: str) -> None:
-        subprocess.run(
-            ["git", "-c", "user.name=n", "-c", "user.email=e@e", *arguments],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-        )
-
-    assert git.commit_of(tmp_path) is None
-    run_git("init")
-    assert git.commit_of(tmp_path) is None
-    (tmp_path / "a").write_text("1")
-    run_git("add", "a")
-    run_git("commit", "-m", "x")
-    clean = git.commit_of(tmp_path)
-    assert clean is not None
-    assert (len(clean.sha), clean.dirty) == (40, False)
-    (tmp_path / "new").write_text("2")
-    assert git.commit_of(tmp_path) == git.Commit(clean.sha, True)
-
-
-def result(status: str, error_type: str | None = None, exit_code: int | None = None) -> Result:
-    from jobs.spec.job_info import JobInfo
-
-    return Result("a", status, JobInfo("a", status, error_type=error_type, driver_exit_code=exit_code))
-
-
-@pytest.mark.parametrize(
-    ("ended", "policy", "attempts", "again"),
-    [
-        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 1, True),
-        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 2, True),
-        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 3, False),
-        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(), 1, False),
-        (result("FAILED", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"), RetryPolicy(1), 1, True),
-        (result("FAILED", "RUNTIME_ENV_SETUP_FAILURE"), RetryPolicy(1), 1, False),
-        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 1), RetryPolicy(1), 1, False),
-        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 75), RetryPolicy(1, frozenset({75})), 1, True),
-        (result("STOPPED"), RetryPolicy(5, frozenset({0, 1})), 1, False),
-        (result("SUCCEEDED", None, 0), RetryPolicy(5, frozenset({0})), 1, False),
-        (result("LOST"), RetryPolicy(1), 1, False),
-        (result("LOST"), RetryPolicy(1, lost=True), 1, True),
-    ],
-)
-def test_only_safe_reasons_are_retried(ended: Result, policy: RetryPolicy, attempts: int, again: bool) -> None:
-    verdict = judge(policy, ended, attempts)
-    assert verdict.again == again
-    assert verdict.why
-
-
-def history(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "from jobs.cli.run import report\nfrom jobs.cli.history import history_command\nimport sys\n"
-    script += "try: history_command.main(standalone_mode=False)\nexcept Exception as e: sys.exit(report(e))"
-    command = [sys.executable, "-c", script, *arguments, "--ledger", str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-
-
-def test_history_answers_without_a_cluster_in_text_and_json(path: Path) -> None:
-    record_all(Ledger(path))
-    shown = history(path)
-    assert shown.returncode == 0, shown.stderr
-    assert "python train.py" in shown.stdout
-    assert json.loads(history(path, "--output", "json").stdout)[0]["status"] == "RUNNING"
-    assert json.loads(history(path, "a", "--output", "json").stdout)["changes"][0]["status"] == "SUBMITTING"
-    assert json.loads(history(path, "--status", "lost", "--output", "json").stdout) == []
-
-
-def test_history_of_an_unknown_job_is_refused(path: Path) -> None:
-    record_all(Ledger(path))
-    shown = history(path, "nope")
-    assert shown.returncode == 2
-    assert "'nope'" in shown.stderr
-
-
-def test_the_kept_end_of_a_log_is_given_as_bytes_and_said_to_be_one(
-    path: Path, capfdbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    from jobs.cli.ledger_log import print_log_from_ledger
-
-    ledger = Ledger(path)
-    record_all(ledger)
-    ledger.record_tail("a", PLACE.identity, Tail(b"\xff\r\x1b[0mend", 5000))
-    print_log_from_ledger(ledger, "a")
-    captured = capfdbinary.readouterr()
-    assert captured.out == b"\xff\r\x1b[0mend"
-    assert b"the last 9 of 5000 bytes" in captured.err

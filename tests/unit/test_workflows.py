@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # What a workflow may ask for, and where: everything else stays with `contents: read`.
 ALLOWED_WRITES = {("preview.yml", "comment", "pull-requests")}

@@ -1,54 +1,18 @@
-"""Where a job goes: the order of the sources, and what is refused. No Ray and no cluster is needed."""
+"""Where a job goes: the order of the sources, and what is refused."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.connection import agent_is_safe
 from jobs.errors import LocalFault, Refused
-from jobs.kubernetes.api import Kube, check_kubeconfig
 from jobs.target.options import TargetOptions
-from jobs.target.resolve import ClusterTarget, UrlTarget, resolve
-from tests.jobs.conftest import Cli
-from tests.unit.components.api_server import UID, api_server
-
-
-def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str, Any]:
-    entries = [
-        {
-            "name": f"ray-{i}",
-            "namespace": "ray-cluster",
-            "headService": f"ray-{i}-head-svc",
-            "dashboardPort": 8265,
-            "rayVersion": "2.60.0",
-            "externalUrl": None,
-            "authSecret": {"name": f"ray-{i}", "key": "auth_token"},
-        }
-        for i in range(clusters)
-    ]
-    whole = {
-        "schemaVersion": 1,
-        "project": "ray-on-kubernetes",
-        "stack": stack,
-        "kubeconfig": None,
-        "kubeContext": "kind-ray",
-        "clusterUid": "uid",
-        "operator": {"namespace": "ray-system", "version": "v1.7.0"},
-        "clusters": entries,
-    }
-    return {**whole, **changes}
-
-
-def write(path: Path, value: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(value if isinstance(value, str) else json.dumps(value))
-    return path
+from jobs.target.resolve import UrlTarget, resolve
+from tests.support.command import Cli
+from tests.support.outputs import cluster_of, contract, write
 
 
 @pytest.fixture
@@ -71,12 +35,6 @@ cat {directory}/stacks/$stack 2>/dev/null || {{ echo "error: no stack named '$st
     program = write(directory / "bin" / "pulumi", script)
     program.chmod(0o755)
     return {"PATH": f"{program.parent}:{os.environ['PATH']}"}
-
-
-def cluster_of(options: TargetOptions, environ: dict[str, str], cwd: Path) -> ClusterTarget:
-    target = resolve(options, environ={"PATH": "/nonexistent", **environ}, cwd=cwd)
-    assert isinstance(target, ClusterTarget)
-    return target
 
 
 def test_the_order_is_outputs_environment_stack_default_file(home: Path, tmp_path: Path) -> None:
@@ -121,30 +79,6 @@ def test_without_the_pulumi_cli_it_says_what_else_would_do(tmp_path: Path) -> No
         cluster_of(TargetOptions(stack="dev"), {"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [
-        (contract(schemaVersion=2), "schemaVersion 2"),
-        ("{", "not JSON"),
-        ("[]", "no schemaVersion"),
-        (contract(clusters=0), "no Ray cluster"),
-        ({**contract(), "clusters": [{"name": "x"}]}, r"clusters\[0\].namespace is missing"),
-        ({**contract(), "clusters": [{**contract()["clusters"][0], "dashboardPort": "x"}]}, "dashboardPort"),
-        ({**contract(), "clusters": [{**contract()["clusters"][0], "authSecret": {"name": "x"}}]}, "authSecret"),
-    ],
-)
-def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, content: Any, named: str) -> None:
-    path = write(tmp_path / "outputs.json", content)
-    with pytest.raises(Refused, match=named) as caught:
-        cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
-    assert str(path) in str(caught.value)
-
-
-def test_unknown_fields_of_the_contract_are_ignored(tmp_path: Path) -> None:
-    path = write(tmp_path / "outputs.json", contract(somethingNew={"a": 1}))
-    assert cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path).cluster.name == "ray-0"
-
-
 def test_missing_outputs_name_the_file_and_the_command_that_writes_it(bare_cli: Cli) -> None:
     for words, environ in ((["--outputs", "none.json"], {}), ([], {"RAYJOBS_OUTPUTS": "none.json"})):
         done = bare_cli.raw("list", *words, **environ)
@@ -184,76 +118,6 @@ def test_context_and_kubeconfig_of_the_flags_go_before_those_of_the_stack(tmp_pa
 def test_flags_that_contradict_each_other_are_refused(tmp_path: Path, options: TargetOptions) -> None:
     with pytest.raises(Refused):
         resolve(options, environ={}, cwd=tmp_path)
-
-
-KUBECONFIG = {
-    "current-context": "one",
-    "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}, {"name": "two", "context": {}}],
-}
-
-
-@pytest.mark.parametrize(
-    ("content", "context", "named"),
-    [
-        (None, None, "no kubeconfig at"),
-        ("a: [", None, "not YAML at line"),
-        ("- 1", None, "not a kubeconfig"),
-        (KUBECONFIG, "three", "no context 'three'"),
-        ({**KUBECONFIG, "current-context": ""}, None, "no current context"),
-    ],
-)
-def test_a_kubeconfig_that_cannot_be_used_says_why(
-    tmp_path: Path, content: Any, context: str | None, named: str
-) -> None:
-    path = tmp_path / "kubeconfig"
-    if content is not None:
-        write(path, content)
-    with pytest.raises(Refused, match=named):
-        check_kubeconfig(str(path), context, {})
-
-
-def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp_path: Path) -> None:
-    outputs = write(tmp_path / "outputs.json", contract(kubeconfig=str(tmp_path / "missing")))
-    done = bare_cli.raw("submit", "--outputs", str(outputs), "--", "true")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"There is no kubeconfig at" in done.stderr
-
-
-def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:
-    first = write(tmp_path / "a", {"contexts": [{"name": "a", "context": {}}]})
-    second = write(tmp_path / "b", KUBECONFIG)
-    paths, context = check_kubeconfig(None, "two", {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"})
-    assert (paths, context) == (f"{first}:{second}", "two")
-
-
-def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def uid(kubeconfig: str | None) -> str:
-        kube = await Kube.open(kubeconfig, "test")
-        return await kube.cluster_uid()
-
-    with api_server(tmp_path) as config:
-        config.write_text(config.read_text().replace("current-context: test\n", ""))
-        assert asyncio.run(uid(str(config))) == UID
-        (tmp_path / "bare").write_text("apiVersion: v1\nkind: Config\n")
-        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'bare'}:{config}")
-        assert asyncio.run(uid(None)) == UID
-
-
-@pytest.mark.parametrize(
-    ("url", "agent", "safe"),
-    [
-        ("http://127.0.0.1:8265", "http://127.0.0.1:52365", True),
-        # A tunnel by somebody else: the pod's address may be another machine's in this network.
-        ("http://127.0.0.1:8265", "http://203.0.113.9:52365", False),
-        ("https://ray.example.com", "http://10.0.0.1:52365", False),
-        ("http://ray.example.com:8265", "http://10.0.0.1:52365", False),
-    ],
-)
-def test_the_token_goes_to_an_agent_only_where_that_is_safe(
-    url: str, agent: str, safe: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    assert agent_is_safe(url, agent) is safe
 
 
 def test_headers_of_the_environment_are_used_and_never_shown(tmp_path: Path) -> None:
