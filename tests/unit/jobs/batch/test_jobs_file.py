@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from jobs.batch import jobs_file as batch
 from jobs.batch import sweep
 from jobs.batch.jobs_file import Batch
 from jobs.errors import Refused
+from jobs.spec.job_spec import JobFields
 
 
 def expand(content: str, *sweeps: str) -> Batch:
@@ -109,3 +111,23 @@ def test_two_equal_jobs_in_a_batch_are_refused() -> None:
     whole = expand("jobs: [{name: a, entrypoint: x}, {name: a, entrypoint: x}]")
     with pytest.raises(Refused, match="are equal"):
         batch.with_ids(whole)
+
+
+def test_the_derived_names_and_ids_never_change() -> None:
+    """`--resume` of a batch without a name depends on them, also after an update of this program."""
+    fields: JobFields = {
+        "working_dir": "gcs://_ray_pkg_1.zip",
+        "runtime_env": {"env_vars": {"X": "1"}},
+        "metadata": {},
+        "entrypoint_num_gpus": 1.0,
+        "entrypoint_resources": {},
+        "entrypoint_label_selector": {},
+    }
+    swept = batch.with_ids(batch.from_sweep(["python", "{a}"], fields, {"a": ["1", "b/c"]}))
+    assert [job.submission_id for job in swept.jobs] == ["batch-2e321d335e-a1", "batch-2e321d335e-ab_c-465c217f"]
+    jobs = """
+        - {name: t, entrypoint: [python, t.py], working_dir: "s3://b/p.zip", entrypoint_num_cpus: 2}
+        - {name: ü, entrypoint: x}
+    """
+    listed = batch.with_ids(replace(expand(f"jobs:{jobs}"), name=None))
+    assert [job.submission_id for job in listed.jobs] == ["batch-f4c853a17a-t", "batch-f4c853a17a-_-993d773c"]
