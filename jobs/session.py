@@ -16,6 +16,7 @@ from .errors import DeadlinePassed, JobLost, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
 from .spec.limits import Limits
+from .spec.shown import SENTENCE_LIMIT, shown
 from .submit import PreparedJob, Submitter
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class Session:
             if not job.ended:
                 raise DeadlinePassed(
                     f"Job {submission_id} was asked to stop and is still {job.status} after {seconds:.0f} s. "
-                    f"Ray says: {job.message}",
+                    f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}",
                     "A job that waits for resources stops when it gets them. "
                     f"{command(f'why {submission_id}')} shows what it waits for.",
                 ) from None
