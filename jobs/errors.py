@@ -25,6 +25,8 @@ Each error says what happened and what to do next. The tree, and the exit code w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -34,6 +36,8 @@ EXIT_DEADLINE = 5
 EXIT_UNREACHABLE = 6
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+# The exit code of several jobs is the first of these that one of them has.
+WORST_FIRST = (EXIT_UNREACHABLE, EXIT_LOST, EXIT_FAILED, EXIT_DEADLINE, EXIT_REFUSED, EXIT_STOPPED, EXIT_SUCCEEDED)
 
 # The command as the reader has to type it. The name of this package tells whether it is installed or a folder here.
 COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
@@ -42,6 +46,12 @@ COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 def command(arguments: str) -> str:
     """A command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
     return f"`{COMMAND} {arguments}`"
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several jobs, by WORST_FIRST."""
+    given = set(codes)
+    return next(code for code in WORST_FIRST if code in given)
 
 
 class JobsError(Exception):

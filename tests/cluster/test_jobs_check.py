@@ -77,7 +77,7 @@ def test_a_cluster_that_is_not_there_is_named(outputs: Path, tmp_path: Path) -> 
 def test_a_version_that_is_not_the_stacks_is_a_warning(outputs: Path, tmp_path: Path) -> None:
     done = run_jobs(changed(outputs, rayVersion="2.59.0"), tmp_path, "check")
     assert done.returncode == 0
-    assert b"The stack says Ray 2.59.0, the head runs 2.60.0" in done.stdout
+    assert b"The stack has Ray 2.59.0, the head runs 2.60.0" in done.stdout
 
 
 def test_a_missing_token_secret_and_a_missing_key_are_named(outputs: Path, tmp_path: Path) -> None:

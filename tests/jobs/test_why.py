@@ -35,14 +35,15 @@ def test_a_running_job_whose_task_can_never_run_is_explained(cli: Cli) -> None:
 def test_a_job_whose_module_is_missing_is_explained(cli: Cli) -> None:
     submission_id = submit(cli, "--", "python", "-c", "import not_there_at_all")
     cli("wait", submission_id)
-    assert "needs the Python module 'not_there_at_all'" in why(cli, submission_id)[1]
+    assert "does not have the Python module 'not_there_at_all'" in why(cli, submission_id)[1]
 
 
 def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) -> None:
     assert why(cli, "never-there")[0] == 2
     submission_id = submit(cli, "--", "true")
     cli("wait", submission_id)
-    from jobs.ledger.store import Ledger, Origin, Place
+    from jobs.ledger.records import Origin, Place
+    from jobs.ledger.store import Ledger
     from jobs.spec.job_spec import JobSpec
 
     ledger = Ledger(Path(cli.environ["HOME"], ".local/state/rayjobs/ledger.sqlite"))
@@ -50,7 +51,7 @@ def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) 
     ledger.record_status("gone", cli.address, "RUNNING")
     code, said = why(cli, "gone")
     assert code == 0
-    assert "-> rerun gone" in said
+    assert "-> python -m jobs rerun gone" in said
 
 
 def test_a_wrong_token_is_the_answer_and_exit_code_6(cli: Cli, tmp_path: Path) -> None:
@@ -58,5 +59,5 @@ def test_a_wrong_token_is_the_answer_and_exit_code_6(cli: Cli, tmp_path: Path) -
     wrong.write_text("0" * 64)
     done = cli("why", "x", RAY_AUTH_TOKEN_PATH=str(wrong))
     assert done.returncode == 6
-    assert b"does not let this user in" in done.stdout
+    assert b"does not accept this user" in done.stdout
     assert b"0" * 64 not in done.stdout + done.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ledger.store import Ledger, Tail
+from jobs.ledger.records import Tail
+from jobs.ledger.store import Ledger
 from tests.support.command import ROOT
 from tests.support.ledger import PLACE, record_all
 
@@ -20,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def history(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "from jobs.cli.options import report\nfrom jobs.cli.history import history_command\nimport sys\n"
+    script = "from jobs.cli.run import report\nfrom jobs.cli.history import history_command\nimport sys\n"
     script += "try: history_command.main(standalone_mode=False)\nexcept Exception as e: sys.exit(report(e))"
     command = [sys.executable, "-c", script, *arguments, "--ledger", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
@@ -46,12 +47,12 @@ def test_history_of_an_unknown_job_is_refused(path: Path) -> None:
 def test_the_kept_end_of_a_log_is_given_as_bytes_and_said_to_be_one(
     path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    from jobs.cli.history import print_kept_log
+    from jobs.cli.ledger_log import print_log_from_ledger
 
     ledger = Ledger(path)
     record_all(ledger)
     ledger.record_tail("a", PLACE.identity, Tail(b"\xff\r\x1b[0mend", 5000))
-    print_kept_log(ledger, "a")
+    print_log_from_ledger(ledger, "a")
     captured = capfdbinary.readouterr()
     assert captured.out == b"\xff\r\x1b[0mend"
     assert b"the last 9 of 5000 bytes" in captured.err

@@ -42,7 +42,7 @@ def evidence(**found: Any) -> Evidence:
 
 
 def causes(found: Evidence) -> str:
-    return "\n".join(f"{each.text} -> {each.do}" for each in explain(found) if each.kind == CAUSE)
+    return "\n".join(f"{each.text} -> {each.remedy}" for each in explain(found) if each.kind == CAUSE)
 
 
 def event(name: str, reason: str, message: str, kind: str = "Warning", at: str = "") -> dict[str, Any]:
@@ -70,15 +70,15 @@ QUOTA = (
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ({"job": pending({"num_gpus": 1})}, "no worker group would bring it: it can never start"),
+        ({"job": pending({"num_gpus": 1})}, "no worker group has such nodes: it can never start"),
         ({"job": pending({"num_cpus": 64})}, "64 CPU (no node has any)"),
         (
             {"job": pending({"num_cpus": 2}), "pods": [HEAD, *(pod(f"w{i}", phase="Running") for i in range(3))]},
-            r"small-group would do, and it is at its maximum (3 of 3)",
+            r"small-group is large enough, and it is at its maximum (3 of 3)",
         ),
         (
             {"job": pending({"num_cpus": 1}), "nodes": [node(CPU=2)], "jobs": [JobInfo("other", "RUNNING")]},
-            "nodes of that size are there, and busy. Running now: other",
+            "there are large enough nodes, but they are busy. Running now: other",
         ),
         (
             {"job": pending({"num_cpus": 1}), "ray_cluster": ray_cluster({**GROUP, "suspend": True})},
@@ -133,7 +133,7 @@ QUOTA = (
             "ValueError: lr must be",
         ),
         ({"job": job("FAILED", error_type="JOB_SUPERVISOR_ACTOR_DIED", message="The node died.")}, "--retries"),
-        ({"job": None}, "never accepted"),
+        ({"job": None}, "never accepted it"),
         ({"job": None, "in_ledger": "RUNNING"}, "the server lost it"),
         ({"job": None, "in_ledger": "DELETED"}, "It was deleted"),
         (
@@ -153,7 +153,7 @@ QUOTA = (
                     ),
                 ],
             },
-            "Worker pod w cannot be placed: 0/1 nodes: 1 Insufficient nvidia.com/gpu.",
+            "Worker pod w cannot be scheduled: 0/1 nodes: 1 Insufficient nvidia.com/gpu.",
         ),
         (
             {
@@ -185,7 +185,7 @@ QUOTA = (
                     ),
                 ],
             },
-            "ray-worker keeps ending (Error, exit code 3). -> kubectl logs -n ns w -c ray-worker --previous",
+            "ray-worker keeps exiting (Error, exit code 3). -> kubectl logs -n ns w -c ray-worker --previous",
         ),
         (
             {
@@ -206,7 +206,7 @@ QUOTA = (
                     )
                 ],
             },
-            "Head pod h: container ray-head was killed for using more memory than its limit (2 restarts)",
+            "Head pod h: container ray-head was killed because it used more memory than its limit (2 restarts)",
         ),
         (
             {
@@ -219,7 +219,7 @@ QUOTA = (
                     ),
                 ],
             },
-            'cannot be made (CreateContainerConfigError): secret "s" not found',
+            'cannot be created (CreateContainerConfigError): secret "s" not found',
         ),
         (
             {
@@ -230,7 +230,7 @@ QUOTA = (
         ),
         (
             {"job": pending({"num_cpus": 1}), "events": [event("ray", "FailedToCreateWorkerPod", QUOTA)]},
-            "The quota team of namespace ns does not allow another pod: it asks for limits.cpu=1",
+            "The quota team of namespace ns does not allow another pod: it requests limits.cpu=1",
         ),
         (
             {
@@ -265,9 +265,9 @@ QUOTA = (
         ),
         (
             {"ray_reached": False, "ray_error": NotAllowed("HTTP 401: the token is not accepted.")},
-            "does not let this user in",
+            "does not accept this user",
         ),
-        ({"ray_reached": False, "ray_error": Unreachable("no head pod")}, "Ray cannot be asked: no head pod"),
+        ({"ray_reached": False, "ray_error": Unreachable("no head pod")}, "Could not connect to Ray: no head pod"),
         ({"job": pending({"num_cpus": 1}), "autoscaler_error": "Traceback\nValueError: bad config"}, "bad config"),
     ],
 )
@@ -277,14 +277,14 @@ def test_the_cause_is_named(found: dict[str, Any], said: str) -> None:
 
 def test_a_demand_that_a_new_node_would_meet_is_no_cause_by_itself() -> None:
     found = explain(evidence(job=pending({"num_cpus": 2})))
-    assert [each.kind for each in found if "small-group would do" in each.text] == [CLUE]
+    assert [each.kind for each in found if "worker group small-group" in each.text] == [CLUE]
 
 
 def test_what_is_wrong_with_the_cluster_now_does_not_explain_a_program_that_failed_by_itself() -> None:
     sick = [HEAD, pod("w", containerStatuses=[waiting("ray-worker", "ImagePullBackOff")])]
     failed = job("FAILED", error_type="JOB_ENTRYPOINT_COMMAND_ERROR", driver_exit_code=1, message="ValueError: x")
     found = explain(evidence(job=failed, pods=sick))
-    assert [each.text for each in found if each.kind == CAUSE] == ["Its own program failed: ValueError: x"]
+    assert [each.text for each in found if each.kind == CAUSE] == ["Its program failed: ValueError: x"]
     assert any("cannot be pulled" in each.text for each in found if each.kind == CLUE)
 
 
@@ -309,16 +309,18 @@ def test_what_may_not_be_read_is_said_with_the_role_that_allows_it() -> None:
     found = explain(evidence(job=job("RUNNING"), gaps=[Gap("events", "RBAC: events in namespace ns", False)]))
     unread = [each for each in found if each.kind == UNREAD]
     assert unread == [
-        Finding(UNREAD, "events: RBAC: events in namespace ns", "docs/jobs-rbac.yaml has the Role that jobs needs")
+        Finding(
+            UNREAD, "events: RBAC: events in namespace ns", "docs/jobs-rbac.yaml contains the Role that is required"
+        )
     ]
 
 
 def test_another_ray_version_than_the_stacks_is_said() -> None:
     found = explain(evidence(job=job("RUNNING"), expected_version="2.60.0", ray_version="2.54.0"))
-    assert any("says Ray 2.60.0, the server runs 2.54.0" in each.text for each in found)
+    assert any("has Ray 2.60.0, the server runs 2.54.0" in each.text for each in found)
 
 
 def test_a_job_that_succeeded_has_no_cause() -> None:
     found = explain(evidence(job=job("SUCCEEDED"), pods=[]))
-    assert found[0].text == "Job a is SUCCEEDED. It succeeded."
+    assert found[0].text == "Job a ended with SUCCEEDED."
     assert [each for each in found if each.kind == CAUSE] == []
