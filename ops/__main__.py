@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from components.cluster.api import ClusterError
-from components.errors import StackError
+from components.errors import ClusterError, StackError
 from ops.errors import OpsError
 
 # Command -> one line of help. Listing the commands loads none of them.

@@ -17,6 +17,7 @@ import httpx_ws
 from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
 from .api import API_SECONDS, Kube, failure
+from .pod_problems import containers, unschedulable
 
 # After one side has closed its half, the other may still be answering.
 LINGER_SECONDS = 30.0
@@ -236,16 +237,13 @@ def _rank(pod: Mapping[str, Any]) -> int | None:
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:
-    """The first reason why a pod is not running, in Kubernetes' own words."""
-    status = pod.get("status") or {}
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason"):
-            return f"{waiting['reason']} ({container['name']})"
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason')}: {condition.get('message', '')}"
-    return str(status.get("phase") or "unknown")
+    """The first reason why a pod does not run, in the words of Kubernetes."""
+    for container in containers(pod):
+        if container.waiting_reason:
+            return f"{container.waiting_reason} ({container.name})"
+    if found := unschedulable(pod):
+        return ": ".join(found)
+    return str((pod.get("status") or {}).get("phase") or "unknown")
 
 
 async def pod_of_ip(kube: Kube, namespace: str, cluster: str, ip: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from components.cluster.api import Api
 from components.manifests import redis
-from components.settings.load import parse
+from components.settings import parse
 from ops import state
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
