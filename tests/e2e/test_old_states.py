@@ -1,4 +1,4 @@
-"""A stack whose state was written before the code moved into folders: refreshed, brought up and destroyed by this code."""
+"""A stack whose state was written before the code moved into folders, under the code of today."""
 
 from __future__ import annotations
 
