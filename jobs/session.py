@@ -15,7 +15,7 @@ from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
-from .spec.limits import Limits
+from .spec.time_limits import TimeLimits
 from .submit import PreparedJob, Submitter
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Session:
         follow: bool = True,
         known_to_exist: bool = False,
         offset: int = 0,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
     ) -> LogFollower:
         """A reader of the job's log. See LogFollower."""
         return LogFollower(
@@ -100,7 +100,7 @@ class Session:
         *,
         known_to_exist: bool = True,
         offset: int = 0,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
     ) -> Result:
         """Follows the job to its end.
 

@@ -54,7 +54,7 @@ async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob
     from .ledger.recorder import origin_of
 
     origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
-    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.has_id)
+    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.may_exist)
 
 
 class Submitter:

@@ -41,7 +41,9 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
     if settings.kuberay.operator == "existing":
         problems += _existing_operator(api, settings)
     else:
-        watched = [(deployment, operators.watches(api, deployment)) for deployment in operators.find_everywhere(api)]
+        watched = [
+            (deployment, operators.watched_namespaces(api, deployment)) for deployment in operators.find_everywhere(api)
+        ]
         problems += second_operators(watched, settings.kuberay, urn_prefix)
     refuse("The cluster is not ready for this stack:", problems)
 
@@ -157,7 +159,7 @@ def _existing_operator(api: Api, settings: Settings) -> Iterator[str]:
         )
     if not operators.available(deployment):
         yield f"{subject} is not available; its owner has to repair it first"
-    watched = operators.watches(api, deployment)
+    watched = operators.watched_namespaces(api, deployment)
     for cluster in settings.clusters:
         if watched and cluster.namespace not in watched:
             yield (

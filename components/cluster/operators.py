@@ -17,7 +17,7 @@ LABELS = (f"app.kubernetes.io/component={NAME}", f"app.kubernetes.io/name={NAME}
 WATCH_FLAG = "watch-namespace"
 
 
-def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
+def namespaces_from_flags(deployment: Mapping[str, Any]) -> frozenset[str]:
     """The namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
     args, value = _args(deployment), ""
     for arg, next_arg in zip_longest(args, args[1:], fillvalue=""):
@@ -27,13 +27,14 @@ def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
     return _names(value)
 
 
-def watches(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
-    """As `watched`, and also for an operator that reads its settings from a file, as in newer Helm charts.
+def watched_namespaces(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the namespaces in which an operator acts; empty: the whole cluster.
 
-    The file is in a ConfigMap. If this user cannot read it, the operator counts as watching the whole cluster.
+    The settings of an operator are its flags, or (newer Helm charts) a file in a ConfigMap. If this user cannot read
+    that, the operator counts as watching the whole cluster.
     """
     if not any(arg.startswith("-") and arg.lstrip("-").partition("=")[0] == "config" for arg in _args(deployment)):
-        return watched(deployment)
+        return namespaces_from_flags(deployment)
     folder = f"/api/v1/namespaces/{deployment['metadata']['namespace']}/configmaps"
     for volume in _pod(deployment).get("volumes") or []:
         try:

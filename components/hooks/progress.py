@@ -146,7 +146,7 @@ def unacknowledged(cluster: Object) -> int | None:
     return generation if behind and true_conditions >= ready else None
 
 
-class Watch:
+class ReadinessReporter:
     """Polls one RayCluster in a thread and reports each new reason once, until `stop`.
 
     While the operator is available and the cluster stays ready, it also writes the `observedGeneration` that the
@@ -205,7 +205,7 @@ class Watch:
         warnings = self._api.get(f"{folder}/events", fieldSelector="type=Warning") or {"items": []}
         events = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
         operator = any(map(operators.available, operators.find(self._api, self._operator_namespace)))
-        self._acknowledge(cluster, operator)
+        self._write_observed_generation(cluster, operator)
         self._silent_polls = 0 if cluster.get("status") or not operator else self._silent_polls + 1
         ignored = self._silent_polls >= IGNORED_POLLS
         for reason in reasons(pods["items"], events, cluster, operator=operator, ignored=ignored):
@@ -216,7 +216,7 @@ class Watch:
         if self._polls_by_reason[reason] == PATIENCE_POLLS:
             self._notify(reason)
 
-    def _acknowledge(self, cluster: Object, operator: bool) -> None:
+    def _write_observed_generation(self, cluster: Object, operator: bool) -> None:
         generation = unacknowledged(cluster) if operator and not self._restarts() else None
         self._behind_polls = 0 if generation is None else self._behind_polls + 1
         if self._behind_polls == ACKNOWLEDGE_POLLS:
@@ -224,7 +224,7 @@ class Watch:
             self._api.call("PATCH", f"{self._path}/status", body=status, content_type="application/merge-patch+json")
 
 
-def watch(
+def report_until_ready(
     api: Api,
     manifest: Object,
     operator_namespace: str,
@@ -241,7 +241,7 @@ def watch(
         operator_namespace: namespace of the operator.
         component: the resource that the warnings belong to; the parent of `raycluster`.
         raycluster: the resource whose creation or update `up` waits for.
-        restarts: see `Watch`.
+        restarts: see `ReadinessReporter`.
     """
     if pulumi.runtime.is_dry_run():
         return
@@ -254,9 +254,9 @@ def watch(
             text = f"not ready yet: {reason}"
             loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, component), context=context)
 
-        watch = Watch(api, manifest, operator_namespace, notify, restarts)
-        watch.start()
-        raycluster.id.apply(lambda _id: watch.stop())
+        reporter = ReadinessReporter(api, manifest, operator_namespace, notify, restarts)
+        reporter.start()
+        raycluster.id.apply(lambda _id: reporter.stop())
 
     # The URN of the component is known at once, that of the RayCluster only when the wait is over.
     component.urn.apply(begin)

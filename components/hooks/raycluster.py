@@ -38,7 +38,7 @@ class RayClusterHooks:
     ) -> None:
         """Reports as warnings on `component` why the RayCluster is not ready, until it is."""
         metadata = manifest["metadata"]
-        progress.watch(
+        progress.report_until_ready(
             self.api,
             manifest,
             self.operator_namespace,

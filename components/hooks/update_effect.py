@@ -29,23 +29,23 @@ class Effect:
         stale: groups that changed, but whose running pods keep the old settings.
         orphaned: groups that are no longer in the spec, but whose pods keep running.
         shrunk: groups that may lose workers, because their new number or maximum is lower.
-        stopped: the cluster is suspended.
+        suspended: the cluster is suspended.
     """
 
     restarted: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     orphaned: tuple[str, ...] = ()
     shrunk: tuple[str, ...] = ()
-    stopped: bool = False
+    suspended: bool = False
 
     @property
     def ends_jobs(self) -> bool:
         """Whether running jobs end: the head is deleted."""
-        return self.stopped or HEAD in self.restarted
+        return self.suspended or HEAD in self.restarted
 
     def lines(self) -> list[str]:
         """One sentence for each effect, for the reader of a preview. Each continues "this update"."""
-        if self.stopped:
+        if self.suspended:
             return ["suspends the cluster: every pod is deleted, running jobs end and are lost"]
         lines = []
         if self.restarted:
@@ -75,7 +75,7 @@ def effect(old: Spec, new: Spec) -> Effect:
     that, so it counts as a restart here.
     """
     if new.get("suspend") and not old.get("suspend"):
-        return Effect(stopped=True)
+        return Effect(suspended=True)
     if old.get("suspend"):
         return Effect()  # no pod runs
     before, after = _groups(old), _groups(new)

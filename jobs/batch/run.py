@@ -24,7 +24,7 @@ from ..retries import RetryPolicy, attempt_id, judge
 from ..session import STOP_SECONDS, Session
 from ..spec.job_info import LOST, JobInfo, Result
 from ..spec.job_spec import difference
-from ..spec.limits import Limits
+from ..spec.time_limits import TimeLimits
 from ..submit import PreparedJob
 from .jobs_file import BatchJob
 from .prepare import PreparedBatch
@@ -49,9 +49,9 @@ class BatchOptions:
         resume: Continue a batch that was submitted before.
         wait: Until all jobs have ended, not only until all are submitted.
         policy: Which jobs are tried again.
-        queue_seconds: See Limits, of each attempt.
-        start_seconds: See Limits.
-        run_seconds: See Limits.
+        queue_seconds: See TimeLimits, of each attempt.
+        start_seconds: See TimeLimits.
+        run_seconds: See TimeLimits.
         submit_seconds: For the server to accept a job.
     """
 
@@ -64,9 +64,9 @@ class BatchOptions:
     run_seconds: float | None = None
     submit_seconds: float = 120.0
 
-    def limits(self) -> Limits:
+    def limits(self) -> TimeLimits:
         """The limits of an attempt that begins now."""
-        return Limits(self.queue_seconds, self.start_seconds, self.run_seconds)
+        return TimeLimits(self.queue_seconds, self.start_seconds, self.run_seconds)
 
 
 @dataclass
@@ -95,8 +95,8 @@ class BatchItem:
     result: Result | None = None
     error: JobsError | None = None
     since: float = 0.0
-    limits: Limits | None = None
-    passed: DeadlinePassed | None = None
+    limits: TimeLimits | None = None
+    expired_limit: DeadlinePassed | None = None
     stop_deadline: Deadline = field(default_factory=lambda: Deadline(None))
 
     @property
@@ -174,7 +174,7 @@ class BatchRun:
             Unreachable, NotAllowed: The server did not answer for the session's patience. Submitted jobs keep running,
                 and `resume` continues the batch.
         """
-        self.items = [BatchItem(job, first) for job, first in zip(self.batch.jobs, self.batch.prepared, strict=True)]
+        self.items = [BatchItem(job, first) for job, first in zip(self.batch.jobs, self.batch.submissions, strict=True)]
         await self._find_existing()
         try:
             while not all(item.done or (item.accepted and not self.options.wait) for item in self.items):
@@ -324,8 +324,8 @@ class BatchRun:
 
     def _finish(self, item: BatchItem, result: Result) -> None:
         """Sets the result, or begins another attempt."""
-        if item.passed is not None and result.status == "STOPPED":
-            item.error = DeadlinePassed(f"{item.passed.message} It was stopped.", item.passed.remedy)
+        if item.expired_limit is not None and result.status == "STOPPED":
+            item.error = DeadlinePassed(f"{item.expired_limit.message} It was stopped.", item.expired_limit.remedy)
             self._set_status(item, result.status)
             return
         verdict = judge(self.options.policy, result, item.attempt + 1)
@@ -338,17 +338,17 @@ class BatchRun:
         self._set_status(item, result.status)
 
     async def _check_limits(self, item: BatchItem) -> None:
-        if item.passed is not None:
+        if item.expired_limit is not None:
             if item.stop_deadline.passed:
-                item.error = DeadlinePassed(f"{item.passed.message} It was asked to stop and has not ended.")
+                item.error = DeadlinePassed(f"{item.expired_limit.message} It was asked to stop and has not ended.")
                 self._set_status(item, ERROR)
             return
         try:
             if item.limits is not None:
                 item.limits.check(item.submission_id, item.info)
-        except DeadlinePassed as passed:
-            self.session.notify(passed.message)
-            item.passed, item.stop_deadline = passed, Deadline(STOP_SECONDS)
+        except DeadlinePassed as expired:
+            self.session.notify(expired.message)
+            item.expired_limit, item.stop_deadline = expired, Deadline(STOP_SECONDS)
             with contextlib.suppress(UnknownJob):
                 await self.session.client.stop_job(item.submission_id)
 

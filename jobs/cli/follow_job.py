@@ -12,22 +12,22 @@ import click
 
 from ..errors import Interrupted, JobsError, command
 from .output import notify, notify_end, print_json, result_text, upload_progress, write_stderr, write_stdout
-from .run import detached, run
+from .runner import detached, run
 
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
     from ..session import Session
     from ..spec.job_info import Result
-    from ..spec.limits import Limits
+    from ..spec.time_limits import TimeLimits
     from ..submit import PreparedJob
     from ..target.options import TargetOptions
-    from .submit_options import RunOptions
+    from .submit_options import RunFlags
 
 
 def submit_and_follow(
     target_options: TargetOptions,
     prepare: Callable[[], Awaitable[PreparedJob]],
-    options: RunOptions,
+    options: RunFlags,
     policy: RetryPolicy,
 ) -> None:
     """Submits the job of `prepare`, follows it through the attempts that `policy` allows, and exits with its result."""
@@ -63,7 +63,7 @@ def submit_and_follow(
 class SubmissionState:
     """How far a submission has come; decides the message after an interrupt."""
 
-    options: RunOptions
+    options: RunFlags
     prepared: PreparedJob | None = None
     sending: bool = False
     accepted: bool = False
@@ -76,12 +76,12 @@ class SubmissionState:
             self.attempt_began = time.monotonic()
         self.prepared, self.accepted = prepared, False
 
-    def limits(self) -> Limits:
-        from ..spec.limits import Limits
+    def limits(self) -> TimeLimits:
+        from ..spec.time_limits import TimeLimits
 
         options = self.options
         elapsed = time.monotonic() - self.attempt_began
-        return Limits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
+        return TimeLimits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
 
     def explain(self, interrupted: Interrupted) -> Interrupted:
         """The interrupt with what became of the job."""

@@ -14,7 +14,7 @@ from ..errors import Interrupted, Refused
 from .help import TARGET_HELP, Command, option
 from .options import target_options
 from .output import notify
-from .run import run
+from .runner import run
 
 if TYPE_CHECKING:
     from ..connection import Connection

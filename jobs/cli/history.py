@@ -10,7 +10,7 @@ from .help import Command, option
 from .ledger_log import find_entry
 from .options import output_option
 from .output import local_time, print_fields, print_json, print_table, short_line
-from .run import open_ledger
+from .runner import open_ledger
 
 if TYPE_CHECKING:
     from ..ledger.records import Entry

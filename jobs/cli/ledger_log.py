@@ -49,7 +49,7 @@ def print_log_of_target(submission_id: str, target_options: TargetOptions) -> bo
     Two clusters may have jobs with the same id. A log of another cluster is labelled so.
     """
     from ..target.resolve import resolve
-    from .run import open_ledger
+    from .runner import open_ledger
 
     try:
         identity = resolve(target_options).identity

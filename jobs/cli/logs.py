@@ -11,7 +11,7 @@ from .help import RESULT_HELP, TARGET_HELP, Command, option
 from .ledger_log import print_log_of_target
 from .options import patience_option, target_options
 from .output import notify_end, print_error, write_stdout
-from .run import detached, with_session
+from .runner import detached, with_session
 
 if TYPE_CHECKING:
     from ..session import Session

@@ -11,7 +11,7 @@ import click
 
 from ..errors import COMMAND
 from .help import as_typed
-from .run import on_sigterm, report
+from .runner import on_sigterm, report
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {

@@ -12,16 +12,16 @@ from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
 from .options import output_option, patience_option, target_options
 from .submit_options import (
-    BatchOptions,
+    BatchFlags,
     JobFlags,
-    RetryOptions,
-    RunOptions,
-    batch_options,
+    RetryFlags,
+    RunFlags,
+    batch_flags,
     job_flags,
     no_cache_option,
     plan_option,
-    retry_options,
-    run_options,
+    retry_flags,
+    run_flags,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 @job_flags
 @plan_option
 @no_cache_option
-@run_options
-@retry_options
-@batch_options
+@run_flags
+@retry_flags
+@batch_flags
 @patience_option
 @output_option
 @target_options
@@ -50,9 +50,9 @@ def submit_command(
     plan: bool,
     no_cache: bool,
     job: JobFlags,
-    run: RunOptions,
-    retry: RetryOptions,
-    batch: BatchOptions,
+    run: RunFlags,
+    retry: RetryFlags,
+    batch: BatchFlags,
     target_options: TargetOptions,
 ) -> None:
     """Submit a job, follow its log until the job ends, and exit with its result.

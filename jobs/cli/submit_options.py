@@ -102,7 +102,7 @@ job_flags = _option_group(
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunFlags:
     """How a submission is followed. Times are in seconds; None means no limit.
 
     `patience` and `output` are the options that other commands have too: a command adds them by itself.
@@ -120,9 +120,9 @@ class RunOptions:
 
 _run = functools.partial(option, section="Run options")
 _seconds = functools.partial(_run, type=click.FloatRange(min=0), metavar="SECONDS")
-run_options = _option_group(
+run_flags = _option_group(
     "run",
-    RunOptions,
+    RunFlags,
     (
         _run("--no-wait", is_flag=True, help="Return when the job is accepted; print its id to stdout."),
         _seconds("--queue-timeout", help="Stop the job if it is PENDING for longer."),
@@ -144,7 +144,7 @@ run_options = _option_group(
 
 
 @dataclass(frozen=True)
-class RetryOptions:
+class RetryFlags:
     """When a job that did not succeed is tried again."""
 
     retries: int = 0
@@ -167,9 +167,9 @@ class RetryOptions:
 
 
 _retry = functools.partial(option, section="Retry options")
-retry_options = _option_group(
+retry_flags = _option_group(
     "retry",
-    RetryOptions,
+    RetryFlags,
     (
         _retry(
             "--retries",
@@ -188,7 +188,7 @@ retry_options = _option_group(
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchFlags:
     """Many jobs from one command."""
 
     file: str | None = None
@@ -210,9 +210,9 @@ class BatchOptions:
 
 
 _batch = functools.partial(option, section="Batch options")
-batch_options = _option_group(
+batch_flags = _option_group(
     "batch",
-    BatchOptions,
+    BatchFlags,
     (
         _batch("--file", metavar="FILE", help="Submit the jobs of this YAML file (docs/jobs-many.md)."),
         _batch(

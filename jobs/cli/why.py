@@ -10,7 +10,7 @@ from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
 from .help import ANSWER_HELP, TARGET_HELP, Command
 from .options import output_option, target_options
 from .output import notify, print_json
-from .run import open_ledger, run
+from .runner import open_ledger, run
 
 if TYPE_CHECKING:
     from ..diagnose.evidence import Evidence

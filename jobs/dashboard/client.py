@@ -11,7 +11,7 @@ from ..errors import JobsError, ServerFault, UnknownJob, Unreachable, command
 from ..spec.job_info import JobInfo
 from ..spec.job_spec import JobSpec
 from ._httpx import httpx
-from .http import TRANSIENT_STATUSES, HttpClient, fault, json_of
+from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
 
 # Of a call that repeats its request, unless the caller says otherwise.
 CALL_SECONDS = 60.0
@@ -61,7 +61,7 @@ class RayJobsApi:
                 return next(iter(_read_jobs([json_of(response, self.http.where)], self.http.where)), None)
             # Any server answers 404 to a path that it does not know; only this text is Ray's answer about the job.
             if "does not exist" not in response.text:
-                raise fault(response, self.http.where)
+                raise error_of_response(response, self.http.where)
             return None
 
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
@@ -174,7 +174,7 @@ def unknown_job(submission_id: str, where: str) -> UnknownJob:
 
 def _transient(response: httpx.Response, where: str) -> JobsError:
     """The error of an unsuccessful answer. Raises it if the same request would fail again."""
-    error = fault(response, where)
+    error = error_of_response(response, where)
     if response.status_code in TRANSIENT_STATUSES:
         return error
     raise error

@@ -163,7 +163,7 @@ class HttpClient:
             try:
                 response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
                 if not response.is_success and response.status_code not in allowed:
-                    raise fault(response, self.where)
+                    raise error_of_response(response, self.where)
                 return parse(response)
             except ServerFault as error:
                 faults += error.status not in TRANSIENT_STATUSES or error.status == 500
@@ -257,7 +257,7 @@ def last_line(body: str) -> str:
     return lines[-1][:500] if lines else ""
 
 
-def fault(response: httpx.Response, where: str) -> JobsError:
+def error_of_response(response: httpx.Response, where: str) -> JobsError:
     """The error that an unsuccessful answer stands for."""
     status, body = response.status_code, response.text
     kind = response.headers.get("content-type", "").split(";")[0]

@@ -25,10 +25,10 @@ from urllib.parse import quote, urlencode
 from ..deadline import Backoff, Deadline
 from ..errors import JobsError, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
-from ..spec.limits import Limits
+from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
 from .client import RayJobsApi
-from .http import HttpClient, fault
+from .http import HttpClient, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
 PIECE = 64 * 1024
@@ -70,7 +70,7 @@ class LogFollower:
         follow: bool = True,
         known_to_exist: bool = False,
         patience: float = PATIENCE_SECONDS,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
         notify: Callable[[str], None] = lambda _text: None,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
     ) -> None:
@@ -79,7 +79,7 @@ class LogFollower:
         self.offset = offset
         self.follow = follow
         self.patience = patience
-        self.limits = limits or Limits()
+        self.limits = limits or TimeLimits()
         self.notify = notify
         self.on_change = on_change
         self.job: JobInfo | None = None
@@ -236,7 +236,7 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
             return  # The offset is the end of the file.
         if response.status_code not in (200, 206):
             await response.aread()
-            raise fault(response, agent.where)
+            raise error_of_response(response, agent.where)
         # A proxy that drops the Range header sends the whole file.
         skip = offset if response.status_code == 200 else 0
         async with aclosing(_skipping(response.aiter_raw(PIECE), skip)) as pieces:
@@ -293,7 +293,7 @@ async def _check_log_response(response: httpx.Response, where: str, job: JobInfo
         if NO_AGENT in response.text:
             # The node is dead, or it has not registered with a new head yet.
             raise Unreachable(f"Ray has no agent on the node of {job.submission_id}.")
-    raise fault(response, where)
+    raise error_of_response(response, where)
 
 
 async def _skipping(pieces: AsyncIterator[bytes], skip: int) -> AsyncGenerator[bytes, None]:

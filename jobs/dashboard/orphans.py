@@ -24,7 +24,7 @@ CHECK_SECONDS = 15.0
 SETTLE_SECONDS = 4.0
 HEAD = "the head"
 # A job of the head that runs now was submitted after the head's start, by the head's own clock.
-CLOCK_MS = 1000
+CLOCK_TOLERANCE_MS = 1000
 
 
 class OrphanCheck:
@@ -34,7 +34,7 @@ class OrphanCheck:
         self.http = http
         self._next_check: dict[str, float] = {}
 
-    async def make_ray_check(self, job: JobInfo, *, at_once: bool = False) -> bool:
+    async def wake_job_manager_if_orphaned(self, job: JobInfo, *, at_once: bool = False) -> bool:
         """Makes Ray check the job if its driver's node is dead, or its head was replaced. Raises nothing.
 
         The result is Ray's: a job that ran is FAILED moments later; a job that waited is FAILED after the 15 minutes
@@ -65,8 +65,8 @@ class OrphanCheck:
         except JobsError:
             return False  # The next check tries again.
 
-    async def make_ray_check_all(self, jobs: Iterable[JobInfo]) -> bool:
-        """`make_ray_check` for every job whose node is not alive. It is one request if all nodes are."""
+    async def wake_job_manager_if_any_orphaned(self, jobs: Iterable[JobInfo]) -> bool:
+        """`wake_job_manager_if_orphaned` for every job whose node is not alive. It is one request if all nodes are."""
         active = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
         if not active:
             return False
@@ -75,7 +75,7 @@ class OrphanCheck:
             return False  # No answer: the head itself would be alive.
         suspects = [job for job in active if job.status == "PENDING" or job.driver_node_id not in alive]
         suspects.sort(key=lambda job: job.start_time or 0)  # Of the jobs that wait, the oldest is asked about.
-        return any([await self.make_ray_check(job, at_once=True) for job in suspects])
+        return any([await self.wake_job_manager_if_orphaned(job, at_once=True) for job in suspects])
 
     async def is_dead(self, node: str | None) -> bool:
         """Whether Ray says that the node is dead; False without an answer. Raises nothing."""
@@ -99,4 +99,4 @@ def is_older_than_head(job: JobInfo, nodes: Iterable[Mapping[str, Any]]) -> bool
     starts = [node.get("start_time_ms") for node in nodes if node.get("is_head_node") and node.get("state") == "ALIVE"]
     if len(starts) != 1 or not starts[0] or not job.start_time:
         return False
-    return job.start_time + CLOCK_MS < int(starts[0])
+    return job.start_time + CLOCK_TOLERANCE_MS < int(starts[0])

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ..deadline import Deadline
 from ..errors import ServerFault
 from ._httpx import httpx
-from .http import HttpClient, fault, json_of
+from .http import HttpClient, error_of_response, json_of
 
 ONE_ATTEMPT_SECONDS = 20.0
 
@@ -46,7 +46,7 @@ async def query_state(
 
     def parse(response: httpx.Response) -> list[dict[str, Any]]:
         if not response.is_success:
-            raise fault(response, http.where)
+            raise error_of_response(response, http.where)
         try:
             return list(json_of(response, http.where)["data"]["result"]["result"])
         except (KeyError, TypeError) as error:

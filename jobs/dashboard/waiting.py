@@ -2,9 +2,9 @@
 
 Two decisions are made here and nowhere else:
 
-- A job is lost if it is known to have existed and ABSENCES looks in a row, at least a second apart, do not find it. A
-  head that restarts knows its jobs only after it has read its store, so one look is not enough. A job that is not known
-  to have existed is unknown at the first look.
+- A job is lost if it is known to have existed and LOOKS_UNTIL_LOST looks in a row, at least a second apart, do not find
+  it. A head that restarts knows its jobs only after it has read its store, so one look is not enough. A job that is not
+  known to have existed is unknown at the first look.
 - Ray is made to check jobs whose driver's node is dead (see orphans).
 """
 
@@ -21,7 +21,7 @@ from ..spec.job_info import JobInfo, lost
 from .client import RayJobsApi, unknown_job
 from .orphans import SETTLE_SECONDS, OrphanCheck
 
-ABSENCES = 3
+LOOKS_UNTIL_LOST = 3
 LOOK_SECONDS = 1.0
 # A list of thousands takes the server a while: the pause after it is this many times as long.
 LIST_PAUSE_FACTOR = 4
@@ -38,7 +38,7 @@ class JobWatcher:
     async def get_job(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo:
         """The job now. Raises UnknownJob."""
         job = await self.client.find_job(submission_id, deadline)
-        if job is not None and await self.orphans.make_ray_check(job, at_once=True):
+        if job is not None and await self.orphans.wake_job_manager_if_orphaned(job, at_once=True):
             await asyncio.sleep(SETTLE_SECONDS)
             job = await self.client.find_job(submission_id, deadline)
         if job is None:
@@ -56,7 +56,7 @@ class JobWatcher:
     async def list_jobs(self, deadline: Deadline | None = None) -> list[JobInfo]:
         """All jobs that the server knows, oldest first, by one list request, or two if a driver's node is dead."""
         jobs = await self.client.list_jobs(deadline)
-        if await self.orphans.make_ray_check_all(jobs):
+        if await self.orphans.wake_job_manager_if_any_orphaned(jobs):
             await asyncio.sleep(SETTLE_SECONDS)
             jobs = await self.client.list_jobs(deadline)
         return jobs
@@ -150,7 +150,7 @@ class Poller:
             else:
                 self._count_absence(submission_id)
         for job in jobs.values():
-            await self.orphans.make_ray_check(job)
+            await self.orphans.wake_job_manager_if_orphaned(job)
         return list(jobs.values())
 
     async def look(self, submission_id: str, patience: float) -> JobInfo:
@@ -180,7 +180,7 @@ class Poller:
             return
         self._absences[submission_id] += 1
         self._counted_at[submission_id] = now
-        if self._absences[submission_id] >= ABSENCES:
+        if self._absences[submission_id] >= LOOKS_UNTIL_LOST:
             self.lost.add(submission_id)
 
 

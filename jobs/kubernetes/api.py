@@ -140,7 +140,7 @@ class Kube:
             await self._log_in_again()
             status, answer = await _bounded(call(), self.where, subject, self.seconds)
         if status >= 400:
-            raise problem(status, str(answer.get("message", "")), self.where, subject)
+            raise error_of_status(status, str(answer.get("message", "")), self.where, subject)
         return answer
 
     async def get(
@@ -211,16 +211,16 @@ async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: f
     except JobsError:
         raise
     except Exception as error:
-        raise failure(error, where, subject) from error
+        raise error_of_exception(error, where, subject) from error
 
 
-def failure(error: BaseException, where: str, subject: str) -> JobsError:
+def error_of_exception(error: BaseException, where: str, subject: str) -> JobsError:
     """The error for people of an exception that kr8s, or a library below it, raised."""
     while inner := getattr(error, "exceptions", None):
         error = inner[0]  # a group of tasks wraps its errors
     status = status_of(error)
     if status:
-        return problem(status, str(error), where, subject)
+        return error_of_status(status, str(error), where, subject)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
         return Unreachable(
             f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster running, and is a VPN needed?"
@@ -233,7 +233,7 @@ def failure(error: BaseException, where: str, subject: str) -> JobsError:
     return Unreachable(f"{where}: {type(error).__name__}: {str(error)[:300]}", "Is the kubeconfig's user complete?")
 
 
-def problem(status: int, message: str, where: str, subject: str) -> JobsError:
+def error_of_status(status: int, message: str, where: str, subject: str) -> JobsError:
     """The error for people of an answer with an HTTP error.
 
     Args:

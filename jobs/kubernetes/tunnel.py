@@ -16,7 +16,7 @@ import httpx_ws
 
 from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
-from .api import API_SECONDS, Kube, failure
+from .api import API_SECONDS, Kube, error_of_exception
 from .pod_problems import containers, unschedulable
 
 # After one side has closed its half, the other may still be answering.
@@ -83,7 +83,7 @@ class Tunnel:
         except asyncio.CancelledError:
             pass
         except Exception as error:
-            broken = failure(error, self.kube.where, f"the tunnel to port {self.remote_port}")
+            broken = error_of_exception(error, self.kube.where, f"the tunnel to port {self.remote_port}")
         finally:
             self._connections.discard(task)
             self.error = broken
@@ -126,7 +126,7 @@ class Tunnel:
                 raise Unreachable(f"{self.kube.where} did not open a tunnel within {API_SECONDS:.0f} s.") from None
             raise
         except Exception as error:
-            raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
+            raise error_of_exception(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
         finally:
             alarm.cancel()
         if broken is not None:

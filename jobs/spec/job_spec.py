@@ -152,7 +152,7 @@ class JobRequest:
     key: str | None = None
 
     @property
-    def has_id(self) -> bool:
+    def may_exist(self) -> bool:
         """Whether the job may have been submitted before, by a command that named the same id or key."""
         return self.submission_id is not None or self.key is not None
 

@@ -190,8 +190,8 @@ class _Walk:
             ignore_rules.parse([*(d.strip() for d in defaults.split(",")), *excludes], "excludes"),
         )
         self.defaults = {d.strip() for d in defaults.split(",")} - set(excludes)
-        own = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
-        self.ignore_files = (".rayignore",) if own else ignore_rules.IGNORE_FILES
+        skip_gitignore = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
+        self.ignore_files = (".rayignore",) if skip_gitignore else ignore_rules.IGNORE_FILES
 
     def plan(self) -> Plan:
         at = os.stat(self.root)
@@ -238,9 +238,9 @@ class _Walk:
         # The stock client also applies a directory's own ignore file to the directory ("*" in it removes the whole).
         # Not for the root: the stock client would upload an empty package with a constant name (ray#53635).
         if base:
-            for own in rules[len(directory.rules) :]:
-                if pattern := own.match(base):
-                    self.ignored.append(IgnoredPath(base, own.source, pattern))
+            for own_rules in rules[len(directory.rules) :]:
+                if pattern := own_rules.match(base):
+                    self.ignored.append(IgnoredPath(base, own_rules.source, pattern))
                     return []
             self._mix(name_digest(base).digest())
             if not entries:

@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def history(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "from jobs.cli.run import report\nfrom jobs.cli.history import history_command\nimport sys\n"
+    script = "from jobs.cli.runner import report\nfrom jobs.cli.history import history_command\nimport sys\n"
     script += "try: history_command.main(standalone_mode=False)\nexcept Exception as e: sys.exit(report(e))"
     command = [sys.executable, "-c", script, *arguments, "--ledger", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

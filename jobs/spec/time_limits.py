@@ -10,7 +10,7 @@ from .job_info import JobInfo
 
 
 @dataclass
-class Limits:
+class TimeLimits:
     """How long a job may take, in seconds; None means no limit. The time begins with this object.
 
     Args:
