@@ -1,4 +1,4 @@
-"""From a request to a job that the server has, exactly once: the one path, for one job and for batches."""
+"""Submits a job exactly once. Single jobs and batches use the same code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PreparedJob:
         submission_id: Its id.
         spec: Its spec, with the URI of its package.
         plan: The package to upload; None if there is nothing to upload.
-        origin: Where it comes from, for the ledger.
+        origin: Its origin, for the ledger.
         may_exist: An earlier command may have submitted it.
     """
 
@@ -62,9 +62,9 @@ class Submitter:
 
     Args:
         client: The server.
-        recorder: The ledger, if the jobs are recorded.
-        notify: Gets messages for a person.
-        progress: Gets the bytes sent and the size of an upload.
+        recorder: Records the jobs in the ledger; None: they are not recorded.
+        notify: Called with messages for a person.
+        progress: Called with the bytes sent and the size of an upload.
         package_seconds: See PackageStore.
     """
 
@@ -87,7 +87,7 @@ class Submitter:
 
         Args:
             job: The job.
-            seconds: For the server to accept it; an upload before that has ten minutes of its own.
+            seconds: Time for the server to accept the job; an upload before that has its own ten minutes.
 
         Returns:
             The submission. If the server forgot the job and the ledger knows how it ended, that is its record.

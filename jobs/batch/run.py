@@ -1,4 +1,4 @@
-"""Many jobs over one connection: a bounded number at a time, one list request a poll however many they are."""
+"""Runs many jobs over one connection: a bounded number at a time, one list request for each poll."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .prepare import PreparedBatch
 
 WAITING, SUBMITTING, ERROR = "WAITING", "SUBMITTING", "ERROR"
 POLL_SECONDS = 1.0
-# How long the server need not be asked again for a package that it had.
+# Time in which the server is not asked again for the same package.
 PACKAGE_SECONDS = 300.0
 # How long the end of a batch may wait for logs that are still being read for the ledger, and how many are read at once.
 TAILS_SECONDS = 30.0
@@ -42,17 +42,18 @@ ARRIVAL_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a batch is run. Times are in seconds; None means no limit.
+    """The options of a batch run. Times are in seconds; None means no limit.
 
     Args:
-        concurrency: Jobs that are submitted and have not ended; without `wait`, submissions at a time.
+        concurrency: The largest number of jobs that have not ended on the server; without `wait`, of submissions at a
+            time.
         resume: Continue a batch that was submitted before.
-        wait: Until all jobs have ended, not only until all are submitted.
-        policy: Which jobs are tried again.
-        queue_seconds: See TimeLimits, of each attempt.
-        start_seconds: See TimeLimits.
-        run_seconds: See TimeLimits.
-        submit_seconds: For the server to accept a job.
+        wait: Wait until all jobs have ended, not only until all are submitted.
+        policy: Decides which jobs are tried again.
+        queue_seconds: `queue` of TimeLimits, for each attempt.
+        start_seconds: `start` of TimeLimits.
+        run_seconds: `run` of TimeLimits.
+        submit_seconds: Time for the server to accept a job.
     """
 
     concurrency: int = 8
@@ -65,7 +66,7 @@ class BatchOptions:
     submit_seconds: float = 120.0
 
     def limits(self) -> TimeLimits:
-        """The limits of an attempt that begins now."""
+        """Returns the limits of an attempt that begins now."""
         return TimeLimits(self.queue_seconds, self.start_seconds, self.run_seconds)
 
 
@@ -76,15 +77,15 @@ class BatchItem:
     Attributes:
         job: The job.
         first: Its first attempt.
-        attempt: The number of the attempt under way, from 0.
+        attempt: The number of the current attempt, from 0.
         status: The server's; or WAITING, SUBMITTING, ERROR, LOST.
         info: The last record of the attempt.
-        result: How the job ended.
+        result: The end of the job.
         error: Why it has no result.
         since: When the status changed last, in seconds since the epoch.
-        limits: Of the attempt under way.
-        passed: The limit that passed, from then on.
-        stop_deadline: For the stop that followed.
+        limits: Time limits of the current attempt.
+        expired_limit: The limit that was exceeded; None before.
+        stop_deadline: By when the job must have stopped after that.
     """
 
     job: BatchJob
@@ -106,12 +107,12 @@ class BatchItem:
 
     @property
     def submission_id(self) -> str:
-        """The id of the attempt under way."""
+        """The id of the current attempt."""
         return attempt_id(self.base, self.attempt)
 
     @property
     def prepared(self) -> PreparedJob:
-        """The attempt under way."""
+        """The current attempt."""
         attempt_of = self.base if self.attempt else None
         origin = replace(self.first.origin, attempt_of=attempt_of, attempt=self.attempt)
         return replace(self.first, submission_id=self.submission_id, origin=origin)
@@ -139,8 +140,8 @@ class BatchRun:
     Args:
         session: A session that records.
         batch: The jobs.
-        options: How it is run.
-        on_change: Gets every item whose status changed.
+        options: The options of the run.
+        on_change: Called with every item whose status changed.
     """
 
     def __init__(
@@ -270,7 +271,7 @@ class BatchRun:
         self._set_status(item, "PENDING")
 
     async def _wait_for_submissions(self) -> None:
-        """Until a submission is done, or the next poll is due. Raises the error of a submission."""
+        """Waits until a submission is done, or the next poll is due. Raises the error of a submission."""
         if not self._submissions:
             await asyncio.sleep(POLL_SECONDS)
             return

@@ -1,4 +1,4 @@
-"""One job from submission to exit code, for `submit` and `rerun`."""
+"""Runs one job from submission to exit code, for `submit` and `rerun`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def submit_and_follow(
 
 @dataclass
 class SubmissionState:
-    """How far a submission has come; decides the message after an interrupt."""
+    """The state of a submission; decides the message after an interrupt."""
 
     options: RunFlags
     prepared: PreparedJob | None = None
@@ -84,7 +84,7 @@ class SubmissionState:
         return TimeLimits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
 
     def explain(self, interrupted: Interrupted) -> Interrupted:
-        """The interrupt with what became of the job."""
+        """Returns the interrupt with the state of the job."""
         terminated = interrupted.terminated
         if self.prepared is None or not self.sending:
             return Interrupted("Interrupted; nothing was submitted.", terminated=terminated)
@@ -104,7 +104,8 @@ class SubmissionState:
 async def _run_attempts(
     policy: RetryPolicy, first: PreparedJob, run_attempt: Callable[[PreparedJob], Awaitable[Result | None]]
 ) -> Result | None:
-    """The result of the last attempt; None if it was not followed. Each attempt has its own id, linked to the first."""
+    """Runs the attempts and returns the last result; None if it was not followed. Each attempt has its own id, linked
+    to the first."""
     from ..retries import attempt_id, judge
 
     prepared, attempts = first, 0

@@ -67,7 +67,7 @@ def forward_command(port: int, command: tuple[str, ...], target_options: TargetO
 
 
 async def _variables(connection: Connection, directory: Path) -> dict[str, str]:
-    """The environment with which the stock client reaches the same Ray."""
+    """Returns the environment with which the stock client reaches the same Ray."""
     from ..private_file import write_private
 
     variables = {"RAY_ADDRESS": connection.url, "RAY_API_SERVER_ADDRESS": connection.url}

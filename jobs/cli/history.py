@@ -72,7 +72,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def print_entry(entry: Entry) -> None:
-    """All that the ledger has of a submission, a line for each field and each status."""
+    """Prints all that the ledger has of a submission, a line for each field and each status."""
     place, origin = entry.place, entry.origin
     commit = ""
     if origin.commit:

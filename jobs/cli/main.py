@@ -78,7 +78,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console command. It never ends with a traceback for an error that a user can meet."""
+    """Runs the console command. It never ends with a traceback for an error that a user can meet."""
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         # Not cli.main(), which handles a closed stdout in its own way.

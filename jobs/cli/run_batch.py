@@ -1,4 +1,4 @@
-"""Many jobs from submission to exit code: `submit --file` and `submit --sweep`."""
+"""Runs many jobs from submission to exit code: `submit --file` and `submit --sweep`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMED_FAILURES, NAMED_SECRETS = 10, 3
 
 
 def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchFlags) -> Batch:
-    """The jobs of --file, or of --sweep and the command line. Raises Refused."""
+    """Reads the jobs of --file, or of --sweep and the command line. Raises Refused."""
     swept = sweep.parse(options.sweep)
     if options.file is not None:
         if words:
@@ -152,7 +152,7 @@ def _reason(item: BatchItem) -> str:
 
 
 def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> Interrupted:
-    """The interrupt with what became of the jobs."""
+    """Returns the interrupt with the state of the jobs."""
     if not runs or not runs[0].items:
         return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
     outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"

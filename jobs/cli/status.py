@@ -42,7 +42,7 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
 
 
 def print_job(job: JobInfo) -> None:
-    """A job on a few lines."""
+    """Prints a job on a few lines."""
     job = job.shown()
     print_fields(
         [

@@ -65,7 +65,7 @@ def submit_command(
       rayjobs submit --working-dir . -- python train.py --name "two words"
       rayjobs submit --working-dir . --plan                            what would be uploaded
       rayjobs submit --working-dir . --no-wait -- python train.py      prints the id
-      rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, however often this command runs
+      rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, also if this command runs again
       rayjobs submit --entrypoint-num-gpus 1 --queue-timeout 600 --timeout 7200 -- python train.py
       rayjobs submit --retries 3 --retry-on 75 -- python train.py      again after a cluster failure or exit code 75
       rayjobs submit --sweep lr=1e-3,1e-4 --sweep seed=0..9 -- python train.py --lr {lr} --seed {seed}
@@ -106,7 +106,7 @@ def submit_command(
 
 
 def join_words(words: tuple[str, ...]) -> str:
-    """The shell line that runs these words as typed; a single word is a shell line itself. Raises Refused."""
+    """Returns the shell line that runs these words as typed; a single word is a shell line itself. Raises Refused."""
     if not words:
         raise Refused(
             "There is no entrypoint.",

@@ -39,7 +39,7 @@ def _option_group(parameter: str, group: type, options: Sequence[Decorator]) -> 
 
 @dataclass(frozen=True)
 class JobFlags:
-    """What the job is: its id, directory, runtime environment, metadata and resources."""
+    """The job: its id, directory, runtime environment, metadata and resources."""
 
     submission_id: str | None = None
     key: str | None = None
@@ -54,7 +54,7 @@ class JobFlags:
     entrypoint_label_selector: str | None = None
 
     def fields(self) -> JobFields:
-        """The fields of the job. Raises Refused, which names the flag."""
+        """Returns the fields of the job. Raises Refused, which names the flag."""
         return {
             "working_dir": self.working_dir,
             "runtime_env": self.read_runtime_env(),
@@ -67,13 +67,13 @@ class JobFlags:
         }
 
     def request(self, entrypoint: str) -> JobRequest:
-        """Raises Refused, which names the flag."""
+        """Returns the request for the job. Raises Refused, which names the flag."""
         from ..spec.job_spec import JobRequest, JobSpec
 
         return JobRequest(JobSpec.from_fields(entrypoint, **self.fields()), self.submission_id, self.key)
 
     def read_runtime_env(self) -> dict[str, Any]:
-        """The runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""
+        """Reads the runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""
         if self.runtime_env is not None and self.runtime_env_json is not None:
             raise Refused("--runtime-env and --runtime-env-json both set the runtime_env.", "Use one of them.")
         if self.runtime_env is None:
@@ -128,7 +128,8 @@ run_flags = _option_group(
         _seconds("--queue-timeout", help="Stop the job if it is PENDING for longer."),
         _seconds(
             "--start-timeout",
-            help="Stop the job if it does not run this long after the command started, upload included.",
+            help="Stop the job if it is not RUNNING within this many seconds of the command's start. "
+            "The upload counts.",
         ),
         _seconds("--timeout", help="Stop the job if it runs for longer."),
         _run(
@@ -151,7 +152,7 @@ class RetryFlags:
     retry_on: str | None = None
 
     def policy(self) -> RetryPolicy:
-        """Raises Refused."""
+        """Returns the policy that the flags describe. Raises Refused."""
         from ..retries import RetryPolicy
 
         words = [word.strip().lower() for word in (self.retry_on or "").split(",") if word.strip()]
@@ -233,7 +234,7 @@ no_cache_option = _upload("--no-cache", is_flag=True, help="Read every file of t
 
 
 def json_object(text: str | None, flag: str) -> dict[str, Any]:
-    """The JSON object in a flag's text, empty if there is no text. Raises Refused."""
+    """Reads the JSON object in a flag's text, empty if there is no text. Raises Refused."""
     if not text:
         return {}
     try:
@@ -246,7 +247,7 @@ def json_object(text: str | None, flag: str) -> dict[str, Any]:
 
 
 def _yaml_object(path: str, flag: str) -> dict[str, Any]:
-    """The mapping in a YAML file, empty if the file is. Raises Refused."""
+    """Reads the mapping in a YAML file, empty if the file is. Raises Refused."""
     import yaml
 
     try:

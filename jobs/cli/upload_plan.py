@@ -61,7 +61,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _describe(plan: Plan) -> str:
-    """The plan as text."""
+    """Returns the plan as text."""
     if not plan.needs_upload:
         return f"{plan.uri} is remote: Ray downloads it, nothing is uploaded."
     lines = [

@@ -1,9 +1,9 @@
 """Jobs whose driver died with its node or with the old head, which Ray notices late or never.
 
-A head that restarts with its state (GCS fault tolerance) says RUNNING of every job that ran and PENDING of every job
-that waited. Ray's job manager checks whether their drivers are alive, but it starts only with the first request that
-needs it, such as a submission. Until then, a job whose driver died with the old head would be RUNNING for ever. A job
-that waited can never start, because the actor that would start it was in the memory of the old head.
+A head that restarts with its state (GCS fault tolerance) reports RUNNING for every job that ran and PENDING for every
+job that waited. Ray's job manager checks whether their drivers are alive, but it starts only with the first request
+that needs it, such as a submission. Until then, a job whose driver died with the old head would be RUNNING for ever. A
+job that waited can never start, because the actor that would start it was in the memory of the old head.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .state_api import query_state
 
 # Each node is asked about at most this often.
 CHECK_SECONDS = 15.0
-# From the moment that Ray starts to check until the record of the job has the result.
+# Seconds from the start of Ray's check until the record of the job has the result.
 SETTLE_SECONDS = 4.0
 HEAD = "the head"
-# A job of the head that runs now was submitted after the head's start, by the head's own clock.
+# Clock tolerance: a job is older than the head only if it started more than this before it.
 CLOCK_TOLERANCE_MS = 1000
 
 
@@ -66,7 +66,7 @@ class OrphanCheck:
             return False  # The next check tries again.
 
     async def wake_job_manager_if_any_orphaned(self, jobs: Iterable[JobInfo]) -> bool:
-        """`wake_job_manager_if_orphaned` for every job whose node is not alive. It is one request if all nodes are."""
+        """Makes Ray check every job whose node is not alive. It is one request if all nodes are."""
         active = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
         if not active:
             return False
@@ -74,11 +74,12 @@ class OrphanCheck:
         if not alive:
             return False  # No answer: the head itself would be alive.
         suspects = [job for job in active if job.status == "PENDING" or job.driver_node_id not in alive]
-        suspects.sort(key=lambda job: job.start_time or 0)  # Of the jobs that wait, the oldest is asked about.
+        # Waiting jobs share one check per 15 s. The oldest goes first: it most likely predates the head.
+        suspects.sort(key=lambda job: job.start_time or 0)
         return any([await self.wake_job_manager_if_orphaned(job, at_once=True) for job in suspects])
 
     async def is_dead(self, node: str | None) -> bool:
-        """Whether Ray says that the node is dead; False without an answer. Raises nothing."""
+        """Asks Ray whether the node is dead; False without an answer. Raises nothing."""
         if node is None:
             return False
         return [each.get("state") for each in await self._query_nodes(node_id=node)] == ["DEAD"]
@@ -92,7 +93,7 @@ class OrphanCheck:
 
 
 def is_older_than_head(job: JobInfo, nodes: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the job was submitted before the head that runs now started; False if that is not known.
+    """Returns whether the job was submitted before the start of the running head; False if that is not known.
 
     `nodes`: as Ray's state API has them, with details.
     """

@@ -25,13 +25,13 @@ async def query_state(
     deadline: Deadline | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The objects of a kind (`nodes`, `actors`, `tasks`), with details.
+    """Reads the objects of a kind (`nodes`, `actors`, `tasks`), with details.
 
     Args:
         http: The dashboard.
         resource: The kind.
         filters: Fields that must have these values.
-        deadline: Of all attempts. Without it there is one attempt of 20 seconds.
+        deadline: The end of all attempts. Without it there is one attempt of 20 seconds.
         limit: The largest number of objects; the server has its own by default.
 
     Raises:

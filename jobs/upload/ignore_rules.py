@@ -1,4 +1,4 @@
-"""Which files are left out: `.gitignore`, `.rayignore` and excludes, with the rules of Ray's client.
+"""The rules that leave files out: `.gitignore`, `.rayignore` and excludes, as Ray's client reads them.
 
 Ray contains an old copy of `pathspec`, whose rules differ from today's releases of that library: `!dir` does not
 restore the content of `dir` after `*` removed it, `[^a]` is not a negation, and so on. The set of files decides the
@@ -41,7 +41,7 @@ class RuleSet:
         self._any = re.compile(positive) if positive else None
 
     def match(self, relpath: str) -> str | None:
-        """The pattern that removes `relpath` (relative to the package's root, POSIX separators), or None."""
+        """Returns the pattern that removes `relpath` (relative to the package's root, POSIX separators), or None."""
         path = (relpath[self._cut :] or ".") if relpath != self.base else "."
         if self._any is None or not self._any.match(path):
             return None
@@ -52,7 +52,7 @@ class RuleSet:
 
 
 def read(path: Path, base: str) -> RuleSet:
-    """The rules of an ignore file in the directory `base` (relative to the package's root). Raises Refused."""
+    """Reads the rules of an ignore file in the directory `base` (relative to the package's root). Raises Refused."""
     source = f"{base}/{path.name}" if base else path.name
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -62,7 +62,7 @@ def read(path: Path, base: str) -> RuleSet:
 
 
 def parse(lines: Iterable[str], source: str, base: str = "") -> RuleSet:
-    """Rules from lines; `source` is their name in messages. Raises Refused for a wrong pattern."""
+    """Reads rules from lines; `source` is their name in messages. Raises Refused for a wrong pattern."""
     rules = []
     for line in lines:
         translated = _translate(line.strip())
