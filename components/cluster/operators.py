@@ -1,4 +1,4 @@
-"""KubeRay operators on a cluster, by whatever means they were installed."""
+"""Finds the KubeRay operators on a cluster, also those of other installations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WATCH_FLAG = "watch-namespace"
 
 
 def namespaces_from_flags(deployment: Mapping[str, Any]) -> frozenset[str]:
-    """The namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
+    """Returns the namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
     args, value = _args(deployment), ""
     for arg, next_arg in zip_longest(args, args[1:], fillvalue=""):
         flag, equals, inline = arg.partition("=")
@@ -65,18 +65,18 @@ def _names(text: str) -> frozenset[str]:
 
 
 def available(deployment: Mapping[str, Any]) -> bool:
-    """Whether a replica of the operator is available."""
+    """Returns whether a replica of the operator is available."""
     return bool((deployment.get("status") or {}).get("availableReplicas"))
 
 
 def find(api: Api, namespace: str) -> list[dict[str, Any]]:
-    """The Deployments of operators in `namespace`."""
+    """Returns the Deployments of operators in `namespace`."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     return _labelled(api, path) or [deployment for deployment in [api.get(f"{path}/{NAME}")] if deployment]
 
 
 def find_everywhere(api: Api) -> list[dict[str, Any]]:
-    """The Deployments of operators on the whole cluster; none for a user who cannot list Deployments there."""
+    """Returns the Deployments of operators on the whole cluster; none for a user who cannot list Deployments there."""
     try:
         return _labelled(api, "/apis/apps/v1/deployments")
     except Forbidden:

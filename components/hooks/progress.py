@@ -1,4 +1,4 @@
-"""Why a RayCluster is not ready yet, as warnings while `up` waits, and not only after its timeout of ten minutes."""
+"""Warns why a RayCluster is not ready while `up` waits, not only after its timeout of ten minutes."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def reasons(
     operator: bool = True,
     ignored: bool = False,
 ) -> list[str]:
-    """What keeps a RayCluster from being ready; each reason once, in words.
+    """Returns the reasons why a RayCluster is not ready, each once, in words.
 
     Args:
-        pods: of the cluster.
-        events: of its namespace.
+        pods: pods of the cluster.
+        events: events of its namespace.
         cluster: the RayCluster; None: it does not exist yet.
         operator: whether the operator is available.
         ignored: whether the operator is available and the RayCluster has had no status for long.
@@ -98,14 +98,16 @@ def _started(pod: Object) -> bool:
 
 
 def _selector(pod: Object) -> str:
-    """A label selector for the pod and its replacement: the operator replaces a crashed head within a minute."""
+    """Returns a label selector for the pod and its replacement: the operator replaces a crashed head within a
+    minute."""
     labels = pod["metadata"].get("labels", {})
     keys = ("ray.io/cluster", "ray.io/node-type", "ray.io/group")
     return ",".join(f"{key}={labels[key]}" for key in keys if key in labels)
 
 
 def _stable_name(pod: Object) -> str:
-    """The pod without the random end of its name, so that a replacement with the same problem is the same reason."""
+    """Returns the pod without the random end of its name, so that a replacement with the same problem is the same
+    reason."""
     labels = pod["metadata"].get("labels", {})
     kind = labels.get("ray.io/node-type", "pod")
     group = labels.get("ray.io/group")
@@ -133,7 +135,7 @@ def _of_conditions(cluster: Object) -> Iterator[str]:
 
 
 def unacknowledged(cluster: Object) -> int | None:
-    """The generation of a ready RayCluster that its status does not state yet; None: nothing is missing.
+    """Returns the generation of a ready RayCluster that its status does not state yet; None: nothing is missing.
 
     The operator writes `observedGeneration` only together with another change of the status (KubeRay's
     `InconsistentRayClusterStatus`). After an update that restarts nothing the field stays behind for ever, and everyone
@@ -153,7 +155,7 @@ class ReadinessReporter:
     operator has left behind.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         manifest: the RayCluster.
         operator_namespace: namespace of the operator.
         notify: reports a reason.
@@ -236,7 +238,7 @@ def report_until_ready(
     """Reports why a RayCluster is not ready, as warnings on its component, until it is. Previews report nothing.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         manifest: the RayCluster.
         operator_namespace: namespace of the operator.
         component: the resource that the warnings belong to; the parent of `raycluster`.
