@@ -1,4 +1,4 @@
-"""`make preview`: what `up` would change, and the jobs that it would meet."""
+"""`make preview`: the changes that `up` would make, and the jobs that run now."""
 
 from __future__ import annotations
 

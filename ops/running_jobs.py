@@ -18,7 +18,7 @@ from ops.errors import Refused
 WAIT_SECONDS = 24 * 3600.0
 
 
-def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
+def list_on_cluster(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
     """A line for each job on one Ray cluster that has not ended.
 
     Raises:
@@ -65,7 +65,7 @@ def refusals(contract: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def settle(contract: Mapping[str, Any], policy: str) -> None:
+def wait_or_stop(contract: Mapping[str, Any], policy: str) -> None:
     """Waits for every unfinished job (`policy` "wait") or stops it ("stop").
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the cluster must have before anything is registered, and what it must not have: a second operator."""
+"""Checks the cluster before anything is registered: its operator, namespaces and Secrets, and no second operator."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
     """Checks the cluster for everything that would stop an `up` halfway.
 
     Args:
-        api: of the cluster.
-        settings: of the stack.
+        api: API server of the cluster.
+        settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
-        urn_prefix: how the URNs of this stack begin.
+        urn_prefix: beginning of the URNs of this stack.
 
     Raises:
-        StackError: with all problems, one a line.
+        StackError: the cluster is not ready; the message lists all problems, one a line.
         ClusterError: the cluster does not answer.
     """
     problems = [*_namespaces(api, settings), *_secrets(api, settings)]
@@ -41,7 +41,9 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
     if settings.kuberay.operator == "existing":
         problems += _existing_operator(api, settings)
     else:
-        watched = [(deployment, operators.watches(api, deployment)) for deployment in operators.find_everywhere(api)]
+        watched = [
+            (deployment, operators.watched_namespaces(api, deployment)) for deployment in operators.find_everywhere(api)
+        ]
         problems += second_operators(watched, settings.kuberay, urn_prefix)
     refuse("The cluster is not ready for this stack:", problems)
 
@@ -74,7 +76,7 @@ def _secrets(api: Api, settings: Settings) -> Iterator[str]:
 
 
 def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:
-    """Name and key of each Secret; an empty key: any."""
+    """Returns name and key of each Secret; an empty key: any."""
     secrets = {(cluster.auth.secret_name, TOKEN_KEY)} if cluster.auth.secret_name else set()
     for pod in (cluster.head, *cluster.worker_groups.values()):
         secrets |= {(value.secret, value.key) for value in pod.env.values() if isinstance(value, SecretKey)}
@@ -93,7 +95,7 @@ def second_operators(
     Args:
         watched: the Deployment of each operator on the cluster, and the namespaces that it watches (none: all).
         kuberay: settings of the stack's operator.
-        urn_prefix: how the URNs of this stack begin. Its own operator may be moving to another namespace.
+        urn_prefix: beginning of the URNs of this stack. Its own operator may be moving to another namespace.
     """
     own_namespaces = frozenset(kuberay.watch_namespaces)
     for deployment, namespaces in watched:
@@ -157,7 +159,7 @@ def _existing_operator(api: Api, settings: Settings) -> Iterator[str]:
         )
     if not operators.available(deployment):
         yield f"{subject} is not available; its owner has to repair it first"
-    watched = operators.watches(api, deployment)
+    watched = operators.watched_namespaces(api, deployment)
     for cluster in settings.clusters:
         if watched and cluster.namespace not in watched:
             yield (

@@ -35,11 +35,11 @@ class UpdateReview:
     _restarting: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def restarts(self, namespace: str, cluster: str) -> bool:
-        """Whether an update of the RayCluster in this run, as far as it has come, restarts pods."""
+        """Returns whether an update of the RayCluster in this run restarts pods, as far as the run has come."""
         return (namespace, cluster) in self._restarting
 
     def hook(self, resource: str, namespace: str, cluster: str) -> ResourceHookBinding:
-        """The hook for one RayCluster, whose resource in Pulumi is called `resource`."""
+        """Returns the hook for one RayCluster, whose resource in Pulumi is called `resource`."""
 
         async def before_update(args: ResourceHookArgs) -> None:
             await self.before_update(namespace, cluster, args)
@@ -74,6 +74,6 @@ class UpdateReview:
 
 
 async def _spec(inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The spec in the inputs of a hook. One secret value in it makes the whole spec an output."""
+    """Returns the spec in the inputs of a hook. One secret value in it makes the whole spec an output."""
     spec = (inputs or {}).get("spec")
     return (await spec.future() if isinstance(spec, pulumi.Output) else spec) or {}

@@ -18,7 +18,7 @@ HARMLESS_DIRECTIVES = {"apiVersion", "kind", "resources", "metadata"}
 
 
 def crd_documents(tree: Path) -> list[dict[str, Any]]:
-    """The CRDs in KubeRay's files, the same as kustomize would give them.
+    """Returns the CRDs in KubeRay's files, the same as kustomize would give them.
 
     It takes seconds to parse megabytes of YAML, so the result is cached as JSON under the digest of the files.
 
@@ -43,7 +43,7 @@ def crd_documents(tree: Path) -> list[dict[str, Any]]:
 
 
 def _crd_files(folder: Path) -> list[Path]:
-    """The files that the kustomization in `folder` lists, and those that it refers to."""
+    """Returns the files that the kustomization in `folder` lists, and those that it refers to."""
     kustomization = folder / "kustomization.yaml"
     if not kustomization.is_file():
         raise StackError(f"{kustomization}: there is no such file; is this a directory with KubeRay's files?")

@@ -34,7 +34,7 @@ class Stack:
     environment values. Resources that go to the cluster are declared after it, with `options`.
 
     Args:
-        settings: of the stack.
+        settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
         running_jobs: finds the running jobs of a RayCluster.
 
@@ -84,7 +84,7 @@ class Stack:
             )
 
     def _provider(self, cluster: KubernetesCluster) -> kubernetes.Provider:
-        """The provider for the cluster, whose identity is compared with the recorded one first."""
+        """Declares the provider for the cluster, whose identity is compared with the recorded one first."""
         identity = ClusterIdentity("cluster", cluster)
         Ownership(cluster.api, identity.state_id, adopt=self.settings.adopt)
         return kubernetes.Provider(

@@ -276,6 +276,7 @@ class RayClusterSettings(Model):
 
     def _check_access(self, problems: FieldProblems) -> None:
         if self.auth.mode == "disabled":
+            # checks/exposure.py refuses the same in finished manifests, where `spec` may have opened a Service.
             for key, value in (("ingress", self.ingress), ("loadBalancer", self.load_balancer)):
                 if value:
                     problems.add(key, "opens the cluster to everyone who can connect; allowed: only with `auth: token`")
@@ -312,7 +313,7 @@ class RayClusterSettings(Model):
 
 
 def _sets(spec: Object, path: str) -> bool:
-    """Whether `spec` sets the field at `path`, or removes an object that holds it."""
+    """Returns whether `spec` sets the field at `path`, or removes an object that holds it."""
     step, _, rest = path.partition(".")
     if not rest or spec.get(step, {}) is None:
         return step in spec

@@ -9,7 +9,7 @@ import click
 from .help import TARGET_HELP, Command
 from .options import output_option, target_options
 from .output import notify, print_json
-from .run import run
+from .runner import run
 
 if TYPE_CHECKING:
     from ..diagnose.finding import Finding

@@ -10,7 +10,7 @@ import click
 from .help import ANSWER_HELP, TARGET_HELP, Command, option
 from .options import output_option, target_options
 from .output import local_time, print_json, print_table, short_line
-from .run import with_session
+from .runner import with_session
 
 if TYPE_CHECKING:
     from ..session import Session

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ..deadline import Deadline
 from ..errors import ServerFault
 from ._httpx import httpx
-from .http import HttpClient, fault, json_of
+from .http import HttpClient, error_of_response, json_of
 
 ONE_ATTEMPT_SECONDS = 20.0
 
@@ -25,13 +25,13 @@ async def query_state(
     deadline: Deadline | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The objects of a kind (`nodes`, `actors`, `tasks`), with details.
+    """Reads the objects of a kind (`nodes`, `actors`, `tasks`), with details.
 
     Args:
         http: The dashboard.
         resource: The kind.
         filters: Fields that must have these values.
-        deadline: Of all attempts. Without it there is one attempt of 20 seconds.
+        deadline: The end of all attempts. Without it there is one attempt of 20 seconds.
         limit: The largest number of objects; the server has its own by default.
 
     Raises:
@@ -46,7 +46,7 @@ async def query_state(
 
     def parse(response: httpx.Response) -> list[dict[str, Any]]:
         if not response.is_success:
-            raise fault(response, http.where)
+            raise error_of_response(response, http.where)
         try:
             return list(json_of(response, http.where)["data"]["result"]["result"])
         except (KeyError, TypeError) as error:

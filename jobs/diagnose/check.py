@@ -1,4 +1,4 @@
-"""Whether jobs can run at a target, step by step until the first problem."""
+"""Checks whether jobs can run at a target, step by step until the first problem."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _resources(amounts: dict[str, float]) -> str:
 
 
 async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
-    """The name of the ready head pod. Raises an error with its own message for each problem."""
+    """Finds the ready head pod and returns its name. Raises an error with its own message for each problem."""
     from ..kubernetes.tunnel import head_pod, pod_state
 
     cluster = target.cluster
@@ -123,7 +123,7 @@ async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
 
 
 async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any]:
-    """Address, version, resources and number of nodes, from Ray itself inside the head's container."""
+    """Reads address, version, resources and number of nodes from Ray itself, inside the head's container."""
     namespace = target.cluster.namespace
     code, out, err = await kube.execute(namespace, pod, CONTAINER, ["python", "-c", SCRIPT], EXEC_SECONDS)
     for line in out.decode(errors="replace").splitlines():
@@ -154,7 +154,7 @@ def _count(things: Sized, noun: str) -> str:
 
 
 async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
-    """For a URL, where Ray inside the head's container cannot be asked: the dashboard's list of nodes."""
+    """Checks the dashboard's list of nodes: for a URL, Ray inside the head's container cannot be asked."""
     nodes = [
         node
         for node in await query_state(connection.client.http, "nodes", deadline=deadline)

@@ -1,4 +1,4 @@
-"""Reads what `why` needs from Ray and Kubernetes, with namespaced reads only. What cannot be read becomes a gap."""
+"""Reads the evidence of `why` from Ray and Kubernetes, with namespaced reads only. An unreadable part becomes a gap."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# Of `check`: jobs can run, jobs can run but something should be known, jobs cannot run.
+# Of `check`: jobs can run, jobs can run but there is a warning, jobs cannot run.
 OK, WARNING, FAILED = "ok", "warning", "failed"
-# Of `why`: it explains the problem, it may have to do with it, it is how things stand, it could not be read.
+# Of `why`: the cause, a possible cause, the present state, a part that could not be read.
 CAUSE, CLUE, FACT, UNREAD = "cause", "clue", "fact", "unread"
 
 
@@ -17,7 +17,7 @@ class Finding:
 
     Attributes:
         kind: OK, WARNING or FAILED in `check`; CAUSE, CLUE, FACT or UNREAD in `why`.
-        text: What was found.
+        text: The sentence.
         remedy: The command or the change that helps; may be empty.
         step: The step of `check`, such as `head`; empty in `why`.
         exit_code: The exit code of `check` if the step failed.

@@ -137,8 +137,8 @@ class JobInfo(NamedTuple):
 
 
 def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
-    what looks like a secret elsewhere, such as the password of a URL."""
+    """Returns the runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
+    text elsewhere that looks like a secret, such as the password of a URL."""
     from . import redact
 
     shown: dict[str, Any] = redact.leaves(runtime_env)

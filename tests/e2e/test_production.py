@@ -19,7 +19,7 @@ import pytest
 from components.cluster.api import Api
 from components.manifests import redis
 from components.settings import parse
-from ops import state
+from ops import stack_objects
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
 from tests.support.native_node import until
@@ -328,7 +328,7 @@ def test_the_guests_end_cleans_its_redis_and_leaves_the_first_stack_alone(
     before = {pod["metadata"]["uid"] for pod in pods(api, "head")}
     listed = guest.objects()
     guest.destroy()
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []
     assert "guests-state" not in redis_keys(cluster)
     assert {pod["metadata"]["uid"] for pod in pods(api, "head")} == before
     assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/second") is not None
@@ -369,4 +369,4 @@ def test_destroy_ends_and_leaves_nothing_also_when_redis_is_gone(
     head.kubectl("wait", "pod", "-l", f"app.kubernetes.io/instance={CLUSTER}", "--for=delete", "--timeout=60s")
     listed = stack.objects()
     stack.destroy()
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []

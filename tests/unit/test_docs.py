@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.kuberay import source
 from components.settings import Settings, from_config
 from components.settings.fields import Model, model_in

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.kuberay import overlay
 from components.manifests import objects
 from components.settings import Settings, parse

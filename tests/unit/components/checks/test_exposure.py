@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.checks import exposure
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.manifests import raycluster
 from components.settings import parse

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.kuberay import source
 from components.settings import from_stack_file, parse
