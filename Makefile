@@ -15,7 +15,7 @@ help:  ## show this list
 # Installs the locked packages into .venv, again after each change of requirements.lock.
 .venv/.ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.executable + " is Python " + sys.version.split()[0] + ", and 3.11 or later is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && touch $@
 
 demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one, otherwise on a local Ray
 	$(BIN)/python -m ops demo
@@ -68,5 +68,8 @@ test: .venv/.ready  ## run all tests that this machine can run
 bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
 
-lock: .venv/.ready  ## write requirements.lock from requirements.txt and requirements-dev.txt
-	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock requirements-dev.txt
+# Only the index counts: a wheel of this machine's own must not get its hash into the lock. For a mirror set PIP_INDEX_URL.
+lock: .venv/.ready  ## write requirements.lock, with hashes, from requirements.txt and requirements-dev.txt
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet \
+	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements.lock requirements-dev.txt
