@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy preview up outputs destroy recover inventory drift render diff lint format unit test bench lock
+.PHONY: help demo demo-destroy pulumi preview up outputs destroy recover inventory drift render diff lint format unit test bench lock
 
 ##@ Start
 help:  ## show this list
@@ -22,6 +22,9 @@ demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one
 
 demo-destroy: .venv/.ready  ## remove what `make demo` deployed
 	$(BIN)/python -m ops demo --destroy
+
+pulumi: .venv/.ready  ## install the Pulumi CLI that the workflows use into .pulumi/
+	$(BIN)/python -m ops pulumi
 
 ##@ A stack (STACK=dev)
 preview: .venv/.ready  ## show what `up` would change, and which jobs run now

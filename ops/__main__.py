@@ -14,6 +14,7 @@ from ops.errors import OpsError
 # Command -> one line of help. Listing the commands loads none of them.
 COMMANDS = {
     "demo": "Deploy with what this machine has and run a first job.",
+    "pulumi": "Install the Pulumi CLI that the workflows use.",
     "test": "Run all tests that this machine can run.",
     "outputs": "Write a stack's outputs to a file.",
     "up": "Run `pulumi up` without questions.",

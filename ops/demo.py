@@ -13,26 +13,25 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import yaml
 
+from components.cluster.context import read_kubeconfig
 from components.errors import StackError
 from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local_ray as local
-from ops import engine
+from ops import engine, pulumi
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
 
 STACK = "dev"
 DEMO = engine.ROOT / ".demo"
 KIND_CLUSTER = "ray-on-kubernetes-demo"
-INSTALLER = "https://get.pulumi.com"
 SCRIPT_FOLDER = engine.ROOT / "examples" / "walkthrough"
 SCRIPT = "script.py"
 
@@ -100,15 +99,18 @@ def remove() -> int:
 
 
 def current_context() -> str | None:
-    """The kubeconfig's current context; None if there is no kubeconfig or no current context."""
+    """The kubeconfig's current context; None if there is no kubeconfig or no current context.
+
+    Raises:
+        Unavailable: A kubeconfig cannot be read. The message does not repeat its content, which holds credentials.
+    """
     places = os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)
-    for place in places:
-        file = Path(place).expanduser()
-        if file.is_file():
-            content = yaml.safe_load(file.read_text()) or {}
-            if content.get("current-context"):
-                return str(content["current-context"])
-    return None
+    files = [Path(place).expanduser() for place in places if place]
+    try:
+        contents = [read_kubeconfig(file) for file in files if file.is_file()]
+    except StackError as error:
+        raise Unavailable(str(error)) from error
+    return next((str(content["current-context"]) for content in contents if content.get("current-context")), None)
 
 
 def choose_cluster() -> Cluster:
@@ -174,7 +176,7 @@ def _exit_code(command: list[str]) -> int:
 
 
 def ensure_engine() -> None:
-    """Installs the Pulumi CLI and its plugins if they are missing: with the official installer, into the project.
+    """Installs the Pulumi CLI and its plugins into the project if they are missing.
 
     Raises:
         Unavailable: They are missing and cannot be installed.
@@ -182,22 +184,12 @@ def ensure_engine() -> None:
     try:
         engine.find_cli()
     except EngineMissing as missing:
+        click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
         try:
-            with urllib.request.urlopen(f"{INSTALLER}/latest-version", timeout=4):
-                pass
-        except OSError as error:
-            raise Unavailable(f"{missing}, and could not connect to its installer ({error})") from missing
-        click.echo(
-            f"installing the Pulumi CLI into {engine.OWN_INSTALLATION.name}/ with the official installer", err=True
-        )
-        from pulumi.automation import PulumiCommand
-
-        PulumiCommand.install(root=str(engine.OWN_INSTALLATION))
-    try:
-        engine.find_engine()
-    except EngineMissing:
-        if engine.run(["install"], stack=None):
-            raise Unavailable("the Pulumi CLI could not install its plugins; its output is above") from None
+            pulumi.install()
+        except Unavailable as error:
+            raise Unavailable(f"{missing}, and it could not be installed: {error}") from error
+    pulumi.install_plugins()
 
 
 def ensure_manifests() -> str:

@@ -46,7 +46,7 @@ def resolve_context(kubeconfig: str, context: str) -> str:
             f"no kubeconfig at {', '.join(map(str, paths))}. Set `kubeconfig` or KUBECONFIG to a file that "
             "`kubectl --kubeconfig FILE get nodes` works with; `make demo` can make a cluster on this machine."
         )
-    contents = [_read(path) for path in there]
+    contents = [read_kubeconfig(path) for path in there]
     known = [str(entry.get("name")) for content in contents for entry in content.get("contexts") or []]
     found = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), "")
     if found not in known:
@@ -57,12 +57,14 @@ def resolve_context(kubeconfig: str, context: str) -> str:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_kubeconfig(path: Path) -> dict[str, Any]:
+    """The content of one kubeconfig. Raises StackError, which does not repeat the content: it holds credentials."""
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        # The parser's message quotes the file, and a kubeconfig holds credentials.
-        raise StackError(f"kubeconfig {path}: cannot be read as YAML ({type(error).__name__}).") from None
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark else ""
+        raise StackError(f"kubeconfig {path}: cannot be read as YAML{line} ({type(error).__name__}).") from None
     if not isinstance(content, dict):
         raise StackError(f"kubeconfig {path}: not a kubeconfig.")
     return content
