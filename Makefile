@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy pulumi preview up outputs destroy recover inventory drift render diff lint format unit test bench lock
+.PHONY: help demo demo-destroy pulumi preview up outputs destroy recover inventory drift render diff lint format unit test docs bench lock
 
 ##@ Start
 help:  ## show this list
@@ -67,6 +67,9 @@ unit: .venv/.ready  ## run the fast tests: no Ray, no cluster
 
 test: .venv/.ready  ## run all tests that this machine can run
 	$(BIN)/python -m ops test
+
+docs: .venv/.ready  ## write the generated pages: docs/python-api.md, the tables of docs/configuration.md
+	$(BIN)/python -m ops docs
 
 bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench

@@ -18,13 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from . import connection as connections
 from .deadline import Deadline
-from .ledger.recorder import Recorder, place_of
-from .ledger.store import Ledger
-from .session import Request, Session, log_chunks, prepare
+from .session import Session, open_session
 from .spec.job_info import JobInfo, Result
-from .target.resolve import Options, resolve
+from .spec.job_spec import JobFields, JobRequest, JobSpec
+from .submit import prepare
+from .target.options import TargetOptions
+from .target.resolve import resolve
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # typing.Unpack needs Python 3.11.
@@ -50,19 +50,11 @@ class ConnectOptions(TypedDict, total=False):
     note: Callable[[str], None]
 
 
-class SubmitOptions(TypedDict, total=False):
+class SubmitOptions(JobFields, total=False):
     """The keyword arguments of `Client.submit`; `AsyncClient.submit` explains them."""
 
     submission_id: str | None
     key: str | None
-    working_dir: str | Path | None
-    runtime_env: Mapping[str, Any] | None
-    metadata: Mapping[str, str] | None
-    entrypoint_num_cpus: float | None
-    entrypoint_num_gpus: float | None
-    entrypoint_memory: int | None
-    entrypoint_resources: Mapping[str, float] | None
-    entrypoint_label_selector: Mapping[str, str] | None
     timeout: float
 
 
@@ -86,15 +78,8 @@ class AsyncClient:
         *,
         submission_id: str | None = None,
         key: str | None = None,
-        working_dir: str | Path | None = None,
-        runtime_env: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        entrypoint_num_cpus: float | None = None,
-        entrypoint_num_gpus: float | None = None,
-        entrypoint_memory: int | None = None,
-        entrypoint_resources: Mapping[str, float] | None = None,
-        entrypoint_label_selector: Mapping[str, str] | None = None,
         timeout: float = 120.0,
+        **fields: Unpack[JobFields],
     ) -> str:
         """Submits a job exactly once, also when an answer is lost or the connection drops.
 
@@ -128,19 +113,7 @@ class AsyncClient:
             JobLost: The job was accepted before, and the server no longer knows it.
             DeadlinePassed: The server did not accept the job within `timeout`.
         """
-        request = Request(
-            entrypoint=entrypoint,
-            submission_id=submission_id,
-            key=key,
-            working_dir=None if working_dir is None else str(working_dir),
-            runtime_env=runtime_env or {},
-            metadata=metadata or {},
-            entrypoint_num_cpus=entrypoint_num_cpus,
-            entrypoint_num_gpus=entrypoint_num_gpus,
-            entrypoint_memory=entrypoint_memory,
-            entrypoint_resources=entrypoint_resources,
-            entrypoint_label_selector=entrypoint_label_selector,
-        )
+        request = JobRequest(JobSpec.from_fields(entrypoint, **fields), submission_id, key)
         submission = await self.session.submit(await prepare(request), seconds=timeout)
         return submission.submission_id
 
@@ -150,11 +123,11 @@ class AsyncClient:
         Raises:
             UnknownJob: The server knows no job with this id.
         """
-        return await self.session.client.get(submission_id)
+        return await self.session.watcher.get_job(submission_id)
 
     async def list(self) -> list[JobInfo]:
         """Returns all jobs that the server knows, oldest first, and drivers that were not submitted as jobs."""
-        return await self.session.client.list(settle=True)
+        return await self.session.watcher.list_jobs()
 
     async def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
         """Waits until the job has ended.
@@ -186,7 +159,7 @@ class AsyncClient:
         Raises:
             UnknownJob: The server knows no job with this id.
         """
-        return log_chunks(self.session.follower(submission_id, follow=follow, offset=offset))
+        return self.session.follower(submission_id, follow=follow, offset=offset).chunks()
 
     async def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
         """Stops the job and waits until it has ended. A job that has ended already is left unchanged.
@@ -263,7 +236,7 @@ async def connect_async(
         NotAllowed: Ray or Kubernetes does not accept the credentials.
         Unreachable: The cluster does not answer.
     """
-    options = Options(
+    options = TargetOptions(
         address=address,
         outputs=None if outputs is None else str(outputs),
         stack=stack,
@@ -276,11 +249,9 @@ async def connect_async(
         verify=verify,
         allow_unauthenticated=allow_unauthenticated,
     )
-    target = resolve(options, note=note)
-    async with connections.connect(target, note=note) as connection:
-        path = None if ledger is None else Path(ledger).expanduser()
-        recorder = Recorder(Ledger(path, note), place_of(target, connection.identity))
-        yield AsyncClient(Session(connection, note=note, patience=patience, recorder=recorder), connection.url)
+    target = resolve(options, notify=note)
+    async with open_session(target, ledger=ledger, notify=note, patience=patience) as session:
+        yield AsyncClient(session, session.connection.url)
 
 
 class Job:

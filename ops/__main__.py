@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from components.cluster.api import ClusterError
-from components.errors import StackError
+from components.errors import ClusterError, StackError
 from ops.errors import OpsError
 
 # Command -> one line of help. Listing the commands loads none of them.
@@ -25,6 +24,7 @@ COMMANDS = {
     "destroy": "Destroy a stack and check that nothing is left.",
     "recover": "Repair a stack's state after a killed `up`.",
     "inventory": "List a stack's objects and whether they are on the cluster.",
+    "docs": "Write the generated pages of docs/.",
     "manifests": "Fetch KubeRay's manifests and record their digests.",
 }
 

@@ -1,4 +1,4 @@
-"""docs/python-api.md, made from the docstrings of the public classes and functions: `python -m ops.api_docs`.
+"""docs/python-api.md, made from the docstrings of the public classes and functions: `make docs`.
 
 Read from the source, not from the imported modules, so that the page is the same with every version of Python.
 """
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "python-api.md"
 
 HEADER = """\
-<!-- Made by `python -m ops.api_docs` from the docstrings in jobs/. Do not edit. -->
+<!-- Made by `make docs` from the docstrings in jobs/. Do not edit. -->
 
 # Python API
 
@@ -107,7 +107,3 @@ def _errors(module: _Module) -> str:
     tree = (ast.get_docstring(module.tree) or "").partition(":\n\n")[2]
     parts = ["## Errors", _docstring(module.class_node("JobsError")), "```text\n" + textwrap.dedent(tree) + "\n```"]
     return "\n\n".join(parts)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")

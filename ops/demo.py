@@ -19,12 +19,12 @@ from pathlib import Path
 import click
 import yaml
 
-from components.cluster.context import read_kubeconfig
 from components.errors import StackError
 from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local_ray as local
+from jobs.kubernetes.kubeconfig import KubeconfigRefused, kubeconfig_files, read_kubeconfig
 from ops import engine, pulumi
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
@@ -104,13 +104,13 @@ def current_context() -> str | None:
     Raises:
         Unavailable: A kubeconfig cannot be read. The message does not repeat its content, which holds credentials.
     """
-    places = os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)
-    files = [Path(place).expanduser() for place in places if place]
+    if not any(file.is_file() for file in kubeconfig_files(None)):
+        return None
     try:
-        contents = [read_kubeconfig(file) for file in files if file.is_file()]
-    except StackError as error:
+        config = read_kubeconfig(None, option="KUBECONFIG")
+    except KubeconfigRefused as error:
         raise Unavailable(str(error)) from error
-    return next((str(content["current-context"]) for content in contents if content.get("current-context")), None)
+    return (config.current_context or None) if config else None
 
 
 def choose_cluster() -> Cluster:

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from components.cluster.api import Api, ClusterError
+from components.cluster.api import Api
 from components.cluster.operators import watched
-from components.resources.kubernetes_object import object_path
+from components.cluster.paths import object_path
+from components.errors import ClusterError
 from ops import engine, running_jobs, state
 from ops.errors import Refused
 from ops.options import stack_option

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from components.resources.kubernetes_object import object_path
+from components.cluster.paths import object_path
 from ops import engine, state
 from ops.options import stack_option
 

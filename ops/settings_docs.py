@@ -1,4 +1,4 @@
-"""`python -m ops.settings_docs`: writes the tables of docs/configuration.md from the settings in components/settings.
+"""`make docs`: writes the tables of docs/configuration.md from the settings in components/settings.
 
 The page holds the prose and the place of each table:
 
@@ -15,7 +15,6 @@ import inspect
 import itertools
 import json
 import re
-import sys
 import textwrap
 import types
 import typing
@@ -23,8 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+from components.settings import Settings
 from components.settings.fields import Cpu, Memory, Model, model_in
-from components.settings.load import Settings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 TABLE = re.compile(r"(<!-- settings: (\S+)(?: beyond (\S+))? -->\n).*?(<!-- end of settings -->)", re.DOTALL)
@@ -135,14 +134,3 @@ def docstrings(model: type[Model]) -> dict[str, str]:
                 ):
                     texts[name] = docstring
     return texts
-
-
-def main() -> None:
-    page = PAGE.read_text()
-    written = filled(page)
-    PAGE.write_text(written)
-    print(f"{PAGE.name}: {'written anew' if written != page else 'nothing to change'}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

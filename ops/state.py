@@ -13,8 +13,8 @@ from typing import Any
 
 from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
-from components.resources.cluster_identity import connect_to_recorded
-from components.resources.kubernetes_object import object_path
+from components.cluster.identity import OtherCluster, connect_to_recorded
+from components.cluster.paths import object_path
 from ops.errors import Refused
 
 CRDS_TYPE = "pulumi-python:dynamic/kuberay:CRDs"
@@ -83,7 +83,7 @@ def connect(resources: Sequence[Mapping[str, Any]], environment: Mapping[str, st
     kubeconfig = inputs.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
     try:
         return connect_to_recorded(kubeconfig, inputs["context"], inputs["uid"])
-    except ValueError as error:
+    except OtherCluster as error:
         raise Refused(str(error)) from error
 
 

@@ -11,7 +11,7 @@ from tests.support.command import Cli, cli_in
 
 @pytest.fixture
 def bare_cli(tmp_path: Path) -> Cli:
-    """The command without a Ray head: for everything that ends before a head is asked, and for stand-in servers."""
+    """The command without a Ray head: for a stand-in server, or for a command that fails before it connects."""
     return cli_in(tmp_path)
 
 

@@ -13,13 +13,13 @@ from .run import run
 
 if TYPE_CHECKING:
     from ..diagnose.finding import Finding
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("check", cls=Command, epilog=TARGET_HELP)
 @output_option
 @target_options
-def check_command(output: str, target_options: Options) -> None:
+def check_command(output: str, target_options: TargetOptions) -> None:
     """Check whether jobs can run at the target. If not, show the first problem and how to fix it.
 
     For a cluster: the context, the cluster's identity, the head pod, Ray inside its container `ray-head` (`ray.init()`
@@ -36,7 +36,7 @@ def check_command(output: str, target_options: Options) -> None:
     from ..diagnose.finding import FAILED
     from ..target.resolve import resolve
 
-    target = resolve(target_options, note=notify)
+    target = resolve(target_options, notify=notify)
 
     async def main() -> list[Finding]:
         findings = []

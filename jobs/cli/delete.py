@@ -12,13 +12,13 @@ from .run import for_each_job
 
 if TYPE_CHECKING:
     from ..session import Session
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("delete", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
 @click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @target_options
-def delete_command(submission_ids: tuple[str, ...], target_options: Options) -> None:
+def delete_command(submission_ids: tuple[str, ...], target_options: TargetOptions) -> None:
     """Delete the server's record of jobs that have ended. A running job is refused. Log files stay on the node.
 
     \b

@@ -12,30 +12,37 @@ import click
 
 from ..errors import Interrupted, JobsError, command
 from .output import notify, notify_end, print_json, result_text, upload_progress, write_stderr, write_stdout
-from .run import detached, open_session, run
+from .run import detached, run
 
 if TYPE_CHECKING:
-    from ..dashboard.logs import Limits
     from ..retries import RetryPolicy
-    from ..session import Prepared, Session
+    from ..session import Session
     from ..spec.job_info import Result
-    from ..target.resolve import Options
+    from ..spec.limits import Limits
+    from ..submit import PreparedJob
+    from ..target.options import TargetOptions
     from .submit_options import RunOptions
 
 
 def submit_and_follow(
-    target_options: Options, prepare: Callable[[], Awaitable[Prepared]], options: RunOptions, policy: RetryPolicy
+    target_options: TargetOptions,
+    prepare: Callable[[], Awaitable[PreparedJob]],
+    options: RunOptions,
+    policy: RetryPolicy,
 ) -> None:
     """Submits the job of `prepare`, follows it through the attempts that `policy` allows, and exits with its result."""
+    from ..session import open_session
     from ..target.resolve import resolve
 
     state = SubmissionState(options)
-    target = resolve(target_options, note=notify)
+    target = resolve(target_options, notify=notify)
 
     async def main() -> Result | None:
         first = state.prepared = await prepare()
         progress = upload_progress()
-        async with open_session(target, target_options, patience=options.patience, progress=progress) as session:
+        async with open_session(
+            target, ledger=target_options.ledger, notify=notify, progress=progress, patience=options.patience
+        ) as session:
             state.sending = True
             return await _run_attempts(policy, first, lambda prepared: _run_attempt(session, prepared, state))
 
@@ -57,20 +64,20 @@ class SubmissionState:
     """How far a submission has come; decides the message after an interrupt."""
 
     options: RunOptions
-    prepared: Prepared | None = None
+    prepared: PreparedJob | None = None
     sending: bool = False
     accepted: bool = False
     stopped_as: str = ""
     # The first attempt begins with the command, so that --start-timeout counts its upload.
     attempt_began: float = field(default_factory=time.monotonic)
 
-    def begin_attempt(self, prepared: Prepared) -> None:
+    def begin_attempt(self, prepared: PreparedJob) -> None:
         if self.accepted:
             self.attempt_began = time.monotonic()
         self.prepared, self.accepted = prepared, False
 
     def limits(self) -> Limits:
-        from ..dashboard.logs import Limits
+        from ..spec.limits import Limits
 
         options = self.options
         elapsed = time.monotonic() - self.attempt_began
@@ -95,7 +102,7 @@ class SubmissionState:
 
 
 async def _run_attempts(
-    policy: RetryPolicy, first: Prepared, run_attempt: Callable[[Prepared], Awaitable[Result | None]]
+    policy: RetryPolicy, first: PreparedJob, run_attempt: Callable[[PreparedJob], Awaitable[Result | None]]
 ) -> Result | None:
     """The result of the last attempt; None if it was not followed. Each attempt has its own id, linked to the first."""
     from ..retries import attempt_id, judge
@@ -111,12 +118,12 @@ async def _run_attempts(
             return result
         notify(f"Job {prepared.submission_id} ended: {result_text(result)}. Trying again, because {verdict.why}.")
         base = first.submission_id
-        origin = first.origin and replace(first.origin, attempt_of=base, attempt=attempts)
+        origin = replace(first.origin, attempt_of=base, attempt=attempts)
         # An earlier run of the same command may have submitted this attempt.
         prepared = replace(first, submission_id=attempt_id(base, attempts), origin=origin, may_exist=True)
 
 
-async def _run_attempt(session: Session, prepared: Prepared, state: SubmissionState) -> Result | None:
+async def _run_attempt(session: Session, prepared: PreparedJob, state: SubmissionState) -> Result | None:
     options = state.options
     state.begin_attempt(prepared)
     submission = await session.submit(prepared, seconds=options.submit_timeout)
@@ -127,7 +134,7 @@ async def _run_attempt(session: Session, prepared: Prepared, state: SubmissionSt
         return None
     write = write_stdout if options.output == "text" else write_stderr
     try:
-        return await session.run(submission.submission_id, write, limits=state.limits())
+        return await session.run_to_end(submission.submission_id, write, limits=state.limits())
     except asyncio.CancelledError:
         if options.stop_on_interrupt:
             await _stop(session, prepared.submission_id, state)

@@ -18,14 +18,14 @@ from .run import run
 
 if TYPE_CHECKING:
     from ..connection import Connection
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("forward", cls=Command, epilog=TARGET_HELP, context_settings={"allow_interspersed_args": False})
 @option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Local port (default: a free one).")
 @target_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def forward_command(port: int, command: tuple[str, ...], target_options: Options) -> None:
+def forward_command(port: int, command: tuple[str, ...], target_options: TargetOptions) -> None:
     """Open a tunnel to the dashboard, on this machine's loopback interface only, until Ctrl-C.
 
     Prints the environment variables for the stock `ray` CLI. The token is in a file that only you can read, and that is
@@ -40,14 +40,14 @@ def forward_command(port: int, command: tuple[str, ...], target_options: Options
     """
     from dataclasses import replace
 
-    from ..connection import connect
+    from ..connection import open_connection
     from ..deadline import Deadline
     from ..target.resolve import resolve
 
-    target = resolve(replace(target_options, port=port), note=notify)
+    target = resolve(replace(target_options, port=port), notify=notify)
 
     async def main() -> int:
-        async with connect(target, note=notify) as connection:
+        async with open_connection(target, notify=notify) as connection:
             await connection.client.version(Deadline(60.0))
             with tempfile.TemporaryDirectory(prefix="rayjobs-") as directory:
                 variables = await _variables(connection, Path(directory))
@@ -68,7 +68,7 @@ def forward_command(port: int, command: tuple[str, ...], target_options: Options
 
 async def _variables(connection: Connection, directory: Path) -> dict[str, str]:
     """The environment with which the stock client reaches the same Ray."""
-    from ..connection import write_private
+    from ..private_file import write_private
 
     variables = {"RAY_ADDRESS": connection.url, "RAY_API_SERVER_ADDRESS": connection.url}
     token = await connection.read_token()

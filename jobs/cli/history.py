@@ -13,7 +13,7 @@ from .output import local_time, print_fields, print_json, print_table, short_lin
 from .run import open_ledger
 
 if TYPE_CHECKING:
-    from ..ledger.store import Entry
+    from ..ledger.records import Entry
 
 
 @click.command("history", cls=Command)

@@ -8,8 +8,9 @@ from ..errors import JobsError, UnknownJob, command
 from .output import notify, write_stdout
 
 if TYPE_CHECKING:
-    from ..ledger.store import Entry, Ledger
-    from ..target.resolve import Options
+    from ..ledger.records import Entry
+    from ..ledger.store import Ledger
+    from ..target.options import TargetOptions
 
 
 def find_entry(ledger: Ledger, submission_id: str, identity: str | None = None) -> Entry:
@@ -32,7 +33,7 @@ def print_log_from_ledger(ledger: Ledger, submission_id: str, identity: str | No
     if tail is None:
         raise UnknownJob(
             f"The ledger has job {submission_id} ({entry.status}), but nothing of its log.",
-            "The end of a log is kept while `submit` or `logs --follow` reads it.",
+            "The end of a log is saved while `submit` or `logs --follow` reads it.",
         )
     same_cluster = identity in (None, entry.place.identity)
     extent = "the whole log" if tail.whole else f"the last {len(tail.data)} of {tail.total} bytes"
@@ -42,17 +43,16 @@ def print_log_from_ledger(ledger: Ledger, submission_id: str, identity: str | No
     return same_cluster
 
 
-def print_log_of_target(submission_id: str, target_options: Options) -> bool | None:
+def print_log_of_target(submission_id: str, target_options: TargetOptions) -> bool | None:
     """The same for the cluster of the target; None if the ledger has no log.
 
     Two clusters may have jobs with the same id. A log of another cluster is labelled so.
     """
-    from ..connection import identity_of
     from ..target.resolve import resolve
     from .run import open_ledger
 
     try:
-        identity: str | None = identity_of(resolve(target_options))
+        identity = resolve(target_options).identity
     except JobsError:
         identity = None  # The cluster is not known: take the newest job with this id.
     try:

@@ -15,7 +15,7 @@ from .run import with_session
 if TYPE_CHECKING:
     from ..session import Session
     from ..spec.job_info import JobInfo
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("list", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
@@ -31,7 +31,7 @@ def list_command(
     limit: int | None,
     drivers: bool,
     output: str,
-    target_options: Options,
+    target_options: TargetOptions,
 ) -> None:
     """List the jobs that the server knows, oldest first.
 
@@ -46,7 +46,7 @@ def list_command(
         raise click.UsageError("--metadata requires KEY=VALUE, such as team=search.")
 
     async def read(session: Session) -> list[JobInfo]:
-        return await session.client.list(settle=True)
+        return await session.watcher.list_jobs()
 
     names = {status.upper() for status in statuses}
     jobs = [

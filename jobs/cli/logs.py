@@ -16,7 +16,7 @@ from .run import detached, with_session
 if TYPE_CHECKING:
     from ..session import Session
     from ..spec.job_info import Result
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("logs", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out the first BYTES.")
 @patience_option
 @target_options
-def logs_command(submission_id: str, follow: bool, offset: int, patience: float, target_options: Options) -> None:
+def logs_command(submission_id: str, follow: bool, offset: int, patience: float, target_options: TargetOptions) -> None:
     """Print a job's log to stdout, byte for byte.
 
     With --follow, every byte comes once and in order, also when connections drop, until the job has ended and the log
@@ -47,7 +47,7 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
 
     async def read(session: Session) -> Result | None:
         if follow:
-            return await session.run(submission_id, write, seen=False, offset=offset)
+            return await session.run_to_end(submission_id, write, known_to_exist=False, offset=offset)
         await session.print_log(submission_id, write, offset=offset)
         return None
 

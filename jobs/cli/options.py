@@ -46,10 +46,10 @@ def target_options(command: F) -> F:
 
     @functools.wraps(command)
     def wrapper(**values: Any) -> Any:
-        from ..target.resolve import Options, parse_headers
+        from ..target.options import TargetOptions, parse_headers
 
         verify = values.pop("verify")
-        options = Options(
+        options = TargetOptions(
             **{name: values.pop(name) for name in _TARGET_NAMES},
             headers=parse_headers(values.pop("headers"), "--headers"),
             verify={"true": True, "1": True, "false": False, "0": False}.get(verify.lower(), verify),

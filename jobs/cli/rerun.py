@@ -13,8 +13,7 @@ from .run import open_ledger
 from .submit_options import RunOptions, no_cache_option, run_options
 
 if TYPE_CHECKING:
-    from ..session import Prepared
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("rerun", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 @patience_option
 @output_option
 @target_options
-def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_options: Options) -> None:
+def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_options: TargetOptions) -> None:
     """Submit a job of the local job history again, under the id of the next attempt (ID-r1, ID-r2, ...).
 
     For a job that was lost or failed. The local job history contains no secrets: environment variables that were
@@ -36,14 +35,8 @@ def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_op
       rayjobs rerun raysubmit_1f0c
       rayjobs rerun raysubmit_1f0c --no-wait
     """
-    from ..rerun import rerun_spec
+    from ..rerun import find_rerun, prepare_rerun
     from ..retries import RetryPolicy
-    from ..session import Prepared, plan_again
 
-    again = rerun_spec(open_ledger(target_options.ledger), submission_id)
-
-    async def prepare() -> Prepared:
-        plan = await plan_again(again.spec, again.origin.working_dir, use_cache=not no_cache)
-        return Prepared(again.submission_id, again.spec, plan, True, again.origin)
-
-    submit_and_follow(target_options, prepare, run, RetryPolicy())
+    job = find_rerun(open_ledger(target_options.ledger), submission_id)
+    submit_and_follow(target_options, lambda: prepare_rerun(job, use_cache=not no_cache), run, RetryPolicy())

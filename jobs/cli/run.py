@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -13,10 +12,9 @@ from ..errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TERMINATED, Interrupte
 from .output import notify, print_error
 
 if TYPE_CHECKING:
-    from ..ledger.recorder import Recorder
     from ..ledger.store import Ledger
     from ..session import Session
-    from ..target.resolve import Options, Target
+    from ..target.options import TargetOptions
 
 T = TypeVar("T")
 
@@ -52,42 +50,26 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
         raise Interrupted("Interrupted.", terminated=terminated) from None
 
 
-@asynccontextmanager
-async def open_session(
-    target: Target,
-    options: Options,
-    *,
-    patience: float = 300.0,
-    note: Callable[[str], None] = notify,
-    progress: Callable[[int, int], None] = lambda _sent, _total: None,
-    record: bool = True,
-) -> AsyncIterator[Session]:
-    """A session at the target. `note` gets its messages; `record`: the states that it sees go into the ledger."""
-    from ..connection import connect
-    from ..session import Session
-
-    async with connect(target, note=notify) as connection:
-        recorder = open_recorder(target, connection.identity, options) if record else None
-        yield Session(connection, note=note, progress=progress, patience=patience, recorder=recorder)
-
-
 def with_session(
-    options: Options, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, record: bool = True
+    options: TargetOptions, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, record: bool = True
 ) -> T:
     """The result of `work`, which gets a session at the target."""
+    from ..session import open_session
     from ..target.resolve import resolve
 
-    target = resolve(options, note=notify)
+    target = resolve(options, notify=notify)
 
     async def main() -> T:
-        async with open_session(target, options, patience=patience, record=record) as session:
+        async with open_session(
+            target, ledger=options.ledger, record=record, notify=notify, patience=patience
+        ) as session:
             return await work(session)
 
     return run(main)
 
 
 def for_each_job(
-    options: Options, submission_ids: tuple[str, ...], act: Callable[[Session, str], Awaitable[str]]
+    options: TargetOptions, submission_ids: tuple[str, ...], act: Callable[[Session, str], Awaitable[str]]
 ) -> None:
     """Does `act` for several jobs at a time and prints what it returns. Exits with the highest code of the failures."""
     import asyncio
@@ -113,18 +95,9 @@ def for_each_job(
 
 def open_ledger(path: str | None) -> Ledger:
     """The ledger at a path, or this user's."""
-    from pathlib import Path
-
     from ..ledger.store import Ledger
 
-    return Ledger(None if path is None else Path(path).expanduser(), notify)
-
-
-def open_recorder(target: Target, identity: str, options: Options) -> Recorder:
-    """Writes the states that this command sees into the ledger."""
-    from ..ledger.recorder import Recorder, place_of
-
-    return Recorder(open_ledger(options.ledger), place_of(target, identity))
+    return Ledger(path, notify)
 
 
 def detached(interrupted: Interrupted, submission_id: str) -> Interrupted:

@@ -13,15 +13,17 @@ import click
 
 from ..batch import jobs_file, sweep
 from ..batch.jobs_file import Batch
-from ..batch.prepare import plan_packages
-from ..batch.run import BatchRun, Track
-from ..batch.run import Options as BatchRunOptions
+from ..batch.prepare import prepare_batch
+from ..batch.run import BatchItem, BatchRun
+from ..batch.run import BatchOptions as BatchRunOptions
 from ..errors import Interrupted, Refused, worst_exit_code
 from ..retries import RetryPolicy
-from ..target.resolve import Options, resolve
+from ..session import open_session
+from ..target.options import TargetOptions
+from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
 from .output import notify, print_error, result_text
-from .run import open_recorder, open_session, run
+from .run import run
 from .submit_options import BatchOptions, JobFlags, RunOptions
 
 DEFAULT_CONCURRENCY = 8
@@ -37,18 +39,17 @@ def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchOptions) -> 
             raise Refused("--file and an entrypoint both say what to run.", "Use one of them.")
         batch = jobs_file.from_file(Path(options.file), swept)
     else:
-        request = job.request("(by the sweep)")
         if not words:
             raise Refused("There is no entrypoint.", "Write the command to run after `--`, with {name} for a sweep.")
-        if request.submission_id or request.key:
+        if job.submission_id or job.key:
             raise Refused("--submission-id and --key name one job, but a sweep is many jobs.", "Use --batch NAME.")
-        batch = jobs_file.from_sweep(words, request, swept)
+        batch = jobs_file.from_sweep(words, job.fields(), swept)
     return batch if options.batch is None else replace(batch, name=options.batch)
 
 
 def submit_and_follow_batch(
     batch: Batch,
-    target_options: Options,
+    target_options: TargetOptions,
     options: RunOptions,
     batch_options: BatchOptions,
     policy: RetryPolicy,
@@ -57,26 +58,32 @@ def submit_and_follow_batch(
 ) -> None:
     """Runs the batch and exits with the worst exit code of its jobs."""
     run_options = _run_options(batch, options, batch_options, policy)
-    target = resolve(target_options, note=notify)
+    target = resolve(target_options, notify=notify)
     runs: list[BatchRun] = []  # Filled when the connection is open; an interrupt reports what it holds.
 
-    async def main() -> list[Track]:
-        named, plans = await plan_packages(batch, use_cache=use_cache)
-        _warn_of_secrets([f"{secret.relpath} {secret.why}" for plan in plans.values() for secret in plan.secrets])
+    async def main() -> list[BatchItem]:
+        prepared = await prepare_batch(batch, use_cache=use_cache)
+        secrets = [secret for plan in prepared.plans.values() for secret in plan.secrets]
+        _warn_of_secrets([f"{secret.relpath} {secret.why}" for secret in secrets])
         # A view shows the states of jobs by itself.
-        note = _silent if options.output == "json" or sys.stderr.isatty() else notify
-        async with open_session(target, target_options, patience=options.patience, note=note, record=False) as session:
-            recorder = open_recorder(target, session.connection.identity, target_options)
-            running = BatchRun(session, named, plans, run_options, recorder)
+        notify_of_jobs = _silent if options.output == "json" or sys.stderr.isatty() else notify
+        async with open_session(
+            target,
+            ledger=target_options.ledger,
+            notify=notify,
+            notify_of_jobs=notify_of_jobs,
+            patience=options.patience,
+        ) as session:
+            running = BatchRun(session, prepared, run_options)
             runs.append(running)
-            notify(f"Batch {named.name}: {len(named.jobs)} jobs, {run_options.concurrency} at a time.")
+            notify(f"Batch {prepared.name}: {len(prepared.jobs)} jobs, {run_options.concurrency} at a time.")
             return await _follow(running, _view(running, options.output), options.stop_on_interrupt)
 
     try:
-        tracks = run(main)
+        items = run(main)
     except Interrupted as interrupted:
         raise _explain(interrupted, runs, options.stop_on_interrupt) from None
-    raise SystemExit(_report(tracks, str(runs[0].batch.name), options))
+    raise SystemExit(_report(items, str(runs[0].batch.name), options))
 
 
 def _silent(_text: str) -> None:
@@ -104,7 +111,7 @@ def _warn_of_secrets(secrets: list[str]) -> None:
         notify(f"Likely secrets will be uploaded: {shown}. --plan lists them all.")
 
 
-async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> list[Track]:
+async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> list[BatchItem]:
     running.on_change = view.changed
     try:
         with view:
@@ -121,39 +128,39 @@ def _view(running: BatchRun, output: str) -> View:
     if output == "json":
         return JsonLines(name, click.echo)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return LiveTable(name, lambda: running.tracks)
+        return LiveTable(name, lambda: running.items)
     return Lines(notify)
 
 
-def _report(tracks: list[Track], name: str, options: RunOptions) -> int:
+def _report(items: list[BatchItem], name: str, options: RunOptions) -> int:
     """Prints how the batch ended and returns its exit code."""
-    code = worst_exit_code([track.exit_code for track in tracks if track.exit_code is not None] or [0])
+    code = worst_exit_code([item.exit_code for item in items if item.exit_code is not None] or [0])
     if options.output == "json":
-        click.echo(json.dumps(end_as_json(tracks, name, code)))
+        click.echo(json.dumps(end_as_json(items, name, code)))
         return code
     if options.no_wait:
-        for track in tracks:
-            click.echo(track.submission_id)
-    notify(f"Batch {name}: {counts_text(tracks)}.")
-    for track in [each for each in tracks if each.exit_code][:NAMED_FAILURES]:
-        print_error(f"  {track.submission_id}: {_reason(track)}")
+        for item in items:
+            click.echo(item.submission_id)
+    notify(f"Batch {name}: {counts_text(items)}.")
+    for item in [each for each in items if each.exit_code][:NAMED_FAILURES]:
+        print_error(f"  {item.submission_id}: {_reason(item)}")
     return code
 
 
-def _reason(track: Track) -> str:
-    if track.error is not None:
-        return str(track.error)
-    assert track.result is not None
-    return result_text(track.result)
+def _reason(item: BatchItem) -> str:
+    if item.error is not None:
+        return str(item.error)
+    assert item.result is not None
+    return result_text(item.result)
 
 
 def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> Interrupted:
     """The interrupt with what became of the jobs."""
-    if not runs or not runs[0].tracks:
+    if not runs or not runs[0].items:
         return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
     outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"
     return Interrupted(
-        f"Interrupted; {outcome} ({counts_text(runs[0].tracks)}).",
+        f"Interrupted; {outcome} ({counts_text(runs[0].items)}).",
         f"The same command with --resume --batch {runs[0].batch.name} continues the batch.",
         terminated=interrupted.terminated,
     )

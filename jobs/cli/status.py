@@ -14,14 +14,14 @@ from .run import with_session
 if TYPE_CHECKING:
     from ..session import Session
     from ..spec.job_info import JobInfo
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("status", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
 @click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @output_option
 @target_options
-def status_command(submission_ids: tuple[str, ...], output: str, target_options: Options) -> None:
+def status_command(submission_ids: tuple[str, ...], output: str, target_options: TargetOptions) -> None:
     """Show jobs as the server has them now. The exit code does not depend on how they ended.
 
     \b
@@ -31,9 +31,7 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
     """
 
     async def read(session: Session) -> list[JobInfo]:
-        if len(submission_ids) == 1:
-            return [session.saw(await session.client.get(submission_ids[0]))]
-        return [session.saw(info) for info in await session.client.get_many(submission_ids)]
+        return await session.get_jobs(submission_ids)
 
     jobs = with_session(target_options, read)
     if output == "json":

@@ -12,7 +12,7 @@ from .run import for_each_job
 
 if TYPE_CHECKING:
     from ..session import Session
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("stop", cls=Command, epilog=TARGET_HELP + STOP_HELP)
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     help="How long to wait for the end (default 60).",
 )
 @target_options
-def stop_command(submission_ids: tuple[str, ...], no_wait: bool, timeout: float, target_options: Options) -> None:
+def stop_command(submission_ids: tuple[str, ...], no_wait: bool, timeout: float, target_options: TargetOptions) -> None:
     """Stop jobs and wait until they have ended. A job that has ended already is left unchanged.
 
     \b

@@ -25,8 +25,8 @@ from .submit_options import (
 )
 
 if TYPE_CHECKING:
-    from ..session import Prepared
-    from ..target.resolve import Options
+    from ..submit import PreparedJob
+    from ..target.options import TargetOptions
 
 
 @click.command(
@@ -53,7 +53,7 @@ def submit_command(
     run: RunOptions,
     retry: RetryOptions,
     batch: BatchOptions,
-    target_options: Options,
+    target_options: TargetOptions,
 ) -> None:
     """Submit a job, follow its log until the job ends, and exit with its result.
 
@@ -97,8 +97,8 @@ def submit_command(
         batch.check_one_job()
         request = job.request(join_words(entrypoint))
 
-        async def prepare_job() -> Prepared:
-            from ..session import prepare
+        async def prepare_job() -> PreparedJob:
+            from ..submit import prepare
 
             return await prepare(request, use_cache=use_cache)
 

@@ -17,7 +17,7 @@ from .options import Decorator, add_options
 
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
-    from ..session import Request
+    from ..spec.job_spec import JobFields, JobRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
 _WRITE_JSON_OBJECT = "Write it like '{\"name\": ...}'."
@@ -53,23 +53,24 @@ class JobFlags:
     entrypoint_resources: str | None = None
     entrypoint_label_selector: str | None = None
 
-    def request(self, entrypoint: str) -> Request:
-        """Raises Refused, which names the flag."""
-        from ..session import Request
+    def fields(self) -> JobFields:
+        """The fields of the job. Raises Refused, which names the flag."""
+        return {
+            "working_dir": self.working_dir,
+            "runtime_env": self.read_runtime_env(),
+            "metadata": json_object(self.metadata_json, "--metadata-json"),
+            "entrypoint_num_cpus": self.entrypoint_num_cpus,
+            "entrypoint_num_gpus": self.entrypoint_num_gpus,
+            "entrypoint_memory": self.entrypoint_memory,
+            "entrypoint_resources": json_object(self.entrypoint_resources, "--entrypoint-resources"),
+            "entrypoint_label_selector": json_object(self.entrypoint_label_selector, "--entrypoint-label-selector"),
+        }
 
-        return Request(
-            entrypoint=entrypoint,
-            submission_id=self.submission_id,
-            key=self.key,
-            working_dir=self.working_dir,
-            runtime_env=self.read_runtime_env(),
-            metadata=json_object(self.metadata_json, "--metadata-json"),
-            entrypoint_num_cpus=self.entrypoint_num_cpus,
-            entrypoint_num_gpus=self.entrypoint_num_gpus,
-            entrypoint_memory=self.entrypoint_memory,
-            entrypoint_resources=json_object(self.entrypoint_resources, "--entrypoint-resources"),
-            entrypoint_label_selector=json_object(self.entrypoint_label_selector, "--entrypoint-label-selector"),
-        )
+    def request(self, entrypoint: str) -> JobRequest:
+        """Raises Refused, which names the flag."""
+        from ..spec.job_spec import JobRequest, JobSpec
+
+        return JobRequest(JobSpec.from_fields(entrypoint, **self.fields()), self.submission_id, self.key)
 
     def read_runtime_env(self) -> dict[str, Any]:
         """The runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""

@@ -9,10 +9,11 @@ import click
 
 from ..background import in_thread
 from ..batch.jobs_file import Batch
-from ..batch.prepare import plan_packages
+from ..batch.prepare import prepare_batch
 from ..errors import Refused
-from ..upload import pack
-from ..upload.pack import SERVER_LIMIT, Plan
+from ..upload.pack import SERVER_LIMIT
+from ..upload.plan import Plan
+from ..upload.plan import plan as make_plan
 from .output import print_json
 from .run import run
 
@@ -24,7 +25,7 @@ def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool,
     """Prints the upload of a working directory. Raises Refused if it cannot be packed."""
     if working_dir is None:
         raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
-    plan = run(lambda: in_thread(lambda: pack.plan(working_dir, excludes=excludes, use_cache=use_cache)))
+    plan = run(lambda: in_thread(lambda: make_plan(working_dir, excludes=excludes, use_cache=use_cache)))
     if output == "json":
         print_json(_as_json(plan))
     else:
@@ -33,15 +34,16 @@ def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool,
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
     """Prints the upload of each working directory of a batch. Raises Refused."""
-    named, plans = run(lambda: plan_packages(batch, use_cache=use_cache))
-    jobs = {uri: sum(job.request.working_dir == uri for job in named.jobs) for uri in plans}
+    prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache))
+    prepared, plans = prepared_batch.prepared, prepared_batch.plans
+    jobs = {uri: sum(job.spec.working_dir == uri for job in prepared) for uri in plans}
     if output == "json":
         print_json([{"jobs": jobs[uri], "working_dir": plan.source, **_as_json(plan)} for uri, plan in plans.items()])
         return
     texts = [
-        f"{plan.source}, for {jobs[uri]} of {len(named.jobs)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
+        f"{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
     ]
-    click.echo("\n\n".join(texts) or f"Nothing is uploaded: none of {len(named.jobs)} jobs has a local directory.")
+    click.echo("\n\n".join(texts) or f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory.")
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
@@ -52,7 +54,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "bytes": plan.total_bytes,
         "server_limit": SERVER_LIMIT,
         "largest": [{"path": file.relpath, "bytes": file.size} for file in plan.largest()],
-        "removed": [vars(removed) for removed in plan.removed],
+        "removed": [vars(removed) for removed in plan.ignored],
         "skipped": [vars(skipped) for skipped in plan.skipped],
         "secrets": [vars(secret) for secret in plan.secrets],
     }
@@ -72,9 +74,9 @@ def _describe(plan: Plan) -> str:
         lines += _listed([f"{secret.relpath}  ({secret.why})" for secret in plan.secrets])
     lines.append("largest:")
     lines += [f"  {_mib(file.size):>12}  {file.relpath}" for file in plan.largest()]
-    if plan.removed:
+    if plan.ignored:
         lines.append("ignored by a rule:")
-        lines += _listed([f"{removed.relpath}  ({removed.pattern} in {removed.source})" for removed in plan.removed])
+        lines += _listed([f"{removed.relpath}  ({removed.pattern} in {removed.source})" for removed in plan.ignored])
     if plan.skipped:
         lines.append("skipped, because they cannot be packed:")
         lines += _listed([f"{skipped.relpath}  ({skipped.why})" for skipped in plan.skipped])

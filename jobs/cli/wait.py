@@ -15,7 +15,7 @@ from .run import with_session
 if TYPE_CHECKING:
     from ..session import Session
     from ..spec.job_info import Result
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
 @click.command("wait", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @output_option
 @target_options
 def wait_command(
-    submission_ids: tuple[str, ...], timeout: float | None, patience: float, output: str, target_options: Options
+    submission_ids: tuple[str, ...], timeout: float | None, patience: float, output: str, target_options: TargetOptions
 ) -> None:
     """Wait until jobs have ended. Exit with the result of the job, or the worst of several.
 

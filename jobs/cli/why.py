@@ -15,8 +15,9 @@ from .run import open_ledger, run
 if TYPE_CHECKING:
     from ..diagnose.evidence import Evidence
     from ..diagnose.finding import Finding
-    from ..ledger.store import Place
-    from ..target.resolve import Options, Target
+    from ..ledger.records import Place
+    from ..target.options import TargetOptions
+    from ..target.resolve import Target
 
 _TITLES = {"fact": "", "cause": "cause", "clue": "clue", "unread": "not read"}
 
@@ -25,7 +26,7 @@ _TITLES = {"fact": "", "cause": "cause", "clue": "clue", "unread": "not read"}
 @click.argument("submission_id", metavar="[ID]", required=False)
 @output_option
 @target_options
-def why_command(submission_id: str | None, output: str, target_options: Options) -> None:
+def why_command(submission_id: str | None, output: str, target_options: TargetOptions) -> None:
     """Explain why a job waits or failed, and show what helps. Without an ID, look for problems of the cluster.
 
     The answer comes from Ray (the job, its resources, the nodes, the autoscaler) and from Kubernetes (the RayCluster,
@@ -39,7 +40,7 @@ def why_command(submission_id: str | None, output: str, target_options: Options)
     """
     from ..target.resolve import resolve
 
-    target = resolve(target_options, note=notify)
+    target = resolve(target_options, notify=notify)
     evidence, findings = run(lambda: _diagnose(target, submission_id, target_options))
     if output == "json":
         records = [{"kind": each.kind, "text": each.text, "do": each.remedy} for each in findings]
@@ -50,7 +51,9 @@ def why_command(submission_id: str | None, output: str, target_options: Options)
     raise SystemExit(_exit_code(evidence))
 
 
-async def _diagnose(target: Target, submission_id: str | None, options: Options) -> tuple[Evidence, list[Finding]]:
+async def _diagnose(
+    target: Target, submission_id: str | None, options: TargetOptions
+) -> tuple[Evidence, list[Finding]]:
     from ..diagnose.evidence import gather
     from ..diagnose.why import explain
 
@@ -59,7 +62,7 @@ async def _diagnose(target: Target, submission_id: str | None, options: Options)
     return evidence, explain(evidence)
 
 
-def _status_in_ledger(submission_id: str, target: Target, options: Options) -> str | None:
+def _status_in_ledger(submission_id: str, target: Target, options: TargetOptions) -> str | None:
     try:
         entry = open_ledger(options.ledger).get(submission_id)
     except LedgerFault as error:

@@ -6,8 +6,8 @@ import json
 from collections.abc import AsyncIterator, Callable, Sized
 from typing import TYPE_CHECKING, Any
 
-from ..connection import Connection, connect, verify_identity
-from ..dashboard.http import json_of
+from ..connection import Connection, open_connection, verify_identity
+from ..dashboard.state_api import query_state
 from ..deadline import Deadline
 from ..errors import EXIT_FAILED, JobsError, NotAllowed, Refused, Unreachable
 from ..target.resolve import ClusterTarget, Target
@@ -36,7 +36,7 @@ async def check(target: Target, notify: Callable[[str], None] = lambda _text: No
         if isinstance(target, ClusterTarget):
             async for finding in _check_pods(target, notify):
                 yield finding
-        async with connect(target, note=notify) as connection:
+        async with open_connection(target, notify=notify) as connection:
             async for finding in _check_api(connection):
                 yield finding
     except JobsError as error:
@@ -141,7 +141,7 @@ async def _check_api(connection: Connection) -> AsyncIterator[Finding]:
     client, deadline = connection.client, Deadline(30.0)
     version = await client.version(deadline)
     yield _ok("api", f"The Jobs API answers (Ray {version['ray_version']}).", {"version": version})
-    jobs = await client.list(deadline)
+    jobs = await client.list_jobs(deadline)
     active = sum(not job.ended for job in jobs)
     running = f"{active} running or pending" if active else "none running"
     yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")
@@ -155,14 +155,9 @@ def _count(things: Sized, noun: str) -> str:
 
 async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
     """For a URL, where Ray inside the head's container cannot be asked: the dashboard's list of nodes."""
-    http = connection.client.http
-
-    def parse(response: Any) -> list[dict[str, Any]]:
-        return list(json_of(response, http.where)["data"]["result"]["result"])
-
     nodes = [
         node
-        for node in await http.ask("GET", "/api/v0/nodes?detail=true", deadline=deadline, parse=parse)
+        for node in await query_state(connection.client.http, "nodes", deadline=deadline)
         if node.get("state") == "ALIVE"
     ]
     total: dict[str, float] = {}

@@ -8,10 +8,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode
 
-from ..connection import Connection, connect
-from ..dashboard.http import json_of
+from ..connection import Connection, open_connection
+from ..dashboard.state_api import query_state
 from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
 from ..spec.job_info import JobInfo
@@ -92,7 +91,7 @@ async def gather(
 
 async def _read_from_ray(target: Target, evidence: Evidence, notify: Callable[[str], None]) -> None:
     async def read() -> None:
-        async with connect(target, note=notify) as connection:
+        async with open_connection(target, notify=notify) as connection:
             await _read_ray(connection, evidence)
 
     try:
@@ -106,38 +105,25 @@ async def _read_from_ray(target: Target, evidence: Evidence, notify: Callable[[s
 async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     client, deadline = connection.client, Deadline(SECONDS / 2)
     evidence.ray_version = str((await client.version(deadline)).get("ray_version"))
-    evidence.jobs = await client.list(deadline)
+    evidence.jobs = await client.list_jobs(deadline)
     evidence.ray_reached = True
     if evidence.submission_id is not None:
         with contextlib.suppress(UnknownJob):
-            evidence.job = await client.get(evidence.submission_id, deadline)
+            evidence.job = await connection.watcher.get_job(evidence.submission_id, deadline)
     job_id = evidence.job.job_id if evidence.job else None
 
-    async def state(kind: str, **equal: str) -> list[Raw]:
-        query = [("detail", "true"), ("limit", "1000")]
-        for key, value in equal.items():
-            query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
+    def query(resource: str, **filters: str) -> Awaitable[list[Raw]]:
+        return query_state(client.http, resource, filters, deadline=deadline, limit=1000)
 
-        def parse(response: Any) -> list[Raw]:
-            return list(json_of(response, client.http.where)["data"]["result"]["result"])
-
-        return await client.http.ask("GET", f"/api/v0/{kind}?{urlencode(query)}", deadline=deadline, parse=parse)
-
-    async def autoscaler_error() -> str | None:
-        def parse(response: Any) -> str | None:
-            error = json_of(response, client.http.where)["data"].get("autoscalingError")
-            return str(error) if error else None
-
-        return await client.http.ask("GET", "/api/cluster_status", deadline=deadline, parse=parse)
-
-    async def tasks() -> list[Raw]:
-        of_job = {"job_id": job_id} if job_id else {}
-        return await state("tasks", state="PENDING_NODE_ASSIGNMENT", **of_job)
-
-    reads = [("nodes", state("nodes")), ("actors", state("actors", state="PENDING_CREATION")), ("tasks", tasks())]
+    of_job = {"job_id": job_id} if job_id else {}
+    reads = [
+        ("nodes", query("nodes")),
+        ("actors", query("actors", state="PENDING_CREATION")),
+        ("tasks", query("tasks", state="PENDING_NODE_ASSIGNMENT", **of_job)),
+    ]
     lists = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
     evidence.nodes, evidence.actors, evidence.tasks = (objects or [] for objects in lists)
-    evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", autoscaler_error())
+    evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", client.autoscaler_error(deadline))
 
 
 async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:

@@ -7,6 +7,15 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from ..kubernetes.pod_problems import (
+    CRASH_LOOP,
+    CREATE_REASONS,
+    IMAGE_REASONS,
+    Container,
+    Ended,
+    containers,
+    unschedulable,
+)
 from .evidence import Evidence
 from .finding import Finding, cause, clue
 from .resources import quantity
@@ -15,7 +24,6 @@ Raw = dict[str, Any]
 _QUOTA = re.compile(
     r"exceeded quota: (?P<name>[^,]+), requested: (?P<asked>.+?), used: (?P<used>.+?), limited: (?P<limit>.+)"
 )
-_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 RECENT_SECONDS = 3600.0
 
 
@@ -83,13 +91,10 @@ def _about_pod(pod: Raw, namespace: str) -> Iterator[Finding]:
             f"{title} failed: {status.get('reason') or ''} {status.get('message') or ''}".strip() + ".", describe
         )
         return
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield cause(
-                f"{title} cannot be scheduled: {condition.get('message')}",
-                _scheduling_remedy(str(condition.get("message")), describe),
-            )
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    if unplaced := unschedulable(pod):
+        message = unplaced[1]
+        yield cause(f"{title} cannot be scheduled: {message}", _scheduling_remedy(message, describe))
+    for container in containers(pod):
         yield from _about_container(container, title, namespace, name)
 
 
@@ -99,43 +104,41 @@ def _scheduling_remedy(message: str, describe: str) -> str:
     return describe
 
 
-def _about_container(state: Raw, title: str, namespace: str, pod: str) -> Iterator[Finding]:
-    name, logs = state["name"], f"kubectl logs -n {namespace} {pod} -c {state['name']}"
-    waiting = (state.get("state") or {}).get("waiting") or {}
-    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
-    last = (state.get("lastState") or {}).get("terminated") or {}
-    ended = (state.get("state") or {}).get("terminated") or {}
-    if reason in _PULL:
+def _about_container(container: Container, title: str, namespace: str, pod: str) -> Iterator[Finding]:
+    name, logs = container.name, f"kubectl logs -n {namespace} {pod} -c {container.name}"
+    reason, message = container.waiting_reason, container.waiting_message
+    ended, last = container.ended, container.last_ended
+    if reason in IMAGE_REASONS:
         yield cause(
-            f"{title}: the image {state.get('image')} of container {name} cannot be pulled ({reason}): {message}",
+            f"{title}: the image {container.image} of container {name} cannot be pulled ({reason}): {message}",
             f"kubectl describe pod -n {namespace} {pod}",
         )
-    elif reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+    elif reason in CREATE_REASONS:
         yield cause(
             f"{title}: container {name} cannot be created ({reason}): {message}",
             f"kubectl describe pod -n {namespace} {pod}",
         )
-    elif reason == "CrashLoopBackOff":
+    elif reason == CRASH_LOOP:
         yield cause(f"{title}: container {name} keeps exiting ({_exit(last)}).", f"{logs} --previous")
-    elif last.get("reason") == "OOMKilled" or ended.get("reason") == "OOMKilled":
+    elif "OOMKilled" in {end.reason for end in (ended, last) if end}:
         yield cause(
             f"{title}: container {name} was killed because it used more memory than its limit "
-            f"({state.get('restartCount')} restarts).",
+            f"({container.restarts} restarts).",
             "Raise the memory of its group in the stack's config, or run fewer tasks at once.",
         )
-    elif ended and ended.get("exitCode"):
+    elif ended and ended.exit_code:
         yield cause(f"{title}: container {name} ended ({_exit(ended)}).", logs)
     elif last:
         yield clue(
-            f"{title}: container {name} restarted {state.get('restartCount')} times ({_exit(last)}).",
+            f"{title}: container {name} restarted {container.restarts} times ({_exit(last)}).",
             f"{logs} --previous",
         )
-    elif name == "ray-head" and state.get("state", {}).get("running") and not state.get("ready"):
+    elif name == "ray-head" and container.running and not container.ready:
         yield cause(f"{title} runs but is not ready: Ray in it does not answer.", logs)
 
 
-def _exit(terminated: Raw) -> str:
-    return f"{terminated.get('reason') or 'ended'}, exit code {terminated.get('exitCode')}"
+def _exit(ended: Ended | None) -> str:
+    return f"{ended.reason or 'ended'}, exit code {ended.exit_code}" if ended else "no exit code yet"
 
 
 def _about_events(evidence: Evidence) -> Iterator[Finding]:

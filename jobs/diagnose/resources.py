@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..kubernetes.quantities import parse_quantity
 from ..spec.job_info import RESOURCES_KEY, JobInfo
 
 Resources = dict[str, float]
-_SUFFIX = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_SUFFIX |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
-_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 
 
 def quantity(value: Any) -> float:
-    """A Kubernetes quantity as a number: 500m is 0.5, 1Gi is 2**30. Anything else counts as 0."""
-    match = _QUANTITY.fullmatch(str(value).strip())
-    return float(match[1]) * _SUFFIX.get(match[2], 0.0) if match else 0.0
+    """A Kubernetes quantity as a number: 500m is 0.5, 1Gi is 2**30. Any other value counts as 0."""
+    try:
+        return float(parse_quantity(str(value).strip()))
+    except ValueError:
+        return 0.0
 
 
 def demand_of(job: JobInfo) -> tuple[Resources, dict[str, str]]:

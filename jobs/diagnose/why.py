@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ..dashboard.orphans import older_than_the_head
+from ..dashboard.orphans import is_older_than_head
 from ..errors import COMMAND, NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo
@@ -114,7 +114,7 @@ def _about_pending(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
     demand, labels = demand_of(job)
     waits = f" Its entrypoint reserves {resource_list(demand)}." if demand else ""
     yield fact(f"Job {job.submission_id} is PENDING{_age(job, evidence.read_at)}.{waits}")
-    if older_than_the_head(job, evidence.nodes):
+    if is_older_than_head(job, evidence.nodes):
         yield cause(
             "It cannot start any more: it is older than the head, and the process that had to start it ended with the "
             "old head. Ray sets it to FAILED 15 minutes after its submission.",

@@ -15,6 +15,7 @@ from ..errors import (
     JobFailed,
     JobLost,
     JobStopped,
+    command,
 )
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
@@ -209,5 +210,5 @@ def lost(submission_id: str) -> JobLost:
     return JobLost(
         f"Job {submission_id} is lost: the server accepted it and no longer knows it. "
         "Most likely the head restarted without GCS fault tolerance.",
-        f"`rerun {submission_id}` submits it again under a new id.",
+        f"{command(f'rerun {submission_id}')} submits it again under a new id.",
     )

@@ -18,7 +18,7 @@ import pytest
 
 from components.cluster.api import Api
 from components.manifests import redis
-from components.settings.load import parse
+from components.settings import parse
 from ops import state
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
@@ -63,7 +63,7 @@ def stack(new_stack: Callable[..., Stack]) -> Iterator[Stack]:
     made = new_stack("production")
     made.configure(documented(0))
     yield made
-    made.take_away()
+    made.remove()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def guest_namespace(cluster: Cluster) -> Iterator[str]:
 def guest(stack: Stack, guest_namespace: str, new_stack: Callable[..., Stack]) -> Iterator[Stack]:
     made = new_stack("guest")
     yield made
-    made.take_away()
+    made.remove()
 
 
 @pytest.fixture

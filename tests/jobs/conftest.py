@@ -17,8 +17,8 @@ import pytest
 
 from jobs import local_ray as local
 from jobs.connection import Connection
-from jobs.dashboard.client import Client as JobsClient
-from jobs.dashboard.http import Http
+from jobs.dashboard.client import RayJobsApi
+from jobs.dashboard.http import HttpClient
 from jobs.session import Session
 from jobs.target.resolve import LocalTarget
 from tests.support.command import Cli, cli_in, wait_until
@@ -111,14 +111,14 @@ async def session_at(
     async def token() -> str | None:
         return head.token
 
-    http = Http(url or head.url, token=token)
-    to_agent = Http(agent, token=token) if agent else None
+    http = HttpClient(url or head.url, token=token)
+    to_agent = HttpClient(agent, token=token) if agent else None
 
-    async def route(_address: str) -> Http | None:
+    async def route(_address: str) -> HttpClient | None:
         return to_agent
 
     try:
-        client = JobsClient(http, agent_route=route)
+        client = RayJobsApi(http, agent_route=route)
         yield Session(Connection(client, LocalTarget({}), head.url, head.url), patience=patience)
     finally:
         await http.close()

@@ -17,15 +17,15 @@ import pytest
 
 from jobs.batch import jobs_file as batch
 from jobs.batch.jobs_file import Batch
-from jobs.batch.prepare import plan_packages
-from jobs.batch.run import BatchRun, Options, Track
+from jobs.batch.prepare import prepare_batch
+from jobs.batch.run import BatchItem, BatchOptions, BatchRun
 from jobs.cli.batch_view import counts
-from jobs.connection import connect
+from jobs.connection import open_connection
 from jobs.errors import Conflict, Refused
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
-from jobs.session import Request, Session
+from jobs.session import Session
 from jobs.target.resolve import UrlTarget
 from tests.jobs.conftest import Head
 from tests.support.command import ROOT, Cli
@@ -41,11 +41,11 @@ class Runs:
         self.requests: list[tuple[str, str]] = []
 
     def __call__(
-        self, whole: Batch, options: Options, on_change: Callable[[Track], None] = lambda _track: None
-    ) -> list[Track]:
-        async def main() -> list[Track]:
-            named, plans = await plan_packages(whole)
-            async with connect(self.target) as connection:
+        self, whole: Batch, options: BatchOptions, on_change: Callable[[BatchItem], None] = lambda _track: None
+    ) -> list[BatchItem]:
+        async def main() -> list[BatchItem]:
+            prepared = await prepare_batch(whole)
+            async with open_connection(self.target) as connection:
                 http = connection.client.http
                 once = http.once
 
@@ -55,8 +55,8 @@ class Runs:
 
                 http.once = counted  # type: ignore[method-assign]
                 recorder = Recorder(self.ledger, place_of(self.target, connection.identity))
-                run = BatchRun(Session(connection, patience=30.0), named, plans, options, recorder, on_change)
-                return await run.run()
+                session = Session(connection, patience=30.0, recorder=recorder)
+                return await BatchRun(session, prepared, options, on_change).run()
 
         return asyncio.run(main())
 
@@ -67,20 +67,20 @@ def runs(head: Head, tmp_path: Path) -> Runs:
 
 
 def swept(line: str, name: str, **sweeps: list[str]) -> Batch:
-    return replace(batch.from_sweep([line], Request(""), sweeps), name=f"{name}-{time.time_ns()}")
+    return replace(batch.from_sweep([line], {}, sweeps), name=f"{name}-{time.time_ns()}")
 
 
 def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> None:
     most, polls = 0, 0
     seen: dict[str, str] = {}
 
-    def changed(track: Track) -> None:
+    def changed(track: BatchItem) -> None:
         nonlocal most
         seen[track.submission_id] = track.status
         most = max(most, sum(status in ("SUBMITTING", "PENDING", "RUNNING") for status in seen.values()))
 
     whole = swept("sleep 2; exit {code}", "mix", code=["0", "0x0", "1"])
-    tracks = runs(whole, Options(concurrency=2), changed)
+    tracks = runs(whole, BatchOptions(concurrency=2), changed)
     assert [track.exit_code for track in tracks] == [0, 1, 1]
     assert counts(tracks)["done"] == 1
     assert most == 2
@@ -91,7 +91,7 @@ def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> Non
 
 
 def test_the_end_of_every_jobs_log_is_in_the_ledger(runs: Runs) -> None:
-    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), Options())
+    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), BatchOptions())
     for track in tracks:
         tail = runs.ledger.tail(track.submission_id)
         assert tail is not None
@@ -102,47 +102,46 @@ def test_one_package_is_uploaded_once_for_all_jobs(runs: Runs, tmp_path: Path) -
     source = tmp_path / "src"
     source.mkdir()
     (source / "t.py").write_text(f"import sys; assert sys.argv[1] in '012'  # {time.time_ns()}")
-    request = Request("", working_dir=str(source))
-    whole = batch.from_sweep(["python", "t.py", "{seed}"], request, {"seed": ["0", "1", "2"]})
-    tracks = runs(whole, Options())
+    whole = batch.from_sweep(["python", "t.py", "{seed}"], {"working_dir": source}, {"seed": ["0", "1", "2"]})
+    tracks = runs(whole, BatchOptions())
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert [method for method, path in runs.requests if path.startswith("/api/packages/")] == ["GET", "PUT"]
 
 
 def test_a_batch_that_is_there_is_refused_without_resume_and_attached_to_with_it(runs: Runs) -> None:
     whole = swept("echo {i}", "again", i=["1", "2"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     with pytest.raises(Refused, match="--resume continues it"):
-        runs(whole, Options())
+        runs(whole, BatchOptions())
     posts = [request for request in runs.requests if request[0] == "POST"]
     more = replace(swept("echo {i}", "again", i=["1", "2", "3"]), name=whole.name)
-    tracks = runs(more, Options(resume=True))
+    tracks = runs(more, BatchOptions(resume=True))
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert len([request for request in runs.requests if request[0] == "POST"]) == len(posts) + 1
 
 
 def test_resume_with_other_content_is_refused_before_anything_is_sent(runs: Runs) -> None:
     whole = swept("echo {i}", "other", i=["1"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     changed = replace(swept("echo other {i}", "other", i=["1", "2"]), name=whole.name)
     before = len(runs.requests)
     with pytest.raises(Conflict, match="echo other 1"):
-        runs(changed, Options(resume=True))
+        runs(changed, BatchOptions(resume=True))
     assert runs.requests[before:] == [("GET", "/api/jobs/")]
 
 
 def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resume(runs: Runs, head: Head) -> None:
     whole = swept("echo {i}; exit {i}", "forgot", i=["0", "1"])
-    tracks = runs(whole, Options())
+    tracks = runs(whole, BatchOptions())
 
     async def delete() -> None:
-        async with connect(runs.target) as connection:
+        async with open_connection(runs.target) as connection:
             for track in tracks:
-                await connection.client.delete(track.submission_id)
+                await Session(connection).delete(track.submission_id)
 
     asyncio.run(delete())
     posts = sum(method == "POST" for method, _ in runs.requests)
-    again = runs(whole, Options(resume=True))
+    again = runs(whole, BatchOptions(resume=True))
     assert [track.exit_code for track in again] == [0, 1]
     assert sum(method == "POST" for method, _ in runs.requests) == posts
 
@@ -150,7 +149,7 @@ def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resum
 def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> None:
     whole = swept("sleep {s}", "vanish", s=["300"])
 
-    def vanish(track: Track) -> None:
+    def vanish(track: BatchItem) -> None:
         if track.status == "RUNNING":
             subprocess.run(
                 [sys.executable, "-m", "jobs", "stop", "--address", head.url, track.submission_id],
@@ -163,7 +162,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
                 check=True, capture_output=True,
             )  # fmt: skip
 
-    tracks = runs(whole, Options(), vanish)
+    tracks = runs(whole, BatchOptions(), vanish)
     assert [(track.status, track.exit_code) for track in tracks] == [("LOST", 4)]
     assert runs.ledger.history(status="LOST")[0].submission_id == tracks[0].submission_id
 
@@ -171,7 +170,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
 def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_path: Path) -> None:
     marker = tmp_path / "tries"
     whole = swept(f"echo x >> {marker}; test $(wc -l < {marker}) -ge {{n}} || exit 75", "retry", n=["3"])
-    tracks = runs(whole, Options(policy=RetryPolicy(5, frozenset({75}))))
+    tracks = runs(whole, BatchOptions(policy=RetryPolicy(5, frozenset({75}))))
     base = tracks[0].base
     assert (tracks[0].exit_code, tracks[0].submission_id) == (0, f"{base}-r2")
     attempts = [(entry.submission_id, entry.origin.attempt_of, entry.status) for entry in runs.ledger.attempts(base)]
@@ -183,12 +182,12 @@ def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_
 
 
 def test_the_jobs_own_failure_is_not_tried_again_by_default(runs: Runs) -> None:
-    tracks = runs(swept("exit {code}", "fail", code=["75"]), Options(policy=RetryPolicy(5)))
+    tracks = runs(swept("exit {code}", "fail", code=["75"]), BatchOptions(policy=RetryPolicy(5)))
     assert [(track.exit_code, track.attempt) for track in tracks] == [(1, 0)]
 
 
 def test_a_job_over_its_time_is_stopped_and_the_others_go_on(runs: Runs) -> None:
-    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), Options(run_seconds=4))
+    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), BatchOptions(run_seconds=4))
     assert [(track.status, track.exit_code) for track in tracks] == [("STOPPED", 5), ("SUCCEEDED", 0)]
 
 

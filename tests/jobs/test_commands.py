@@ -58,7 +58,7 @@ def test_stdout_is_the_jobs_bytes_and_nothing_else(cli: Cli, head: Head) -> None
 def test_the_entrypoint_arrives_as_typed(cli: Cli, words: list[str]) -> None:
     done = cli("submit", "--", *words)
     assert done.returncode == 0
-    assert done.stdout.decode().endswith(f"{words[3:]}\n")
+    assert output_of(done.stdout).decode() == f"{words[3:]}\n"
 
 
 def test_one_word_is_a_line_for_the_shell(cli: Cli) -> None:

@@ -18,7 +18,7 @@ def forget(head: Head, job: str) -> None:
 
     async def delete() -> None:
         async with session_at(head) as session:
-            await session.client.delete(job)
+            await session.delete(job)
 
     asyncio.run(delete())
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.upload import pack as package
+from jobs.upload.pack import packed
+from jobs.upload.plan import plan as make_plan
 from tests.support.command import ROOT
 from tests.support.directories import packed_members, write
 
@@ -67,10 +68,10 @@ def test_any_tree_gets_the_stock_clients_name_and_content(seed: int, tmp_path: P
     excludes = dice.choices(PATTERNS, k=dice.randint(0, 2))
     uri, members = stock(source, excludes, tmp_path)
     if uri == EMPTY:
-        assert package.plan(source, excludes=excludes, index_path=index).uri != EMPTY
+        assert make_plan(source, excludes=excludes, index_path=index).uri != EMPTY
         return
     for _ in range(2):
-        plan = package.plan(source, excludes=excludes, index_path=index)
+        plan = make_plan(source, excludes=excludes, index_path=index)
         assert plan.uri == uri
         assert packed_members(plan) == {name: data for name, data in members.items() if name != "./"}
 
@@ -79,7 +80,7 @@ def test_a_symlink_to_itself_or_to_nothing_is_left_out_and_listed(source: Path, 
     write(source / "main.py")
     (source / "self").symlink_to("self")
     (source / "gone").symlink_to("nowhere")
-    plan = package.plan(source, index_path=index)
+    plan = make_plan(source, index_path=index)
     assert [noted.relpath for noted in plan.skipped] == ["gone", "self"]
     assert plan.uri == stock(source, [], tmp_path)[0]
     assert list(packed_members(plan)) == ["main.py"]
@@ -88,7 +89,7 @@ def test_a_symlink_to_itself_or_to_nothing_is_left_out_and_listed(source: Path, 
 def test_names_with_spaces_and_other_scripts_survive(source: Path, index: Path, tmp_path: Path) -> None:
     for name in ["with space.py", "данные/файл.txt", "日本.csv", "quote'\"; rm.py", "new\nline"]:
         write(source / name, name)
-    plan = package.plan(source, index_path=index)
+    plan = make_plan(source, index_path=index)
     assert plan.uri == stock(source, [], tmp_path)[0]
     assert packed_members(plan)["данные/файл.txt"] == "данные/файл.txt".encode()
     assert len(plan.files) == 5
@@ -98,9 +99,9 @@ def test_an_archive_is_sent_as_it_is_under_the_stock_clients_name(tmp_path: Path
     packaging = pytest.importorskip("ray._private.runtime_env.packaging")
     for name in ["pkg.zip", "pkg.tar.gz", "pkg.tgz", "pkg.tar.xz"]:
         path = write(tmp_path / name, os.urandom(1000))
-        plan = package.plan(path)
+        plan = make_plan(path)
         assert plan.uri == packaging.get_uri_for_package(path)
-        with package.packed(plan) as (body, size):
+        with packed(plan) as (body, size):
             assert (body.read(), size) == (path.read_bytes(), 1000)
 
 
@@ -110,8 +111,8 @@ def test_a_hundred_thousand_files_are_planned_and_packed(source: Path, index: Pa
         for j in range(1000):
             with open(source / f"d{i}" / f"{j}.txt", "wb") as file:
                 file.write(b"%d" % j)
-    plan = package.plan(source, index_path=index)
+    plan = make_plan(source, index_path=index)
     assert len(plan.files) == 100_000
-    with package.packed(plan) as (body, _), zipfile.ZipFile(body) as archive:
+    with packed(plan) as (body, _), zipfile.ZipFile(body) as archive:
         assert len(archive.namelist()) == 100_000
         assert archive.read("d99/999.txt") == b"999"

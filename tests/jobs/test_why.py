@@ -42,7 +42,8 @@ def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) 
     assert why(cli, "never-there")[0] == 2
     submission_id = submit(cli, "--", "true")
     cli("wait", submission_id)
-    from jobs.ledger.store import Ledger, Origin, Place
+    from jobs.ledger.records import Origin, Place
+    from jobs.ledger.store import Ledger
     from jobs.spec.job_spec import JobSpec
 
     ledger = Ledger(Path(cli.environ["HOME"], ".local/state/rayjobs/ledger.sqlite"))

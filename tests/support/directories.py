@@ -1,4 +1,4 @@
-"""Source directories to upload, and what is in the package that comes of them."""
+"""Source directories to upload, and the content of their packages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import io
 import zipfile
 from pathlib import Path
 
-from jobs.upload import pack as package
+from jobs.upload.pack import pack
+from jobs.upload.plan import Plan
 
 
 def write(path: Path, content: bytes | str = b"x") -> Path:
+    """Writes a file, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def packed_members(plan: package.Plan) -> dict[str, bytes]:
+def packed_members(plan: Plan) -> dict[str, bytes]:
+    """The files of the package that a plan packs to, by name."""
     out = io.BytesIO()
-    package.pack(plan, out)
+    pack(plan, out)
     with zipfile.ZipFile(out) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jobs.target.resolve import ClusterTarget, Options, resolve
+from jobs.target.options import TargetOptions
+from jobs.target.resolve import ClusterTarget, resolve
 
 
 def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str, Any]:
+    """The contract of a stack with `clusters` Ray clusters; `changes` replace its keys."""
     entries = [
         {
             "name": f"ray-{i}",
@@ -36,12 +38,14 @@ def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str,
 
 
 def write(path: Path, value: Any) -> Path:
+    """Writes a text as it is, and any other value as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(value if isinstance(value, str) else json.dumps(value))
     return path
 
 
-def cluster_of(options: Options, environ: dict[str, str], cwd: Path) -> ClusterTarget:
+def cluster_of(options: TargetOptions, environ: dict[str, str], cwd: Path) -> ClusterTarget:
+    """The target that these options, variables and working directory lead to."""
     target = resolve(options, environ={"PATH": "/nonexistent", **environ}, cwd=cwd)
     assert isinstance(target, ClusterTarget)
     return target

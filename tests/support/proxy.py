@@ -1,6 +1,6 @@
-"""A TCP proxy that misbehaves on request: it cuts, delays, pauses, and loses requests or answers.
+"""A TCP proxy that misbehaves on request: it cuts, delays, pauses, and drops requests or answers.
 
-It understands as much of HTTP/1.1 as it takes to see one request and its answer; everything else is bytes.
+It parses only as much of HTTP/1.1 as it needs to see one request and its answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import TracebackType
 
 @dataclass
 class Faults:
-    """What goes wrong. All may be changed while the proxy runs.
+    """The faults of a proxy. All of them can be changed while the proxy runs.
 
     `cut_every`: each connection is reset this many seconds after it was opened. `drop_request` / `drop_answer`: the
     request line (e.g. "POST /api/jobs/") decides whether the request never leaves, or its answer never comes back.
@@ -35,7 +35,7 @@ class Faults:
 
 @dataclass
 class _Answering:
-    """What is to become of the answer to a connection's latest request."""
+    """The faults of the answer to a connection's latest request."""
 
     dropped: bool = False
     not_before: float = 0.0
@@ -72,7 +72,7 @@ class Proxy:
         self._thread.join(10)
 
     def heal(self) -> None:
-        """From now on everything works."""
+        """Ends all faults."""
         self.faults = Faults()
 
     async def _start(self) -> None:
@@ -130,7 +130,7 @@ class Proxy:
                 upstream[1].write(head + body)
                 await upstream[1].drain()
                 if answering.dropped:
-                    # The server has done its work before the connection goes.
+                    # The server finishes its work before the connection is closed.
                     await asyncio.wait({back}, timeout=30)
                     return
                 if back.done():

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from components.checks import manifests as checks
+from components.checks.manifests import build_and_check
 from components.kuberay import source
-from components.settings import fields as model
-from components.settings.load import Settings, from_config
+from components.settings import Settings, from_config
+from components.settings.fields import Model, model_in
 from tests.support.documents import PAGES, all_stack_files
 from tests.unit.components.trees import tree
 
@@ -21,15 +21,15 @@ EXAMPLES = all_stack_files()
 @pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_every_example_is_a_stack_file_that_kuberay_takes(config: dict[str, Any]) -> None:
     settings = from_config(config)
-    manifests = checks.rayclusters(settings, tree(settings.kuberay.version))
+    manifests = build_and_check(settings, tree(settings.kuberay.version))
     assert len(manifests) == len(settings.clusters)
 
 
-def keys(settings: type[model.Model]) -> set[str]:
+def keys(settings: type[Model]) -> set[str]:
     found = set()
     for field in settings.model_fields.values():
         found.add(str(field.alias))
-        inner = model.model_in(field.annotation)
+        inner = model_in(field.annotation)
         found |= keys(inner) if inner else set()
     return found
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import jobs
 from jobs import api, errors
+from jobs.spec.job_spec import JobFields, JobSpec
 from ops import api_docs
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,14 +46,23 @@ def test_an_error_has_its_first_attribute_name_and_its_exit_code() -> None:
     assert [(error.exit_code, error.terminated) for error in signals] == [(130, False), (143, True)]
 
 
-@pytest.mark.parametrize(
-    ("options", "function"),
-    [(api.ConnectOptions, api.connect_async), (api.SubmitOptions, api.AsyncClient.submit)],
-)
-def test_the_blocking_and_the_async_functions_take_the_same_options(options: type, function: object) -> None:
-    parameters = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
-    keywords = {each.name: each.annotation for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert {name: _text(annotation) for name, annotation in options.__annotations__.items()} == keywords
+def test_the_blocking_and_the_async_functions_take_the_same_options() -> None:
+    assert _annotations(api.ConnectOptions) == _keywords(api.connect_async)
+    assert _annotations(api.SubmitOptions) == _keywords(api.AsyncClient.submit) | _annotations(JobFields)
+
+
+def test_the_fields_of_a_job_stand_once() -> None:
+    of_a_spec = {field.name for field in dataclasses.fields(JobSpec)}
+    assert {*JobFields.__annotations__} == of_a_spec - {"entrypoint"} | {"working_dir"}
+
+
+def _annotations(options: type) -> dict[str, str]:
+    return {name: _text(annotation) for name, annotation in options.__annotations__.items()}
+
+
+def _keywords(function: Callable[..., object]) -> dict[str, str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.annotation for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 def _text(annotation: object) -> str:
@@ -85,7 +97,7 @@ def test_the_ledger_of_connect_may_be_in_the_home_directory(tmp_path: Path, monk
 
 
 def test_the_page_of_the_python_api_is_current() -> None:
-    assert api_docs.PAGE.read_text(encoding="utf-8") == api_docs.page(), "run: python -m ops.api_docs"
+    assert api_docs.PAGE.read_text(encoding="utf-8") == api_docs.page(), "run: make docs"
 
 
 def test_every_public_method_is_documented() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from components.resources.kubernetes_object import object_path
+from components.cluster.paths import object_path
 from ops import state
 
 DATA = Path(__file__).with_name("data")

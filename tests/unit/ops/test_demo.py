@@ -131,7 +131,7 @@ def test_a_broken_kubeconfig_is_one_error_that_does_not_repeat_it(
     monkeypatch.setattr(demo, "submit_locally", lambda: 0)
     assert demo.run() == 0
     shown = "".join(capsys.readouterr())
-    assert f"kubeconfig {file}" in shown
+    assert str(file) in shown
     assert SECRET not in shown
     assert "Traceback" not in shown
 
@@ -140,5 +140,5 @@ def test_a_kubeconfig_that_is_not_text_is_one_error_too(tmp_path: Path, monkeypa
     file = tmp_path / "config"
     file.write_bytes(b"\xff\xfe\x80")
     monkeypatch.setenv("KUBECONFIG", str(file))
-    with pytest.raises(Unavailable, match="cannot be read as YAML"):
+    with pytest.raises(Unavailable, match="cannot be read"):
         demo.current_context()

@@ -15,7 +15,7 @@ def of(path: str) -> dict[str, Row]:
 
 def test_the_page_has_the_tables_that_the_settings_give() -> None:
     page = PAGE.read_text()
-    assert filled(page) == page, "run `python -m ops.settings_docs`"
+    assert filled(page) == page, "run `make docs`"
 
 
 def test_a_table_is_written_anew_and_the_prose_around_it_stays() -> None:

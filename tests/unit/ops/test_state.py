@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.cluster.api import Api, ClusterError
-from components.resources.kubernetes_object import plural
+from components.cluster.api import Api
+from components.cluster.paths import plural
+from components.errors import ClusterError
 from ops import state
 from ops.errors import Refused
 from tests.unit.components.api_server import UID, api_server

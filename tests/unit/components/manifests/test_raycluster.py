@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from components.manifests.pods import TOKEN_MOUNT, TOKEN_VOLUME
-from components.resources.raycluster import WAIT_ANNOTATION, manifest
-from components.settings.load import parse
+from components.manifests.raycluster import WAIT_ANNOTATION, manifest
+from components.settings import parse
 from tests.unit.components.trees import tree
 
 

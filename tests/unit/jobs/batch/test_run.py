@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from jobs.batch import jobs_file as batch
-from jobs.batch.prepare import plan_packages
+from jobs.batch.prepare import prepare_batch
 from jobs.errors import Refused, worst_exit_code
-from jobs.session import Request
+from jobs.spec.job_spec import JobFields
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_exit_code_of_a_batch_is_the_worst_one(codes: list[int], code: int) 
 
 def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
-    request = Request("", working_dir=str(tmp_path), runtime_env={"excludes": "data/"})
-    whole = batch.from_sweep(["x {i}"], request, {"i": ["1"]})
+    fields: JobFields = {"working_dir": tmp_path, "runtime_env": {"excludes": "data/"}}
+    whole = batch.from_sweep(["x {i}"], fields, {"i": ["1"]})
     with pytest.raises(Refused, match="must be a list"):
-        asyncio.run(plan_packages(replace(whole, name="b")))
+        asyncio.run(prepare_batch(replace(whole, name="b")))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.ledger.store import Ledger, Tail
+from jobs.ledger.records import Tail
+from jobs.ledger.store import Ledger
 from tests.support.command import ROOT
 from tests.support.ledger import PLACE, record_all
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from jobs.dashboard.http import Http
+from jobs.dashboard.http import HttpClient
 from jobs.deadline import Deadline
 from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy, answer, server
@@ -41,13 +41,13 @@ def test_each_wrong_answer_has_one_clear_message(bare_cli: Cli, body: bytes, nam
 
 
 def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
-    from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.client import RayJobsApi
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
     from jobs.errors import ServerFault
 
     async def ask(url: str) -> None:
-        await Client(Http(url)).list(Deadline(1.0))
+        await RayJobsApi(HttpClient(url)).list_jobs(Deadline(1.0))
 
     with server(answer(502, "<html>Bad Gateway</html>", "text/html")) as running:
         with pytest.raises(ServerFault, match="a proxy in between"):
@@ -57,7 +57,7 @@ def test_a_502_page_of_a_proxy_is_named_after_some_patience() -> None:
 
 def test_a_token_is_read_again_when_it_is_refused() -> None:
     """A rotated Secret: the first token is the old one."""
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
 
     tokens = iter(["old", "new"])
@@ -68,7 +68,7 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
     statuses = iter([answer(403, "no"), answer(200, VERSION)])
 
     async def ask(url: str) -> int:
-        http = Http(url, token=token)
+        http = HttpClient(url, token=token)
         return await http.ask("GET", "/", deadline=Deadline(5), parse=lambda response: response.status_code)
 
     with Proxy("127.0.0.1", 9) as running:
@@ -78,13 +78,13 @@ def test_a_token_is_read_again_when_it_is_refused() -> None:
 
 
 def test_nobody_listening_is_unreachable_and_says_where(bare_cli: Cli) -> None:
-    from jobs.dashboard.client import Client
-    from jobs.dashboard.http import Http
+    from jobs.dashboard.client import RayJobsApi
+    from jobs.dashboard.http import HttpClient
     from jobs.deadline import Deadline
     from jobs.errors import Unreachable
 
     async def ask() -> None:
-        await Client(Http("http://127.0.0.1:9")).list(Deadline(0.5))
+        await RayJobsApi(HttpClient("http://127.0.0.1:9")).list_jobs(Deadline(0.5))
 
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
         asyncio.run(ask())
@@ -109,7 +109,7 @@ def test_a_cancellation_is_never_taken_for_a_broken_connection() -> None:
     """It comes at every moment of a request that fails; one that is lost would let the request be tried again."""
 
     async def cancelled_after(url: str, seconds: float) -> bool:
-        http = Http(url)
+        http = HttpClient(url)
         asking = asyncio.ensure_future(http.ask("GET", "/", deadline=Deadline(1.0), parse=lambda response: response))
         await asyncio.sleep(seconds)
         asking.cancel()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,18 +16,19 @@ from typing import Any
 import pytest
 
 from jobs.batch import jobs_file as batch
-from jobs.batch.prepare import plan_packages
-from jobs.batch.run import BatchRun, Options, Track
+from jobs.batch.prepare import prepare_batch
+from jobs.batch.run import BatchItem, BatchOptions, BatchRun
+from jobs.cli.main import main
 from jobs.connection import Connection
-from jobs.dashboard import client, orphans
-from jobs.dashboard.client import Client
-from jobs.dashboard.http import Http
+from jobs.dashboard import orphans, waiting
+from jobs.dashboard.client import RayJobsApi
+from jobs.dashboard.http import HttpClient
+from jobs.dashboard.waiting import JobWatcher
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
-from jobs.session import Request, Session
+from jobs.session import Session
 from jobs.spec.job_info import JobInfo
 from jobs.target.resolve import LocalTarget
-from tests.support.command import Cli
 
 JOB = "on-the-head"
 
@@ -91,7 +94,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
-    monkeypatch.setattr(client, "ORPHAN_SECONDS", 0.1)  # this head needs no time to check its jobs
+    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.1)  # this head needs no time to check its jobs
     with Head() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
@@ -100,9 +103,9 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
 
 def ask(head: Head) -> str:
     async def once() -> str:
-        http = Http(head.url)
+        http = HttpClient(head.url)
         try:
-            return (await Client(http).get(JOB)).status
+            return (await JobWatcher(RayJobsApi(http)).get_job(JOB)).status
         finally:
             await http.close()
 
@@ -134,28 +137,35 @@ def test_the_status_of_several_is_that_of_each(head: Head) -> None:
     head.jobs.append("another")
 
     async def many() -> list[JobInfo]:
-        return await Client(Http(head.url)).get_many([JOB, "another"])
+        return await JobWatcher(RayJobsApi(HttpClient(head.url))).get_jobs([JOB, "another"])
 
     assert [info.status for info in asyncio.run(many())] == ["FAILED", "FAILED"]
 
 
-def test_the_list_says_of_a_dead_driver_what_status_says(head: Head, bare_cli: Cli) -> None:
-    listed = bare_cli.raw("list", "--address", head.url, "--output", "json")
-    assert [job["status"] for job in json.loads(listed.stdout)] == ["FAILED"], listed.stderr
+def test_the_list_says_of_a_dead_driver_what_status_says(
+    head: Head, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the handlers are the test runner's
+    monkeypatch.setattr(sys, "argv", ["jobs", "list", "--address", head.url, "--output", "json"])
+    with pytest.raises(SystemExit):
+        main()
+    listed = capfd.readouterr()
+    assert [job["status"] for job in json.loads(listed.out)] == ["FAILED"], listed.err
 
 
 def test_a_batch_whose_driver_died_with_the_old_head_ends(
     head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "EVERY_SECONDS", 1.0)
+    monkeypatch.setattr(orphans, "CHECK_SECONDS", 1.0)
 
-    async def run() -> list[Track]:
-        whole = replace(batch.from_sweep(["x {i}"], Request(""), {"i": ["1"]}), name="b")
-        named, plans = await plan_packages(whole)
+    async def run() -> list[BatchItem]:
+        whole = replace(batch.from_sweep(["x {i}"], {}, {"i": ["1"]}), name="b")
+        prepared = await prepare_batch(whole)
         target = LocalTarget({})
-        session = Session(Connection(Client(Http(head.url)), target, head.url, head.url), patience=10)
         recorder = Recorder(Ledger(tmp_path / "ledger"), place_of(target, head.url))
-        return await asyncio.wait_for(BatchRun(session, named, plans, Options(), recorder).run(), 60)
+        connection = Connection(RayJobsApi(HttpClient(head.url)), target, head.url, head.url)
+        session = Session(connection, patience=10, recorder=recorder)
+        return await asyncio.wait_for(BatchRun(session, prepared, BatchOptions()).run(), 60)
 
     (track,) = asyncio.run(run())
     assert track.result is not None

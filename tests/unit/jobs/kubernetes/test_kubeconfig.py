@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.errors import Refused
-from jobs.kubernetes.api import Kube, check_kubeconfig
+from jobs.kubernetes.api import Kube
+from jobs.kubernetes.kubeconfig import read_kubeconfig
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
 from tests.unit.components.api_server import UID, api_server
@@ -20,13 +21,20 @@ KUBECONFIG = {
 }
 
 
+def choose(kubeconfig: str | None, context: str | None, environ: dict[str, str]) -> tuple[str, str]:
+    """The files as one path, and the context in them."""
+    config = read_kubeconfig(kubeconfig, option="--kubeconfig", environ=environ)
+    assert config is not None
+    return config.path, config.choose(context, option="--context")
+
+
 @pytest.mark.parametrize(
     ("content", "context", "named"),
     [
         (None, None, "no kubeconfig at"),
         ("a: [", None, "not YAML at line"),
         ("- 1", None, "not a kubeconfig"),
-        (KUBECONFIG, "three", "no context 'three'"),
+        (KUBECONFIG, "three", "no context three"),
         ({**KUBECONFIG, "current-context": ""}, None, "no current context"),
     ],
 )
@@ -37,7 +45,7 @@ def test_a_kubeconfig_that_cannot_be_used_says_why(
     if content is not None:
         write(path, content)
     with pytest.raises(Refused, match=named):
-        check_kubeconfig(str(path), context, {})
+        choose(str(path), context, {})
 
 
 def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp_path: Path) -> None:
@@ -50,7 +58,7 @@ def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp
 def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:
     first = write(tmp_path / "a", {"contexts": [{"name": "a", "context": {}}]})
     second = write(tmp_path / "b", KUBECONFIG)
-    paths, context = check_kubeconfig(None, "two", {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"})
+    paths, context = choose(None, "two", {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"})
     assert (paths, context) == (f"{first}:{second}", "two")
 
 

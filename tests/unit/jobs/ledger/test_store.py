@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.errors import LedgerFault
 from jobs.ledger import git
-from jobs.ledger.store import DELETED, REFUSED, TAIL_BYTES, Ledger, LedgerFault, Origin, Place, Tail, TailBuffer
+from jobs.ledger.records import DELETED, REFUSED, TAIL_BYTES, Origin, Place, Tail, TailBuffer
+from jobs.ledger.store import Ledger
 from jobs.spec.job_spec import JobSpec
 from tests.support.command import ROOT
 from tests.support.ledger import PLACE, SPEC, record_all
@@ -210,6 +212,7 @@ def test_a_place_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
+from jobs.ledger.records import *
 from jobs.ledger.store import *
 from jobs.spec.job_spec import JobSpec
 place, spec = Place("i", "address"), JobSpec("python x.py")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import Refused
-from jobs.target.resolve import Options
+from jobs.target.options import TargetOptions
 from tests.support.outputs import cluster_of, contract, write
 
 
@@ -27,10 +27,10 @@ from tests.support.outputs import cluster_of, contract, write
 def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, content: Any, named: str) -> None:
     path = write(tmp_path / "outputs.json", content)
     with pytest.raises(Refused, match=named) as caught:
-        cluster_of(Options(outputs=str(path)), {}, tmp_path)
+        cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
     assert str(path) in str(caught.value)
 
 
 def test_unknown_fields_of_the_contract_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.json", contract(somethingNew={"a": 1}))
-    assert cluster_of(Options(outputs=str(path)), {}, tmp_path).cluster.name == "ray-0"
+    assert cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path).cluster.name == "ray-0"

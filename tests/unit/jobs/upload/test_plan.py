@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import Refused
-from jobs.upload import pack as package
-from jobs.upload.pack import SourceChanged
+from jobs.errors import Refused, SourceChanged
+from jobs.upload.plan import plan as make_plan
 from tests.support.command import ROOT
 from tests.support.directories import packed_members, write
 
@@ -24,9 +23,9 @@ EMPTY = "gcs://_ray_pkg_3030303030303030.zip"
 def test_a_rule_that_matches_the_root_never_makes_a_constant_name(pattern: str, source: Path, index: Path) -> None:
     write(source / "main.py", "one")
     write(source / ".gitignore", pattern)
-    first = package.plan(source, index_path=index)
+    first = make_plan(source, index_path=index)
     write(source / "main.py", "two")
-    second = package.plan(source, index_path=index)
+    second = make_plan(source, index_path=index)
     assert first.uri != second.uri
     assert packed_members(second)["main.py"] == b"two"
 
@@ -34,7 +33,7 @@ def test_a_rule_that_matches_the_root_never_makes_a_constant_name(pattern: str, 
 def test_excludes_that_match_the_root_still_upload_the_code(source: Path, index: Path) -> None:
     write(source / "main.py")
     write(source / ".secret")
-    plan = package.plan(source, excludes=[".*"], index_path=index)
+    plan = make_plan(source, excludes=[".*"], index_path=index)
     assert [file.relpath for file in plan.files] == ["main.py"]
     assert plan.uri != EMPTY
 
@@ -47,7 +46,7 @@ def test_the_stock_clients_environment_switches_are_honoured(
     write(source / "__pycache__/m.pyc")
     monkeypatch.setenv("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")
     monkeypatch.setenv("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
-    plan = package.plan(source, index_path=index)
+    plan = make_plan(source, index_path=index)
     assert [file.relpath for file in plan.files] == [".gitignore", "__pycache__/m.pyc", "a.log"]
 
 
@@ -57,8 +56,8 @@ def test_the_plan_says_which_rule_removed_what(source: Path, index: Path) -> Non
     write(source / "sub/.rayignore", "big.bin\n")
     for name in ["a.log", "sub/big.bin", ".git/config", "notes.txt"]:
         write(source / name)
-    plan = package.plan(source, excludes=["notes.txt"], index_path=index)
-    assert {(r.relpath, r.source, r.pattern) for r in plan.removed} == {
+    plan = make_plan(source, excludes=["notes.txt"], index_path=index)
+    assert {(r.relpath, r.source, r.pattern) for r in plan.ignored} == {
         ("a.log", ".gitignore", "*.log"),
         ("sub/big.bin", "sub/.rayignore", "big.bin"),
         (".git", "default", ".git"),
@@ -78,7 +77,7 @@ def test_likely_secrets_are_named_and_their_content_is_not(source: Path, index: 
     write(source / ".env.example", "PASSWORD=")
     write(source / "monkey.py")
     for _ in range(2):
-        plan = package.plan(source, index_path=index)
+        plan = make_plan(source, index_path=index)
         assert [noted.relpath for noted in plan.secrets] == [
             ".env", "deploy/id_rsa", "sa.json", "server.pem", "settings.py",
         ]  # fmt: skip
@@ -88,27 +87,27 @@ def test_likely_secrets_are_named_and_their_content_is_not(source: Path, index: 
 
 def test_a_missing_directory_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"no-such.*does not exist"):
-        package.plan(tmp_path / "no-such")
+        make_plan(tmp_path / "no-such")
 
 
 @pytest.mark.parametrize("excludes", ["data/", [1], [["a"]]])
 def test_excludes_that_are_no_list_of_patterns_are_refused(excludes: list[str], source: Path) -> None:
     with pytest.raises(Refused, match="must be a list of patterns"):
-        package.plan(source, excludes=excludes)
+        make_plan(source, excludes=excludes)
 
 
 def test_a_plain_file_is_refused_as_working_dir(source: Path) -> None:
     with pytest.raises(Refused, match="is a file"):
-        package.plan(write(source / "main.py"))
+        make_plan(write(source / "main.py"))
 
 
 def test_a_symlink_loop_is_refused_naming_the_link(source: Path, index: Path) -> None:
     write(source / "a/b/c.py")
     (source / "a/b/up").symlink_to("..")
     with pytest.raises(Refused, match=r"a/b/up.*leads back") as caught:
-        package.plan(source, index_path=index)
+        make_plan(source, index_path=index)
     write(source / ".rayignore", caught.value.remedy.split("line ")[1].split(" to")[0])
-    assert [file.relpath for file in package.plan(source, index_path=index).files] == [".rayignore", "a/b/c.py"]
+    assert [file.relpath for file in make_plan(source, index_path=index).files] == [".rayignore", "a/b/c.py"]
 
 
 def test_pipes_and_sockets_are_left_out_and_listed_and_never_waited_for(source: Path, index: Path) -> None:
@@ -116,7 +115,7 @@ def test_pipes_and_sockets_are_left_out_and_listed_and_never_waited_for(source: 
     os.mkfifo(source / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(source / "socket"))
-        plan = package.plan(source, index_path=index)
+        plan = make_plan(source, index_path=index)
     assert [noted.relpath for noted in plan.skipped] == ["pipe", "socket"]
     assert list(packed_members(plan)) == ["main.py"]
 
@@ -134,9 +133,9 @@ def test_an_unreadable_path_is_refused_by_name(unreadable: str, tmp_path: Path) 
         Path(name, "src", unreadable).chmod(0)
         script = (
             "import os, pathlib, sys; sys.path.insert(0, sys.argv[1])\n"
-            "from jobs import errors; from jobs.upload import pack as package\n"
+            "from jobs import errors; from jobs.upload.plan import plan\n"
             "os.setegid(65534); os.seteuid(65534)\n"
-            "try: package.plan(sys.argv[2], use_cache=False, index_path=pathlib.Path('/nonexistent/i'))\n"
+            "try: plan(sys.argv[2], use_cache=False, index_path=pathlib.Path('/nonexistent/i'))\n"
             "except errors.Refused as error: print(error)\n"
         )
         done = subprocess.run(
@@ -150,7 +149,7 @@ def test_a_name_that_is_not_utf8_is_refused(source: Path, index: Path) -> None:
     with open(os.fsencode(source) + b"/\xff.txt", "wb"):
         pass
     with pytest.raises(Refused, match="not UTF-8"):
-        package.plan(source, index_path=index)
+        make_plan(source, index_path=index)
 
 
 def test_a_file_written_all_the_time_is_refused_with_the_way_out(
@@ -167,7 +166,7 @@ def test_a_file_written_all_the_time_is_refused_with_the_way_out(
 
     monkeypatch.setattr(os, "fstat", look_after_another_line)
     with pytest.raises(SourceChanged, match=r"(?s)run\.log.*\.rayignore"):
-        package.plan(source, index_path=index)
+        make_plan(source, index_path=index)
 
 
 def test_a_remote_uri_is_passed_through(tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_a_remote_uri_is_passed_through(tmp_path: Path) -> None:
         "gcs://_ray_pkg_1.zip",
         "local:///app",
     ]:
-        plan = package.plan(uri)
+        plan = make_plan(uri)
         assert (plan.uri, plan.needs_upload) == (uri, False)
     with pytest.raises(Refused, match=r"s3://bucket/dir.*(?s:.*)\.zip"):
-        package.plan("s3://bucket/dir?secret=1")
+        make_plan("s3://bucket/dir?secret=1")
