@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy pulumi preview up outputs destroy recover inventory drift render diff lint format unit test docs bench lock
+.PHONY: help demo demo-destroy pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs bench lock environments
 
 ##@ Start
 help:  ## show this list
@@ -27,8 +27,11 @@ pulumi: .venv/.ready  ## install the Pulumi CLI that the workflows use into .pul
 	$(BIN)/python -m ops pulumi
 
 ##@ A stack (STACK=dev)
-preview: .venv/.ready  ## show what `up` would change, and which jobs run now
-	$(BIN)/python -m ops preview --stack $(STACK)
+preview: .venv/.ready  ## show what `up` would change, and which jobs run now (RUNNING=no: without the jobs)
+	$(BIN)/python -m ops preview --stack $(STACK) $(if $(filter no,$(RUNNING)),--no-running-jobs)
+
+running: .venv/.ready  ## list the jobs that run now
+	$(BIN)/python -m ops running --stack $(STACK)
 
 up: .venv/.ready  ## run `pulumi up` without questions, for CI
 	$(BIN)/python -m ops up --stack $(STACK)
@@ -70,6 +73,9 @@ test: .venv/.ready  ## run all tests that this machine can run
 
 docs: .venv/.ready  ## write the generated pages: docs/python-api.md, the tables of docs/configuration.md
 	$(BIN)/python -m ops docs
+
+environments: .venv/.ready  ## check the protection rules of GitHub's environments, for CI
+	$(BIN)/python -m ops environments
 
 bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
