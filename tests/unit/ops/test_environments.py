@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from copy import deepcopy
@@ -148,6 +150,35 @@ def test_a_refusal_of_github_names_the_right_and_not_the_token(github: tuple[str
     assert "403" in str(done.exception)
     assert "actions: read" in str(done.exception)
     assert "another-token" not in str(done.exception)
+
+
+RECORDING_GH = """#!/bin/sh
+case "$*" in
+  *teams*) echo 7 ;;
+  *deployment-branch-policies*) echo "$2 $4" >> "$RECORD/branches" ;;
+  *PUT*) cat > "$RECORD/$(basename "$4").json" ;;
+esac
+"""
+
+
+def test_the_commands_of_the_docs_set_every_rule_of_a_protected_stack(tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (engine.ROOT / "docs/operations.md").read_text(), re.S)
+    (script,) = (block for block in blocks if "gh api -X PUT" in block)
+    (tmp_path / "gh").write_text(RECORDING_GH)
+    (tmp_path / "make").write_text("#!/bin/sh\n")
+    for name in ("gh", "make"):
+        (tmp_path / name).chmod(0o755)
+    variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RECORD": str(tmp_path)}
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=variables, check=True)
+    there = {}
+    for file in tmp_path.glob("*.json"):
+        body = json.loads(file.read_text())
+        rules = [{"type": "required_reviewers", **body}] if body.get("reviewers") else []
+        there[file.stem] = environment(file.stem, *rules, branches=body.get("deployment_branch_policy"))
+    branches = re.findall(
+        r"environments/(\S+)/deployment-branch-policies name=(\S+)", (tmp_path / "branches").read_text()
+    )
+    assert list(environments.missing_rules("prod", True, there, {name: [branch] for name, branch in branches})) == []
 
 
 def test_the_protected_stack_of_this_repository_is_known_as_such() -> None:
