@@ -281,3 +281,29 @@ def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(c
     cli("stop", *(f"{name}-{i}" for i in range(2)), "--no-wait")
     assert running.returncode == 130, said
     assert said.count(b"could not be stopped") == 2
+
+
+def test_a_package_that_the_server_no_longer_has_is_refused_in_a_batch_too(runs: Runs) -> None:
+    whole = batch.from_sweep(["echo", "{i}"], {"working_dir": "gcs://_ray_pkg_0123456789abcdef.zip"}, {"i": ["1", "2"]})
+    items = runs(replace(whole, name=f"vanished-{time.time_ns()}"), BatchOptions())
+    assert [item.exit_code for item in items] == [2, 2]
+    assert "no longer has the package" in str(items[0].error)
+    assert [request for request in runs.requests if request[0] == "POST"] == []
+    assert {runs.ledger.history(limit=2)[i].status for i in (0, 1)} == {"REFUSED"}
+
+
+def test_a_job_whose_id_another_client_took_is_not_recorded_as_refused(runs: Runs, head: Head) -> None:
+    """The id belongs to the other job, which was not refused."""
+    import httpx
+
+    def take_the_id(item: BatchItem) -> None:
+        if item.status == "SUBMITTING":
+            headers = {"Authorization": f"Bearer {head.token}"}
+            body = {"entrypoint": "echo another", "submission_id": item.submission_id}
+            httpx.post(f"{head.url}/api/jobs/", json=body, headers=headers, timeout=30).raise_for_status()
+
+    (item,) = runs(swept("echo {i}", "taken", i=["1"]), BatchOptions(), take_the_id)
+    assert isinstance(item.error, Conflict)
+    entry = runs.ledger.get(item.submission_id)
+    assert entry is not None
+    assert entry.status != "REFUSED"

@@ -223,6 +223,23 @@ def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_pa
     assert asyncio.run(jobs_with(head, job)) == []
 
 
+def test_attaching_to_a_job_that_has_ended_records_how_it_ended(head: Head, tmp_path: Path) -> None:
+    job, ledger = new_id(), Ledger(tmp_path / "ledger.sqlite")
+
+    async def submit_twice() -> None:
+        prepared = await prepare(JobRequest(JobSpec("exit 3"), submission_id=job))
+        async with session_at(head) as session:
+            await session.submit(prepared)
+            await session.wait([job])
+            session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
+            assert (await session.submit(prepared)).attached
+
+    asyncio.run(submit_twice())
+    entry = ledger.get(job)
+    assert entry is not None
+    assert (entry.status, entry.driver_exit_code) == ("FAILED", 3)
+
+
 def test_an_upload_survives_lost_requests_and_answers(head: Head, proxy: Proxy, tmp_path: object) -> None:
     directory = tmp_path / "work"  # type: ignore[operator]
     directory.mkdir()

@@ -8,8 +8,8 @@ import yaml
 
 from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
+from tests.support.trees import tree
 from tests.unit.components.golden_cases import GOLDEN
-from tests.unit.components.trees import tree
 
 ROLE = yaml.safe_load((source.ROOT / "docs" / "ci-rbac.yaml").read_text())
 READABLE = {

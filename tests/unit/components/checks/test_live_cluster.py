@@ -9,7 +9,7 @@ import pytest
 from components.checks import live_cluster
 from components.errors import Forbidden, StackError
 from components.settings.settings import parse
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 
 class Api:

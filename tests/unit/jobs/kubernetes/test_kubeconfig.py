@@ -11,9 +11,9 @@ import pytest
 from jobs.errors import Refused
 from jobs.kubernetes.api import Kube
 from jobs.kubernetes.kubeconfig import read_kubeconfig
+from tests.support.api_server import UID, api_server
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
-from tests.unit.components.api_server import UID, api_server
 
 KUBECONFIG = {
     "current-context": "one",
@@ -22,7 +22,6 @@ KUBECONFIG = {
 
 
 def choose(kubeconfig: str | None, context: str | None, environ: dict[str, str]) -> tuple[str, str]:
-    """The files as one path, and the context in them."""
     config = read_kubeconfig(kubeconfig, option="--kubeconfig", environ=environ)
     assert config is not None
     return config.path, config.choose(context, option="--context")
@@ -58,8 +57,9 @@ def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp
 def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:
     first = write(tmp_path / "a", {"contexts": [{"name": "a", "context": {}}]})
     second = write(tmp_path / "b", KUBECONFIG)
-    paths, context = choose(None, "two", {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"})
-    assert (paths, context) == (f"{first}:{second}", "two")
+    environ = {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"}
+    assert choose(None, "two", environ) == (f"{first}:{second}", "two")
+    assert choose(None, None, environ) == (f"{first}:{second}", "one")
 
 
 def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
