@@ -11,7 +11,7 @@ from components.cluster import operators
 from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.cluster.ownership import URN_ANNOTATION
-from components.errors import refuse
+from components.errors import Forbidden, refuse
 from components.kuberay.crds import crd_documents
 from components.manifests.raycluster import api_version
 from components.settings import Settings
@@ -22,7 +22,7 @@ from components.settings.versions import image_tag
 from jobs.target.contract import TOKEN_KEY
 
 
-def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
+def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview: bool) -> list[str]:
     """Checks the cluster for everything that would stop an `up` halfway.
 
     Args:
@@ -30,12 +30,18 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
         settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
         urn_prefix: beginning of the URNs of this stack.
+        preview: a Secret that this user may not read is no error. A preview runs code that nobody has reviewed, so its
+            user should not have that right.
+
+    Returns:
+        What a preview could not check, one a line.
 
     Raises:
         StackError: the cluster is not ready; the message lists all problems, one a line.
         ClusterError: the cluster does not answer.
     """
-    problems = [*_namespaces(api, settings), *_secrets(api, settings)]
+    secret_problems, unchecked = _secrets(api, settings, preview)
+    problems = [*_namespaces(api, settings), *secret_problems]
     if settings.kuberay.crds == "existing":
         problems += _existing_crd(api, settings.kuberay, tree)
     if settings.kuberay.operator == "existing":
@@ -46,6 +52,7 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
         ]
         problems += second_operators(watched, settings.kuberay, urn_prefix)
     refuse("The cluster is not ready for this stack:", problems)
+    return unchecked
 
 
 def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
@@ -62,17 +69,25 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
             )
 
 
-def _secrets(api: Api, settings: Settings) -> Iterator[str]:
-    """Secrets that the settings name. Without them the pods wait, and nothing tells why."""
+def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:
+    """Problems of the Secrets that the settings name, and those not checked. Without them the pods wait silently."""
+    problems, unchecked = [], []
     for cluster in settings.clusters:
         for name, key in sorted(_named_secrets(cluster)):
             subject = f"Secret {cluster.namespace}/{name}, which cluster {cluster.name} is to use"
-            secret = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            try:
+                secret = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            except Forbidden:
+                if not preview:
+                    raise
+                unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
+                continue
             if secret is None:
                 hint = "Create the namespace and the Secret first, and set `createNamespace: false`"
-                yield f"{subject}: not there. {hint}"
+                problems.append(f"{subject}: not there. {hint}")
             elif key and key not in (secret.get("data") or {}):
-                yield f"{subject}: it has no key {key}"
+                problems.append(f"{subject}: it has no key {key}")
+    return problems, unchecked
 
 
 def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:

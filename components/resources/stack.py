@@ -73,9 +73,10 @@ class Stack:
             secret_env.encrypt()
 
     def _check(self, cluster: KubernetesCluster, tree: Path) -> None:
-        live_cluster.check(
-            cluster.api, self.settings, tree, f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
-        )
+        urn_prefix = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
+        preview = pulumi.runtime.is_dry_run()
+        for line in live_cluster.check(cluster.api, self.settings, tree, urn_prefix, preview=preview):
+            pulumi.log.warn(line)
         if cluster.context and self.settings.protect and not self.settings.kube_context:
             # Until its first `up` nothing else says which cluster a stack belongs to.
             pulumi.log.warn(
