@@ -124,21 +124,43 @@ class ServiceAccount(Model):
         return self
 
 
+# Kubernetes reserves the prefix `system:` for itself. These two forms name single accounts, or those of one namespace.
+RESERVED = "system:"
+BOUNDED = {"User": r"system:serviceaccount:[-a-z0-9]+:[-.a-z0-9]+", "Group": r"system:serviceaccounts:[-a-z0-9]+"}
+
+
 class Subject(Model):
     """A user, group or ServiceAccount that gets the Role for jobs."""
 
     kind: Literal["User", "Group", "ServiceAccount"]
     """Kind of the subject."""
     name: Annotated[str, Field(min_length=1)]
-    """Name of the subject."""
+    """Name of the subject. Kubernetes' own names (`system:...`) are refused: most of them stand for everybody."""
     namespace: Namespace | None = None
     """Namespace of a ServiceAccount; refused for the other kinds."""
+    exec: bool = False
+    """Also allow commands in every container of every pod of the namespace (`pods/exec`). The autoscaler's container
+    holds a token that can change pods. `rayjobs` needs this right for nothing but one step of `check`."""
 
     @model_validator(mode="after")
     def _check(self) -> Subject:
+        problems = FieldProblems()
         if (self.kind == "ServiceAccount") != (self.namespace is not None):
-            raise FieldProblems(("namespace", "a ServiceAccount requires it, no other kind can have it"))
+            problems.add("namespace", "a ServiceAccount requires it, no other kind can have it")
+        if self.name.startswith(RESERVED) and not re.fullmatch(BOUNDED.get(self.kind, "(?!)"), self.name):
+            text = "stands for everybody, for anonymous callers or for a part of Kubernetes; allowed: a user or a group"
+            problems.add(
+                "name", f'"{self.name}": {text} of people, a ServiceAccount, or system:serviceaccounts:NAMESPACE'
+            )
+        problems.raise_if_any()
         return self
+
+    @property
+    def shown(self) -> str:
+        """Kind, name and right to exec, as errors show them."""
+        return (
+            f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}{' (exec)' if self.exec else ''}"
+        )
 
 
 def _address(value: str) -> str:

@@ -193,9 +193,10 @@ class RayClusterSettings(Model):
     head_disruption_budget: bool = False
     """Refuse to drain the node of the head, of which there is only one."""
     job_users: list[Subject] = []
-    """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml)."""
-    allow: list[Literal["old-ray", "moving-tag"]] = []
-    """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag."""
+    """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml). It reaches every pod of the namespace."""
+    allow: list[Literal["old-ray", "moving-tag", "shared-namespace"]] = []
+    """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag.
+    `shared-namespace`: job users of other clusters in the namespace, who reach this cluster's pods too."""
     spec: Object = {}
     """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name, null
     removes."""

@@ -124,6 +124,48 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "reached"),
+    [
+        ([], [], []),
+        (["a"], ["a"], []),
+        (["a"], ["b"], [0, 1]),
+        (["a"], [], [1]),
+        (["a", "b"], ["b"], [1]),
+    ],
+)
+def test_job_users_of_one_cluster_reach_the_other_of_its_namespace_only_in_writing(
+    first: list[str], second: list[str], reached: list[int]
+) -> None:
+    def stack(namespace: str, *allow: str) -> dict[str, Any]:
+        users = [[{"kind": "User", "name": name} for name in names] for names in (first, second)]
+        more = {"name": "second", "namespace": namespace, "jobUsers": users[1], "allow": allow}
+        return {"clusters": [{"jobUsers": users[0], "allow": allow}, more]}
+
+    if reached:
+        lines = problems(stack("ray-cluster"))
+        assert [index for index in (0, 1) if any(f"clusters[{index}].jobUsers: " in line for line in lines)] == reached
+        assert all("allow: [shared-namespace]" in line for line in lines)
+    else:
+        parse(stack("ray-cluster"))
+    parse(stack("elsewhere"))
+    parse(stack("ray-cluster", "shared-namespace"))
+
+
+def test_the_right_to_exec_counts_as_a_different_job_user() -> None:
+    user = {"kind": "User", "name": "a"}
+    text = "\n".join(
+        problems({"clusters": [{"jobUsers": [{**user, "exec": True}]}, {"name": "b", "jobUsers": [user]}]})
+    )
+    assert "User a (exec): a job user of another cluster" in text
+
+
+def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job_users() -> None:
+    group = {"kind": "Group", "name": "system:serviceaccounts:ci"}
+    user = {"kind": "User", "name": "system:serviceaccount:ci:default"}
+    parse({"clusters": [{"jobUsers": [group, user]}]})
+
+
+@pytest.mark.parametrize(
     ("cluster", "words"),
     [
         ({"name": "Ray_1"}, ["clusters[0].name", "Ray_1", "53"]),
@@ -162,6 +204,19 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
         ({"networkPolicy": {"enabled": False, "allowFrom": [PEER]}}, ["networkPolicy.allowFrom", "enabled"]),
         ({"serviceAccount": {"create": False, "annotations": {"a": "b"}}}, ["serviceAccount.annotations"]),
         ({"jobUsers": [{"kind": "ServiceAccount", "name": "ci"}]}, ["clusters[0].jobUsers[0].namespace"]),
+        *[
+            ({"jobUsers": [{"kind": kind, "name": name}]}, ["clusters[0].jobUsers[0].name", f'"{name}"', "everybody"])
+            for kind, name in (
+                ("User", "system:anonymous"),
+                ("Group", "system:unauthenticated"),
+                ("Group", "system:authenticated"),
+                ("Group", "system:serviceaccounts"),
+                ("Group", "system:masters"),
+                ("Group", "system:nodes"),
+                ("User", "system:serviceaccounts:ci"),
+                ("Group", "system:serviceaccount:ci:default"),
+            )
+        ],
         ({"podSecurity": "privileged"}, ["clusters[0].podSecurity", "restricted"]),
         ({"faultTolerance": {"redis": {}}}, ["faultTolerance.redis.address", "exactly one"]),
         ({"faultTolerance": {"redis": {"address": "redis:6379"}}}, ["faultTolerance.redis.password", "secret, key"]),
