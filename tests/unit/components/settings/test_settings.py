@@ -124,6 +124,27 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
 
 
 @pytest.mark.parametrize(
+    "cluster",
+    [
+        {
+            "loadBalancer": {
+                "sourceRanges": ["10.0.0.0/8", "11.1.0.0/16", "192.168.0.0/16", "192.169.0.0/16", "fd00::/8"]
+            }
+        },
+        {"loadBalancer": {"sourceRanges": ["0.0.0.0/0"]}, "allow": ["open-network"]},
+        {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}},
+        {"networkPolicy": {"allowFrom": [{"namespaceSelector": {}}]}},
+        {"networkPolicy": {"enabled": False}},
+        {"networkPolicy": {"enabled": False}, "auth": "disabled", "allow": ["open-network"]},
+        {"networkPolicy": {"allowFrom": [{"podSelector": {}}]}, "auth": "disabled"},
+        {"networkPolicy": {"allowFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]}, "auth": "disabled"},
+    ],
+)
+def test_networks_whose_people_are_known_are_accepted(cluster: dict[str, Any]) -> None:
+    parse({"clusters": [cluster]})
+
+
+@pytest.mark.parametrize(
     ("first", "second", "reached"),
     [
         ([], [], []),
@@ -217,6 +238,33 @@ def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job
                 ("Group", "system:serviceaccount:ci:default"),
             )
         ],
+        *[
+            ({"loadBalancer": {"sourceRanges": ranges}}, ["loadBalancer.sourceRanges", shown, "allow: [open-network]"])
+            for ranges, shown in (
+                (["0.0.0.0/0"], '"0.0.0.0/0"'),
+                (["10.0.0.0/8", "::/0"], '"::/0"'),
+                (["0.0.0.0/1", "128.0.0.0/1"], '"0.0.0.0/0"'),
+                (["203.0.0.0/8"], '"203.0.0.0/8"'),
+                (["::ffff:0:0/96"], '"0.0.0.0/0"'),
+            )
+        ],
+        *[
+            ({"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}, "auth": auth}, words)
+            for words in [["networkPolicy.allowFrom", '"0.0.0.0/0"', "allow: [open-network]"]]
+            for auth in ("token", "disabled")
+        ],
+        *[
+            ({"networkPolicy": policy, "auth": "disabled"}, [key, "every pod", "auth: token", "open-network"])
+            for policy, key in (
+                ({"enabled": False}, "clusters[0].networkPolicy.enabled"),
+                ({"allowFrom": [{"namespaceSelector": {}}]}, "clusters[0].networkPolicy.allowFrom"),
+                ({"allowFrom": [{"namespaceSelector": {"matchLabels": {}}, "podSelector": {}}]}, "allowFrom"),
+            )
+        ],
+        (
+            {"faultTolerance": {"redis": {"inCluster": True}}, "networkPolicy": {"enabled": False}},
+            ["clusters[0].faultTolerance.redis.password", "secret, key", "networkPolicy.enabled"],
+        ),
         ({"podSecurity": "privileged"}, ["clusters[0].podSecurity", "restricted"]),
         ({"faultTolerance": {"redis": {}}}, ["faultTolerance.redis.address", "exactly one"]),
         ({"faultTolerance": {"redis": {"address": "redis:6379"}}}, ["faultTolerance.redis.password", "secret, key"]),
