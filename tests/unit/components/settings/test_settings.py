@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
@@ -170,6 +171,12 @@ def test_job_users_of_one_cluster_reach_the_other_of_its_namespace_only_in_writi
         parse(stack("ray-cluster"))
     parse(stack("elsewhere"))
     parse(stack("ray-cluster", "shared-namespace"))
+
+
+def test_the_image_of_the_trials_redis_is_one_version() -> None:
+    (cluster,) = parse({"clusters": [{"faultTolerance": {"redis": {"inCluster": True}}}]}).clusters
+    assert cluster.fault_tolerance is not None
+    assert re.fullmatch(r"redis:\d+\.\d+\.\d+", cluster.fault_tolerance.redis.image)
 
 
 def test_the_right_to_exec_counts_as_a_different_job_user() -> None:
