@@ -21,9 +21,9 @@ HARMLESS_DIRECTIVES = {"apiVersion", "kind", "resources", "metadata"}
 def crd_documents(tree: Path) -> list[dict[str, Any]]:
     """The CRDs in KubeRay's files, the same as kustomize would give them.
 
-    It takes seconds to parse megabytes of YAML, so the result is cached as JSON under the digest of the files. Others may
-    have written the cache (a shared directory, a restored CI cache), and `up` applies these documents. So the JSON is
-    used only if the repository records its digest too.
+    It takes seconds to parse megabytes of YAML, so the result is cached as JSON under the digest of the files. `up`
+    applies these documents, and others may have written the cache (a shared directory, a restored CI cache). So the
+    JSON is used only if the repository records its digest too.
 
     Raises:
         StackError: a file is missing, or a directive of the kustomization could change a CRD.
