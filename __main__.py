@@ -20,48 +20,57 @@ def main() -> None:
     tree = source.resolve(kuberay.version, kuberay.source)
     manifests = build_and_check(settings, tree)
     crds_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
-    stack = Stack(settings, tree, running_jobs.on)
-    cluster, options = stack.cluster, stack.options
+    stack = Stack(settings, tree, running_jobs.on)  # connects to the cluster, checks it, declares the provider
+    options = stack.options
 
-    namespaces: dict[str, pulumi.Resource] = {}
-    for name, create in settings.used_namespaces.items():
-        labels, limits = settings.namespace_settings(name), quota.objects(settings, manifests, name)
-        namespaces[name] = Namespace(name, labels, create=create, limits=limits, protect=protect, opts=options)
+    namespaces: dict[str, pulumi.Resource] = {
+        name: Namespace(
+            name,
+            settings.namespace_settings(name),
+            create=create,
+            limits=quota.objects(settings, manifests, name),
+            protect=protect,
+            opts=options,
+        )
+        for name, create in settings.used_namespaces.items()
+    }
 
-    operator = [namespaces[name] for name in settings.operator_namespaces]
+    prerequisites = [namespaces[name] for name in settings.operator_namespaces]
     if kuberay.crds != "existing":
         crds = KubeRayCRDs(
             "kuberay-crds",
             kuberay,
             source=tree,
             overlay=crds_overlay,
-            cluster=cluster,
+            cluster=stack.cluster,
             adopt=settings.adopt,
             depends_on=[stack.provider],
             opts=options,
         )
-        operator.append(crds)
+        prerequisites.append(crds)
     if kuberay.operator == "own":
-        name = "kuberay-operator"
-        operator.append(KubeRayOperator(name, kuberay, overlay=operator_overlay, depends_on=operator, opts=options))
+        operator = KubeRayOperator(
+            "kuberay-operator", kuberay, overlay=operator_overlay, depends_on=prerequisites, opts=options
+        )
+        prerequisites.append(operator)
 
     rayclusters = [
         RayCluster(
-            f"{ray.namespace}/{ray.name}",
-            ray,
+            f"{cluster.namespace}/{cluster.name}",
+            cluster,
             kuberay,
             manifest=manifest,
-            depends_on=[*operator, namespaces[ray.namespace]],
+            depends_on=[*prerequisites, namespaces[cluster.namespace]],
             protect=protect,
             hooks=stack.raycluster_hooks,
             opts=options,
         )
-        for ray, manifest in zip(settings.clusters, manifests, strict=True)
+        for cluster, manifest in zip(settings.clusters, manifests, strict=True)
     ]
-    stack.guard([*operator, *rayclusters])
+    stack.guard([*prerequisites, *rayclusters])
 
-    for output, value in {"contract": stack.contract, **flat_outputs(stack.contract)}.items():
-        pulumi.export(output, value)
+    for name, value in {"contract": stack.contract, **flat_outputs(stack.contract)}.items():
+        pulumi.export(name, value)
 
 
 main()

@@ -238,6 +238,6 @@ async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[st
         return
     if uid != expected:
         raise Refused(
-            f"{kube.where} is not the stack's cluster (kube-system has UID {uid}, the stack has {expected}).",
+            f"{kube.where} is another cluster, not the stack's (kube-system has UID {uid}, the stack has {expected}).",
             "Choose the right context with --context, or write the outputs file again with `make outputs`.",
         )

@@ -60,10 +60,11 @@ class Session:
     def submitter(self, *, package_seconds: float = 0.0) -> Submitter:
         """See Submitter."""
         return Submitter(
-            self.client,
+            self.watcher,
             recorder=self.recorder,
             notify=self.notify,
             progress=self.progress,
+            patience=self.patience,
             package_seconds=package_seconds,
         )
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .background import in_thread
-from .dashboard.client import RayJobsApi
 from .dashboard.submission import SUBMIT_SECONDS, Submission, attach, submit_once
+from .dashboard.waiting import JobWatcher
 from .deadline import Deadline
-from .errors import Refused
+from .errors import JobLost, Refused
 from .packages import PackagePlanner, PackageStore, Progress
+from .spec.job_info import LOST, JobInfo
 from .spec.job_spec import JobRequest, JobSpec
 
 if TYPE_CHECKING:
@@ -61,23 +62,27 @@ class Submitter:
     """Submits prepared jobs to one server and records them.
 
     Args:
-        client: The server.
+        watcher: The jobs of the server.
         recorder: The ledger, if the jobs are recorded.
         notify: Gets messages for a person.
         progress: Gets the bytes sent and the size of an upload.
+        patience: Seconds without any answer until a look for a job that may be lost raises Unreachable.
         package_seconds: See PackageStore.
     """
 
     def __init__(
         self,
-        client: RayJobsApi,
+        watcher: JobWatcher,
         *,
         recorder: Recorder | None,
         notify: Callable[[str], None],
         progress: Progress,
+        patience: float,
         package_seconds: float = 0.0,
     ) -> None:
-        self.client = client
+        self.watcher = watcher
+        self.client = client = watcher.client
+        self.patience = patience
         self.recorder = recorder
         self.notify = notify
         self.packages = PackageStore(client, notify=notify, progress=progress, valid_seconds=package_seconds)
@@ -98,11 +103,13 @@ class Submitter:
         """
         if job.may_exist:
             existing = await self.client.find_job(job.submission_id)
+            recorded = self.recorder.find_job(job.submission_id, job.spec) if self.recorder else None
+            if existing is None and recorded is not None:
+                if recorded.ended:
+                    return Submission(job.submission_id, attached=True, job=recorded)
+                existing = await self._find_accepted(job.submission_id)
             if existing is not None:
                 return self._accept(job, attach(job.spec, existing))
-            ended = self.recorder.find_ended(job.submission_id, job.spec) if self.recorder else None
-            if ended is not None:
-                return Submission(job.submission_id, attached=True, job=ended)
         if self.recorder is not None:
             self.recorder.record_submission(job.submission_id, job.spec, job.origin)
         try:
@@ -118,6 +125,15 @@ class Submitter:
                 self.recorder.record_refusal(job.submission_id, error)
             raise
         return self._accept(job, submission)
+
+    async def _find_accepted(self, submission_id: str) -> JobInfo:
+        """Looks for a job that the server accepted and did not find at once. Raises JobLost, Unreachable."""
+        try:
+            return await self.watcher.poller(known_to_exist=True).look(submission_id, self.patience)
+        except JobLost as error:
+            if self.recorder is not None:
+                self.recorder.record_status(submission_id, LOST)
+            raise JobLost(f"{error.message} It is not submitted again under the same id.", error.remedy) from None
 
     def _accept(self, job: PreparedJob, submission: Submission) -> Submission:
         if self.recorder is not None:

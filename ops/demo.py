@@ -25,6 +25,7 @@ from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local_ray as local
+from jobs.kubernetes.kubeconfig import KubeconfigRefused, read_kubeconfig
 from ops import engine
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
@@ -101,14 +102,11 @@ def remove() -> int:
 
 def current_context() -> str | None:
     """The kubeconfig's current context; None if there is no kubeconfig or no current context."""
-    places = os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)
-    for place in places:
-        file = Path(place).expanduser()
-        if file.is_file():
-            content = yaml.safe_load(file.read_text()) or {}
-            if content.get("current-context"):
-                return str(content["current-context"])
-    return None
+    try:
+        config = read_kubeconfig(None, option="KUBECONFIG")
+    except KubeconfigRefused:
+        return None
+    return config.current_context or None if config else None
 
 
 def choose_cluster() -> Cluster:

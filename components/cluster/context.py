@@ -1,4 +1,4 @@
-"""The Kubernetes cluster that the stack goes to, found before anything is registered."""
+"""The Kubernetes cluster of the stack, by kubeconfig and context."""
 
 from __future__ import annotations
 

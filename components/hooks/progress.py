@@ -76,8 +76,8 @@ def reasons(
 
 def _of_pod(pod: Object) -> Iterator[str]:
     name = _stable_name(pod)
-    if found := unschedulable(pod):
-        reason, message = found
+    if condition := unschedulable(pod):
+        reason, message = condition
         yield f"{name}: no node can take it: {message or reason}"
     for container in containers(pod):
         subject = f"{name}, container {container.name}"

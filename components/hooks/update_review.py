@@ -1,6 +1,6 @@
 """Review of a RayCluster's update before it happens, in previews too: its effect in words; refused where it ends jobs.
 
-A hook of the engine gets the old and the new inputs. The program passes in how running jobs are found.
+A hook of the engine gets the old and the new inputs. The program passes in a function that lists running jobs.
 """
 
 from __future__ import annotations

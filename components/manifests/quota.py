@@ -33,14 +33,14 @@ def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: st
     """
     namespace = settings.namespace_settings(name)
     metadata = {"name": NAME, "namespace": name}
-    found: list[Object] = []
+    result: list[Object] = []
     if namespace.quota:
         hard = (
             hard_limits(namespace.quota)
             if isinstance(namespace.quota, Quota)
             else _fitting(requests_in(settings, manifests, name, largest=True))
         )
-        found.append({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
+        result.append({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
     if namespace.limits:
         bounds = {
             "default": namespace.limits.default,
@@ -53,8 +53,8 @@ def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: st
             if sizes.cpu or sizes.memory
         }
         spec = {"limits": [{"type": "Container", **limit}]}
-        found.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": spec})
-    return found
+        result.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": spec})
+    return result
 
 
 def hard_limits(quota: Quota) -> dict[str, str]:

@@ -61,8 +61,8 @@ class KubeRay(Model):
     """Install the KubeRay API server and its NodePorts too, which KubeRay before v1.1 bundles."""
     operator: Literal["own", "existing"] = "own"
     """`own`: the stack installs the operator. `existing`: it uses an installed one, whose version must be `version`."""
-    stated_crds: Literal["own", "adopt", "existing"] | None = Field(default=None, alias="crds")
-    """`own`: the stack installs the CRDs. `adopt`: it takes over installed ones. `existing`: it leaves them alone.
+    crds_setting: Literal["own", "adopt", "existing"] | None = Field(default=None, alias="crds")
+    """`own`: the stack installs the CRDs. `adopt`: it takes over installed ones. `existing`: it does not change them.
     Default: as `operator`."""
     retain_crds: bool = False
     """Keep the CRDs on `destroy`. Set it wherever other teams have objects of these kinds: they go with the CRDs."""
@@ -72,7 +72,7 @@ class KubeRay(Model):
     @property
     def crds(self) -> Literal["own", "adopt", "existing"]:
         """The value of `crds`, or its default: an existing operator has brought its CRDs."""
-        return self.stated_crds or ("own" if self.operator == "own" else "existing")
+        return self.crds_setting or ("own" if self.operator == "own" else "existing")
 
     @property
     def owns_namespace(self) -> bool:

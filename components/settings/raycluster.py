@@ -148,11 +148,11 @@ class RayClusterSettings(Model):
     create_namespace: bool = True
     """Whether the stack creates and deletes that namespace; `false`: it exists. `default` and `kube-*` are never
     created."""
-    stated_ray_version: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
+    ray_version_setting: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
     """Version of Ray. Default: that of the image's tag, else 2.60.0. It must agree with the tag."""
-    stated_image: Image | None = Field(default=None, alias="image")
+    image_setting: Image | None = Field(default=None, alias="image")
     """Image of the head and the workers. Default: `rayproject/ray` of the version."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
     """Pull policy of that image. Default: Kubernetes' own."""
@@ -206,16 +206,16 @@ class RayClusterSettings(Model):
     @property
     def ray_version(self) -> str:
         """The version of Ray: `rayVersion`, else that of the image's tag, else the default."""
-        return self.stated_ray_version or self._ray_version_of_image or DEFAULT_RAY_VERSION
+        return self.ray_version_setting or self._ray_version_of_image or DEFAULT_RAY_VERSION
 
     @property
     def _ray_version_of_image(self) -> str | None:
-        return ray_version_of_tag(image_tag(self.stated_image) or "") if self.stated_image else None
+        return ray_version_of_tag(image_tag(self.image_setting) or "") if self.image_setting else None
 
     @property
     def image(self) -> str:
         """The image of the head and the workers."""
-        return self.stated_image or f"rayproject/ray:{self.ray_version}"
+        return self.image_setting or f"rayproject/ray:{self.ray_version}"
 
     @property
     def head_service(self) -> str:
@@ -251,19 +251,19 @@ class RayClusterSettings(Model):
 
     def _check_images(self, problems: FieldProblems) -> None:
         version = self._ray_version_of_image
-        if self.stated_image and version is None and self.stated_ray_version is None:
-            problems.add("image", f'"{self.stated_image}": its tag states no Ray version; set `rayVersion` too')
-        if version and self.stated_ray_version and parts(version) != parts(self.stated_ray_version):
+        if self.image_setting and version is None and self.ray_version_setting is None:
+            problems.add("image", f'"{self.image_setting}": its tag states no Ray version; set `rayVersion` too')
+        if version and self.ray_version_setting and parts(version) != parts(self.ray_version_setting):
             problems.add(
                 "image",
-                f'"{self.stated_image}": its tag states Ray {version}, `rayVersion` is {self.stated_ray_version}; '
+                f'"{self.image_setting}": its tag states Ray {version}, `rayVersion` is {self.ray_version_setting}; '
                 "allowed: the same version, or no `rayVersion`",
             )
         if "moving-tag" in self.allow:
             return
-        if self.stated_image and is_moving(self.stated_image):
+        if self.image_setting and is_moving(self.image_setting):
             text = "its tag moves, so pods of one cluster could differ; allowed: a version or digest, or"
-            problems.add("image", f'"{self.stated_image}": {text} `allow: [moving-tag]`')
+            problems.add("image", f'"{self.image_setting}": {text} `allow: [moving-tag]`')
         redis = self.fault_tolerance.redis.image if self.fault_tolerance else None
         if redis and is_moving(redis):
             text = "its tag moves; allowed: a version or digest, or `allow: [moving-tag]`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -214,6 +214,9 @@ class BatchRun:
         for item in self.items:
             while attempt_id(item.base, item.attempt + 1) in existing:
                 item.attempt += 1
+        if self.options.resume:
+            existing |= await self._find_accepted([item for item in self.items if item.submission_id not in existing])
+        for item in self.items:
             job = existing.get(item.submission_id)
             if job is not None:
                 count += 1
@@ -233,6 +236,18 @@ class BatchRun:
         if conflicts:
             raise Conflict("\n  ".join(["Jobs of this batch exist with other content:", *conflicts[:5]]))
         self.recorder.record_jobs(item.info for item in self.items if item.info is not None)
+
+    async def _find_accepted(self, items: Sequence[BatchItem]) -> dict[str, JobInfo]:
+        """Looks for jobs that the server accepted and does not list, until each is found or lost."""
+        recorded = {item.submission_id: self.recorder.find_job(item.submission_id, item.first.spec) for item in items}
+        absent = [each for each, job in recorded.items() if job is not None and not job.ended]
+        jobs: dict[str, JobInfo] = {}
+        while absent:
+            jobs |= {job.submission_id: job for job in await self._poller.poll(absent, self.session.patience)}
+            absent = [each for each in absent if each not in jobs and each not in self._poller.lost]
+            if absent:
+                await asyncio.sleep(self._poller.pause)
+        return jobs
 
     def _recall(self, item: BatchItem) -> None:
         """Takes the result of a job that the server does not have from the ledger."""

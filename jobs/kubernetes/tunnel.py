@@ -241,8 +241,8 @@ def pod_state(pod: Mapping[str, Any]) -> str:
     for container in containers(pod):
         if container.waiting_reason:
             return f"{container.waiting_reason} ({container.name})"
-    if found := unschedulable(pod):
-        return ": ".join(found)
+    if reason := unschedulable(pod):
+        return ": ".join(reason)
     return str((pod.get("status") or {}).get("phase") or "unknown")
 
 

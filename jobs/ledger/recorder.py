@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import Conflict, JobLost, LedgerFault, Refused
-from ..spec.job_info import LOST, JobInfo, lost
+from ..errors import Conflict, LedgerFault, Refused
+from ..spec.job_info import JobInfo
 from ..spec.job_spec import JobSpec
 from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
@@ -56,19 +56,6 @@ class Recorder:
         return JobInfo(
             submission_id, entry.status, error_type=entry.error_type, driver_exit_code=entry.driver_exit_code
         )
-
-    def find_ended(self, submission_id: str, spec: JobSpec) -> JobInfo | None:
-        """How a job that the server does not know ended; None if the server never accepted it.
-
-        Raises:
-            JobLost: The server accepted it, and its end is not known.
-        """
-        job = self.find_job(submission_id, spec)
-        if job is None or job.ended:
-            return job
-        self.record_status(submission_id, LOST)
-        error = lost(submission_id)
-        raise JobLost(f"{error.message} It is not submitted again under the same id.", error.remedy)
 
     def record_submission(self, submission_id: str, spec: JobSpec, origin: Origin) -> None:
         """A job that is being sent."""

@@ -11,7 +11,7 @@ from components.cluster.api import Api
 from components.errors import ClusterError
 from components.kuberay.crds import crd_documents
 from tests.support.cluster import Cluster
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 OWNER = "organization/ray-on-kubernetes/test"
 NAMES = ["rayclusters.ray.io", "raycronjobs.ray.io", "rayjobs.ray.io", "rayservices.ray.io"]

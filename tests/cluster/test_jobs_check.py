@@ -93,7 +93,7 @@ def test_a_missing_token_secret_and_a_missing_key_are_named(outputs: Path, tmp_p
 def test_a_stack_without_a_token_meets_a_head_that_wants_one(outputs: Path, tmp_path: Path) -> None:
     code, step, text = failed(changed(outputs, authSecret=None), tmp_path)
     assert (code, step) == (6, "permission")
-    assert "wants a token" in text
+    assert "requires a token" in text
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
     done = run_jobs(mine, tmp_path, "submit", "--", "echo least")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(b"least\n")
-    assert b"kube-system may not be read" in done.stderr
+    assert b"does not allow reading the namespace kube-system" in done.stderr
     checked = run_jobs(mine, tmp_path, "check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert b"Ray 2.60.0, by its API, because" in checked.stdout

@@ -20,8 +20,8 @@ from components.kuberay.crds import crd_documents
 from components.settings import from_config, from_stack_file, parse
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import all_stack_files
+from tests.support.trees import VERSIONS, tree
 from tests.unit.components.golden_cases import CASES, manifests, settings
-from tests.unit.components.trees import VERSIONS, tree
 
 OWNER = "organization/ray-on-kubernetes/test-manifests"
 NAMESPACE = "test-manifests"

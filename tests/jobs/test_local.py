@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import output_of, short_directory
+from tests.jobs.conftest import Head, output_of, short_directory
 from tests.support.command import ROOT, Cli
 
 
@@ -68,7 +68,7 @@ def test_a_forwarded_command_gives_its_exit_code_and_its_token_file_goes_away(cl
     assert cli("forward", "--", "no-such-program").returncode == 2
 
 
-def test_forward_prints_what_to_export_and_never_the_token(cli: Cli) -> None:
+def test_forward_prints_what_to_export_and_never_the_token(cli: Cli, head: Head) -> None:
     import signal
 
     process = cli.start("forward")
@@ -76,9 +76,9 @@ def test_forward_prints_what_to_export_and_never_the_token(cli: Cli) -> None:
     lines = [process.stdout.readline().decode() for _ in range(4)]
     exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
     assert exports["RAY_API_SERVER_ADDRESS"] == exports["RAY_ADDRESS"] == cli.address
-    assert Path(exports["RAY_AUTH_TOKEN_PATH"]).read_text() == cli.head.token
+    assert Path(exports["RAY_AUTH_TOKEN_PATH"]).read_text() == head.token
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert not Path(exports["RAY_AUTH_TOKEN_PATH"]).exists()
-    assert cli.head.token.encode() not in "".join(lines).encode() + out + err
+    assert head.token.encode() not in "".join(lines).encode() + out + err

@@ -13,7 +13,7 @@ from components.kuberay import source
 from components.settings import Settings, from_config
 from components.settings.fields import Model, model_in
 from tests.support.documents import PAGES, all_stack_files
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 EXAMPLES = all_stack_files()
 

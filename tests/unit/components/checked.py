@@ -9,7 +9,7 @@ import pytest
 from components.checks.manifests import build_and_check
 from components.errors import StackError
 from components.settings import parse
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 
 def check(version: str = "v1.7.0", kuberay: dict[str, Any] | None = None, **cluster: Any) -> list[dict[str, Any]]:

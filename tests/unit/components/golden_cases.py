@@ -9,7 +9,7 @@ from components.checks.manifests import build_and_check
 from components.kuberay import overlay
 from components.manifests import objects
 from components.settings import Settings, parse
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 GOLDEN = Path(__file__).with_name("golden")
 Config = dict[str, Any]

@@ -13,9 +13,9 @@ from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.errors import Forbidden
 from components.kuberay.crds import crd_documents
-from tests.unit.components.api_server import UID, api_server
+from tests.support.api_server import UID, api_server
+from tests.support.trees import tree
 from tests.unit.components.recording import Graph, run_program
-from tests.unit.components.trees import tree
 
 RAYCLUSTER = "kubernetes:ray.io/v1:RayCluster"
 NAMESPACE = "kubernetes:core/v1:Namespace"

@@ -9,7 +9,7 @@ import pytest
 
 from ops import demo
 from ops.errors import Unavailable
-from tests.unit.components.api_server import kubeconfig
+from tests.support.api_server import kubeconfig
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from components.cluster.api import Api
 from ops import destroy, engine, state
-from tests.unit.components.api_server import api_server
+from tests.support.api_server import api_server
 from tests.unit.ops.recorded import RESOURCES, named
 
 

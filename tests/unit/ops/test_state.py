@@ -13,7 +13,7 @@ from components.cluster.paths import plural
 from components.errors import ClusterError
 from ops import state
 from ops.errors import Refused
-from tests.unit.components.api_server import UID, api_server
+from tests.support.api_server import UID, api_server
 from tests.unit.ops.recorded import DATA, RESOURCES, named
 
 GOLDEN = Path(__file__).parents[1] / "components" / "golden"

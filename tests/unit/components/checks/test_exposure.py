@@ -11,7 +11,7 @@ from components.checks.manifests import build_and_check
 from components.errors import StackError
 from components.manifests import raycluster
 from components.settings import parse
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 
 def found(**cluster: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.trees import VERSIONS
 from tests.unit.components.checked import check, problem
-from tests.unit.components.trees import VERSIONS
 
 # What v0.3.0 lacks, switched off in writing.
 OFF = {"auth": "disabled", "autoscaling": {"enabled": False}, "readiness": "state"}

@@ -9,7 +9,7 @@ import pytest
 
 from components.cluster.context import connect
 from components.hooks.progress import PATIENCE_POLLS, POLL_SECONDS, Watch, reasons, unacknowledged
-from tests.unit.components.api_server import api_server
+from tests.support.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
 MANIFEST = {"apiVersion": "ray.io/v1", **RAY}

@@ -11,8 +11,8 @@ from components.errors import StackError
 from components.kuberay import crds, overlay
 from components.kuberay.crds import crd_documents
 from components.settings import parse
+from tests.support.trees import VERSIONS, tree
 from tests.unit.components.kustomize import kustomize
-from tests.unit.components.trees import VERSIONS, tree
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -9,8 +9,8 @@ import pytest
 
 from components.kuberay import overlay
 from components.settings import parse
+from tests.support.trees import VERSIONS, tree
 from tests.unit.components.kustomize import kustomize
-from tests.unit.components.trees import VERSIONS, tree
 
 
 def rendered(tmp_path: Path, version: str = "v1.7.0", **kuberay: Any) -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from components.kuberay import source
 from components.manifests import access
 from components.settings import parse
 from components.settings.raycluster import RayClusterSettings
-from tests.unit.components.trees import VERSIONS, tree
+from tests.support.trees import VERSIONS, tree
 
 
 def cluster(**settings: Any) -> RayClusterSettings:

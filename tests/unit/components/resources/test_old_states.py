@@ -22,7 +22,7 @@ from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderStub
 
 from components.resources.cluster_identity import _GuardProvider, _StateProvider
 from components.resources.crds import _CrdProvider
-from tests.unit.components.api_server import UID, api_server
+from tests.support.api_server import UID, api_server
 from tests.unit.components.recording import ROOT
 
 # `__provider` of each dynamic resource, as the code of commit d445a80 wrote it.

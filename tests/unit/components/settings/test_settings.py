@@ -13,7 +13,7 @@ from components.checks.manifests import build_and_check
 from components.errors import StackError
 from components.kuberay import source
 from components.settings import from_stack_file, parse
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 INGRESS = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
 SHARED: dict[str, Any] = {

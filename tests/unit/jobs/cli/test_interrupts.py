@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.api_server import kubeconfig
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
-from tests.unit.components.api_server import kubeconfig
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 

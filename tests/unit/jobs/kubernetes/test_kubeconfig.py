@@ -11,9 +11,9 @@ import pytest
 from jobs.errors import Refused
 from jobs.kubernetes.api import Kube
 from jobs.kubernetes.kubeconfig import read_kubeconfig
+from tests.support.api_server import UID, api_server
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
-from tests.unit.components.api_server import UID, api_server
 
 KUBECONFIG = {
     "current-context": "one",

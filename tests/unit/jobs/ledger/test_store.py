@@ -159,6 +159,13 @@ def test_the_environment_names_the_ledger(path: Path, monkeypatch: pytest.Monkey
     assert Ledger().path == Path("/state/rayjobs/ledger.sqlite")
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Ledger("~/history.sqlite").path == tmp_path / "history.sqlite"
+    monkeypatch.setenv("RAYJOBS_LEDGER", "~/other.sqlite")
+    assert Ledger().path == tmp_path / "other.sqlite"
+
+
 def test_reading_where_nothing_was_written_makes_no_file(path: Path) -> None:
     assert Ledger(path).history() == []
     assert Ledger(path).get("a") is None
