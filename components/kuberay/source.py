@@ -75,7 +75,8 @@ def resolve(version: str, source: str = UPSTREAM) -> Path:
     if version not in known:
         raise StackError(
             f"kuberay.version: {version}: no digest of this version is recorded; allowed: {', '.join(sorted(known))}. "
-            f"For a new version run `python -m ops manifests record {version}` and commit {DIGESTS.relative_to(ROOT)}."
+            f"For a new version run `python -m ops manifests record {version}` and commit what it changes in "
+            f"{DIGESTS.parent.relative_to(ROOT)}."
         )
     tree = fetch(version) if source == UPSTREAM else _local(source)
     actual = digest(tree, version)

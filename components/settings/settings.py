@@ -77,6 +77,7 @@ class Settings(Model):
         self._check_clusters(problems)
         self._check_namespaces(problems)
         self._check_redis(problems)
+        self._check_job_users(problems)
         problems.raise_if_any()
         return self
 
@@ -121,6 +122,18 @@ class Settings(Model):
                     text = f'"{place[1]}": cluster {users[place]} keeps its state there; allowed: another, or none'
                     problems.add(f"clusters[{index}].faultTolerance.storageNamespace", text)
                 users[place] = cluster.name
+
+    def _check_job_users(self, problems: FieldProblems) -> None:
+        """A Role cannot tell the pods of two clusters apart: its users reach every pod of the namespace."""
+        for index, cluster in enumerate(self.clusters):
+            others = [other for other in self.clusters if other is not cluster and other.namespace == cluster.namespace]
+            users = sorted(
+                {user.shown for other in others for user in other.job_users if user not in cluster.job_users}
+            )
+            if users and "shared-namespace" not in cluster.allow:
+                text = f"{', '.join(users)}: a job user of another cluster in namespace {cluster.namespace} reaches"
+                allowed = "the same job users in both, a namespace for each cluster, or `allow: [shared-namespace]`"
+                problems.add(f"clusters[{index}].jobUsers", f"{text} this cluster's pods too; allowed: {allowed}")
 
 
 def parse(raw: Mapping[str, Any]) -> Settings:

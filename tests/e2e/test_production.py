@@ -245,7 +245,7 @@ def test_a_pod_of_the_namespace_submits_by_the_services_own_name_and_only_with_t
         head.kubectl(*inside, "env", "-u", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE=disabled", *submit)
 
 
-def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Cluster, api: Api, tmp_path: Path) -> None:
     user = cluster.as_service_account(NAMESPACE, USER, [], tmp_path / "kubeconfig")
     run = jobs_of(stack, user)("submit", "--", "echo", "least", "rights")
     assert run.returncode == 0, run.stderr
@@ -253,6 +253,15 @@ def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Clu
     for right in (("get", "secret", "other"), ("get", "secrets"), ("delete", "pods", "--all")):
         with pytest.raises(ClusterError, match=r"(?i)forbidden"):
             user.kubectl(*right, "-n", NAMESPACE)
+    # The token in the autoscaler's container may patch RayClusters, and so make any pod.
+    (pod,) = pods(api, "head")
+    token = ("cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    for container in ("autoscaler", "ray-head"):
+        with pytest.raises(ClusterError, match=r"(?i)forbidden"):
+            user.kubectl("exec", "-n", NAMESPACE, pod["metadata"]["name"], "-c", container, "--", *token)
+    checked = jobs_of(stack, user)("check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "by its API, because" in checked.stdout
 
 
 def test_a_fitting_quota_lets_the_most_workers_start_and_counts_the_autoscaler(

@@ -148,6 +148,7 @@ CASES: dict[str, Config] = {
             {"kind": "ServiceAccount", "name": "ci", "namespace": "ci"},
         ]
     ),
+    "job-users-exec": _one(jobUsers=[{"kind": "Group", "name": "admins", "exec": True}]),
     "quota": {"namespaces": {"ray-cluster": {"quota": {"cpu": 20, "memory": "80Gi", "gpu": 0, "pods": 30}}}},
     "quota-fit": {
         "namespaces": {"ray-cluster": {"quota": "fit"}},
