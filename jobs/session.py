@@ -15,6 +15,7 @@ from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
+from .spec.shown import SENTENCE_LIMIT, shown
 from .spec.time_limits import TimeLimits
 from .submit import PreparedJob, Submitter
 
@@ -204,7 +205,7 @@ class Session:
             if not job.ended:
                 raise DeadlinePassed(
                     f"Job {submission_id} was asked to stop and is still {job.status} after {seconds:.0f} s. "
-                    f"Ray says: {job.message}",
+                    f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}",
                     "A job that waits for resources stops when it gets them. "
                     f"{command(f'why {submission_id}')} shows what it waits for.",
                 ) from None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from ..background import in_thread
 from ..deadline import Deadline
 from ..errors import (
     Conflict,
@@ -332,7 +333,8 @@ class BatchRun:
             async with self._tail_gate, aclosing(follower.chunks()) as chunks:
                 async for chunk in chunks:
                     buffer.feed(chunk)
-            self.recorder.record_tail(job.submission_id, buffer)
+            # Redaction of a large log takes a second, in which the other jobs are still followed.
+            await in_thread(lambda: self.recorder.record_tail(job.submission_id, buffer))
 
     def _lose(self, item: BatchItem) -> None:
         self.recorder.record_status(item.submission_id, LOST)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
+from ..spec.shown import redacted, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +58,7 @@ def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
         "status": item.status,
         "exit_code": item.exit_code,
         "driver_exit_code": item.info.driver_exit_code if item.info else None,
-        "error_type": item.info.error_type if item.info else None,
+        "error_type": redacted(item.info.error_type) if item.info else None,
         "error": str(item.error) if item.error else None,
     }
 
@@ -81,12 +81,12 @@ class _Stateless:
 class JsonLines(_Stateless):
     """A JSON line for each change of a job."""
 
-    def __init__(self, batch: str, write: Callable[[str], None]) -> None:
+    def __init__(self, batch: str, write: Callable[[dict[str, Any]], None]) -> None:
         self.batch, self.write = batch, write
 
     def changed(self, item: BatchItem) -> None:
         if item.status not in (WAITING, SUBMITTING):
-            self.write(json.dumps(as_json(item, self.batch)))
+            self.write(as_json(item, self.batch))
 
 
 class Lines(_Stateless):
@@ -124,12 +124,14 @@ class LiveTable:
         """Does nothing: the table is redrawn twice a second."""
 
     def table(self) -> Table:
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         items = self.items()
         elapsed = time.strftime("%H:%M:%S", time.gmtime(time.time() - self.started))
-        table = Table(title=f"{self.batch}: {counts_text(items)}, {elapsed}", title_justify="left", box=None)
+        # A Text is not read as markup: names and errors may contain brackets.
+        title = Text(visible(f"{self.batch}: {counts_text(items)}, {elapsed}"))
+        table = Table(title=title, title_justify="left", box=None)
         for column in ("job", "status", "seconds", ""):
             table.add_column(column, justify="right" if column == "seconds" else "left")
         shown = sorted((item for item in items if item.since), key=lambda item: (item.done, -item.since))[:ROWS]
@@ -138,8 +140,8 @@ class LiveTable:
             colour = "red" if item.status in ("FAILED", LOST, ERROR) else colour
             reason = str(item.error or (item.info.error_type if item.info else "") or "").partition("\n")[0]
             age = "" if item.done else f"{time.time() - item.since:.0f}"
-            status = f"[{colour}]{item.status}[/]" if colour else item.status
-            table.add_row(escape(item.submission_id), status, age, escape(reason))
+            cells = [(item.submission_id, ""), (item.status, colour), (age, ""), (reason, "")]
+            table.add_row(*(Text(visible(text), style) for text, style in cells))
         if len(items) > len(shown):
             table.caption = f"and {len(items) - len(shown)} more"
         return table

@@ -8,7 +8,7 @@ import click
 
 from .help import TARGET_HELP, Command
 from .options import output_option, target_options
-from .output import notify, print_json
+from .output import notify, print_json, print_text
 from .runner import run
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def check_command(output: str, target_options: TargetOptions) -> None:
 
 
 def _print(finding: Finding) -> None:
-    click.echo(f"{finding.kind:<8}{finding.step:<11}{finding.text}")
+    print_text(f"{finding.kind:<8}{finding.step:<11}{finding.text}")
     if finding.remedy:
-        click.echo(f"{'':<19}{finding.remedy}")
+        print_text(f"{'':<19}{finding.remedy}")
 
 
 def _as_json(finding: Finding) -> dict[str, object]:

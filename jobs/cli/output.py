@@ -1,8 +1,10 @@
-"""All that is printed: the job's bytes and answers to stdout, everything else to stderr."""
+"""All that is printed: the job's bytes and answers to stdout, everything else to stderr.
+
+Every text but the job's bytes becomes visible here (see `jobs.spec.shown`), because it may contain a text of others.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import command
+from ..spec.shown import visible, visible_json
 
 if TYPE_CHECKING:
     from ..spec.job_info import Result
@@ -28,18 +31,30 @@ def print_error(text: str) -> None:
 
 
 def _to_stderr(text: str, **style: Any) -> None:
+    text = visible(text, lines=True)
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
         text = click.style(text, **style)
     click.echo(text, err=True, color=True)
 
 
+def print_text(text: str) -> None:
+    """An answer as text, to stdout."""
+    click.echo(visible(text, lines=True))
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """An answer as JSON, to stdout."""
+    click.echo(visible_json(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """One of many JSON answers, on one line."""
+    click.echo(visible_json(value))
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Columns as wide as their longest cell; the last column is not padded."""
-    lines = [header, *rows]
+    lines = [header, *(tuple(visible(text) for text in row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -47,10 +62,13 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def print_fields(fields: list[tuple[str, Any]]) -> None:
-    """Prints a line for each field that has a value."""
+    """Prints a line for each field that has a value; further lines of a value begin with a bar."""
     for name, value in fields:
         if value not in (None, ""):
-            click.echo(f"{name + ':':<12}{value}")
+            first, *others = str(value).splitlines() or [""]
+            click.echo(visible(f"{name + ':':<12}{first}"))
+            for line in others:
+                click.echo(visible(f"{'|':>11} {line}"))
 
 
 def write_stdout(data: bytes) -> None:
@@ -68,11 +86,6 @@ def write_stderr(data: bytes) -> None:
 def local_time(seconds: float | None) -> str:
     """Returns a time in this machine's zone; empty for none."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
-
-
-def short_line(entrypoint: str) -> str:
-    """Returns the beginning of an entrypoint, on one line of a table."""
-    return " ".join(entrypoint.split())[:60]
 
 
 def result_text(result: Result) -> str:

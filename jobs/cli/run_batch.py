@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from dataclasses import replace
@@ -21,7 +20,7 @@ from ..session import open_session
 from ..target.options import TargetOptions
 from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
-from .output import notify, print_error, result_text
+from .output import notify, print_error, print_json_line, result_text
 from .runner import run
 from .submit_options import BatchFlags, JobFlags, RunFlags
 
@@ -123,7 +122,7 @@ async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> lis
 def _view(running: BatchRun, output: str) -> View:
     name = str(running.batch.name)
     if output == "json":
-        return JsonLines(name, click.echo)
+        return JsonLines(name, print_json_line)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveTable(name, lambda: running.items)
     return Lines(notify)
@@ -133,7 +132,7 @@ def _report(items: list[BatchItem], name: str, options: RunFlags) -> int:
     """Prints how the batch ended and returns its exit code."""
     code = worst_exit_code([item.exit_code for item in items if item.exit_code is not None] or [0])
     if options.output == "json":
-        click.echo(json.dumps(end_as_json(items, name, code)))
+        print_json_line(end_as_json(items, name, code))
         return code
     if options.no_wait:
         for item in items:

@@ -9,7 +9,7 @@ import click
 from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
 from .help import ANSWER_HELP, TARGET_HELP, Command
 from .options import output_option, target_options
-from .output import notify, print_json
+from .output import notify, print_json, print_text
 from .runner import open_ledger, run
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def _is_place_of(target: Target, place: Place) -> bool:
 
 def _print(finding: Finding) -> None:
     title = _TITLES[finding.kind]
-    click.echo(f"{title + ':':<10}{finding.text}" if title else finding.text)
+    print_text(f"{title + ':':<10}{finding.text}" if title else finding.text)
     if finding.remedy:
-        click.echo(f"{'':<10}-> {finding.remedy}")
+        print_text(f"{'':<10}-> {finding.remedy}")
 
 
 def _exit_code(evidence: Evidence) -> int:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from ..deadline import Deadline
 from ..errors import JobsError, ServerFault, UnknownJob, Unreachable, command
-from ..spec.job_info import JobInfo
+from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
 from ._httpx import httpx
 from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
@@ -17,6 +17,9 @@ from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
 CALL_SECONDS = 60.0
 # The server looks up each job, and a head that has just restarted takes minutes.
 LIST_SECONDS = 180.0
+# A job is about 2 KB; one whose message is the end of its log has 20 KB more.
+LIST_BYTES = 256 * 1024**2
+LOG_TEXT_BYTES = 512 * 1024**2
 # Ray's job manager writes this record over a job that was deleted within a second or two of its end. It has no content,
 # and it holds the id.
 GHOST = "Entrypoint not found."
@@ -47,7 +50,7 @@ class RayJobsApi:
 
         def parse(response: httpx.Response) -> dict[str, Any]:
             answer = json_of(response, self.http.where)
-            if not isinstance(answer, dict) or "ray_version" not in answer:
+            if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
                 raise ServerFault(f"{self.http.where} is not a Ray dashboard: its /api/version has no ray_version.")
             return answer
 
@@ -72,11 +75,11 @@ class RayJobsApi:
         def parse(response: httpx.Response) -> list[JobInfo]:
             answer = json_of(response, self.http.where)
             if not isinstance(answer, list):
-                raise ServerFault(f"{self.http.where} answered the list of jobs with {type(answer).__name__}.")
+                raise ServerFault(f"{self.http.where} answered the list of jobs with {type_name(answer)}.")
             return sorted(_read_jobs(answer, self.http.where), key=lambda job: job.start_time or 0)
 
         deadline = deadline or Deadline(LIST_SECONDS)
-        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS)
+        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS, most=LIST_BYTES)
 
     async def post_job(self, spec: JobSpec, submission_id: str, seconds: float) -> JobsError | None:
         """Tries once to create the job. Returns None if it was accepted, an error if that is not clear.
@@ -122,7 +125,7 @@ class RayJobsApi:
                 raise ServerFault(f"{self.http.where} answered the request for a log without a log.")
             return str(answer["logs"])
 
-        return await self._ask("GET", f"{_job_path(submission_id)}/logs", deadline, parse)
+        return await self._ask("GET", f"{_job_path(submission_id)}/logs", deadline, parse, most=LOG_TEXT_BYTES)
 
     async def package_exists(self, uri: str, deadline: Deadline | None = None) -> bool:
         """Returns whether the server has the package. If it has, it keeps it for another ten minutes."""
@@ -151,7 +154,11 @@ class RayJobsApi:
         """Reads the autoscaler's error, if it has one."""
 
         def parse(response: httpx.Response) -> str | None:
-            error = json_of(response, self.http.where)["data"].get("autoscalingError")
+            answer = json_of(response, self.http.where)
+            status = answer.get("data") if isinstance(answer, dict) else None
+            if not isinstance(status, dict):
+                raise ServerFault(f"{self.http.where} answered /api/cluster_status in another form than Ray 2.60.")
+            error = status.get("autoscalingError")
             return str(error) if error else None
 
         return await self._ask("GET", "/api/cluster_status", deadline, parse)
@@ -184,8 +191,8 @@ def _read_jobs(records: list[Any], where: str) -> list[JobInfo]:
     """Reads the jobs, without ghosts."""
     try:
         return [job for job in map(JobInfo.from_wire, records) if job.entrypoint != GHOST]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ServerFault(f"{where} answered with something that is no job: {error!r}") from error
+    except TypeError as error:
+        raise ServerFault(f"{where} answered with something that is no job: {error}.") from error
 
 
 def _status_code(response: httpx.Response) -> int:
@@ -193,7 +200,7 @@ def _status_code(response: httpx.Response) -> int:
 
 
 def _job_path(submission_id: str) -> str:
-    return f"/api/jobs/{quote(submission_id, safe='')}"
+    return f"/api/jobs/{quote(submission_id, safe='', errors='replace')}"
 
 
 def _package_path(uri: str) -> str:

@@ -28,10 +28,9 @@ from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
 from .client import RayJobsApi
-from .http import HttpClient, error_of_response
+from .http import MOST_ERROR_BYTES, PIECE, HttpClient, UnusableAnswer, error_of_response, read_answer
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
-PIECE = 64 * 1024
 POLL_SECONDS = 1.0
 # After this many failures of the agent in a row without a byte, the log API is used for a while.
 MAX_AGENT_FAILURES = 3
@@ -110,6 +109,8 @@ class LogFollower:
                         yield piece
                 if last_read:
                     return
+            except UnusableAnswer:
+                raise
             except (LogGone, Unreachable) as error:
                 if isinstance(error, LogGone) or (self.offset == before and await self._is_node_dead(job)):
                     await self._end_without_log(job)
@@ -235,8 +236,7 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
         if response.status_code == 416:
             return  # The offset is the end of the file.
         if response.status_code not in (200, 206):
-            await response.aread()
-            raise error_of_response(response, agent.where)
+            raise error_of_response(await read_answer(response, agent.where, MOST_ERROR_BYTES), agent.where)
         # A proxy that drops the Range header sends the whole file.
         skip = offset if response.status_code == 200 else 0
         async with aclosing(_skipping(response.aiter_raw(PIECE), skip)) as pieces:
@@ -287,7 +287,7 @@ def _log_query(job: JobInfo) -> dict[str, str]:
 async def _check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
     if response.is_success:
         return
-    await response.aread()
+    response = await read_answer(response, where, MOST_ERROR_BYTES)
     if response.status_code != 404:
         if "not found" in response.text:
             raise LogGone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
@@ -140,13 +141,25 @@ async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any
     code, out, err = await kube.execute(namespace, pod, CONTAINER, ["python", "-c", SCRIPT], EXEC_SECONDS)
     for line in out.decode(errors="replace").splitlines():
         if line.startswith(MARK):
-            return dict(json.loads(line[len(MARK) :]))
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                return _read_answer(json.loads(line[len(MARK) :]))
     output = [line for line in (out + err).decode(errors="replace").splitlines() if line.strip()]
     raise _StepFailed(
         "ray",
         f"Ray does not answer in pod {pod} (python exited with {code}): {output[-1] if output else 'no output'}",
         f"`kubectl logs -n {namespace} {pod} -c {CONTAINER}` shows why.",
     )
+
+
+def _read_answer(answer: Any) -> dict[str, Any]:
+    """The answer of SCRIPT. Raises TypeError for anything else: a job can change the Python of the head."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("resources"), dict):
+        raise TypeError
+    amounts, nodes = answer["resources"], answer.get("nodes")
+    if not all(isinstance(value, int | float) for value in (nodes, *amounts.values())):
+        raise TypeError
+    texts = {key: str(answer.get(key)) for key in ("address", "version")}
+    return {**texts, "resources": amounts, "nodes": nodes}
 
 
 async def _check_api(connection: Connection, asked_inside: bool) -> AsyncIterator[Finding]:

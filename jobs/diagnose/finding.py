@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..spec.shown import SENTENCE_LIMIT, shown, visible
+
 # Of `check`: jobs can run, jobs can run but there is a warning, jobs cannot run.
 OK, WARNING, FAILED = "ok", "warning", "failed"
 # Of `why`: the cause, a possible cause, the present state, a part that could not be read.
@@ -17,7 +19,7 @@ class Finding:
 
     Attributes:
         kind: OK, WARNING or FAILED in `check`; CAUSE, CLUE, FACT or UNREAD in `why`.
-        text: The sentence.
+        text: What was found, as it may be shown: see `jobs.spec.shown`.
         remedy: The command or the change that helps; may be empty.
         step: The step of `check`, such as `head`; empty in `why`.
         exit_code: The exit code of `check` if the step failed.
@@ -30,6 +32,11 @@ class Finding:
     step: str = ""
     exit_code: int = 0
     data: dict[str, Any] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        # The sentence contains texts of servers and of other users: messages, names, reasons.
+        object.__setattr__(self, "text", shown(self.text, SENTENCE_LIMIT, lines=True))
+        object.__setattr__(self, "remedy", visible(self.remedy, lines=True))
 
 
 def cause(text: str, remedy: str = "") -> Finding:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kubernetes.quantities import parse_quantity
-from ..spec.job_info import RESOURCES_KEY, JobInfo
+from ..spec.job_info import JobInfo
 
 Resources = dict[str, float]
+MOST_AMOUNT = 2.0**63
 
 
 def quantity(value: Any) -> float:
@@ -23,15 +24,18 @@ def quantity(value: Any) -> float:
 
 
 def demand_of(job: JobInfo) -> tuple[Resources, dict[str, str]]:
-    """Returns the resources that the entrypoint reserves and the labels that it requires, from the client's
-    metadata."""
-    try:
-        raw = json.loads(job.metadata.get(RESOURCES_KEY, "{}"))
-    except ValueError:
-        return {}, {}
+    """Returns the resources that the entrypoint reserves and the labels that it requires, from its metadata."""
+    raw = job.entrypoint_resources
     amounts = {"CPU": raw.get("num_cpus"), "GPU": raw.get("num_gpus"), "memory": raw.get("memory")}
-    amounts |= raw.get("resources") or {}
-    return {key: float(value) for key, value in amounts.items() if value}, dict(raw.get("label_selector") or {})
+    custom, labels = raw.get("resources"), raw.get("label_selector")
+    amounts |= custom if isinstance(custom, dict) else {}
+    # Another client may have written anything under this key.
+    demand = {key: float(value) for key, value in amounts.items() if value is not None and _is_amount(value)}
+    return demand, {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < MOST_AMOUNT
 
 
 def fits(demand: Mapping[str, float], node: Mapping[str, float]) -> bool:

@@ -16,15 +16,18 @@ import kr8s.asyncio
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
-from ..dashboard.http import hint, reason
+from ..dashboard.http import hint, read_answer, reason
 from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
+from ..spec.shown import shown
 from .kubeconfig import read_kubeconfig
 
 T = TypeVar("T")
 
 API_SECONDS = 20.0
 JSON = "application/json"
+# The largest answer, in bytes: a list of all pods of a large namespace has some ten MB.
+MOST_BYTES = 256 * 1024**2
 
 
 class Kube:
@@ -118,7 +121,7 @@ class Kube:
         """
         base, _, last = path.rpartition("/")
         content = None if body is None else json.dumps(body)
-        headers = {"Content-Type": content_type, "Accept": accept}
+        headers = {"Content-Type": content_type, "Accept": accept, "Accept-Encoding": "identity"}
         subject = subject or path
 
         async def call() -> tuple[int, dict[str, Any]]:
@@ -132,8 +135,9 @@ class Kube:
                 headers=headers,
                 content=content,
                 raise_for_status=False,
+                stream=True,
             ) as response:
-                return response.status_code, _json(response)
+                return response.status_code, _json(await read_answer(response, self.where, MOST_BYTES))
 
         status, answer = await _bounded(call(), self.where, subject, self.seconds)
         if status == 401:
@@ -160,7 +164,11 @@ class Kube:
 
     async def cluster_uid(self) -> str:
         """Reads the UID of the namespace `kube-system`: the cluster's identity."""
-        return str((await self.get("namespaces/kube-system"))["metadata"]["uid"])
+        metadata = (await self.get("namespaces/kube-system")).get("metadata")
+        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        if not isinstance(uid, str):
+            raise KubeError(f"{self.where} answered in another form than Kubernetes: kube-system has no UID.")
+        return uid
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
         """Reads one value of a Secret, decoded. Raises NotThere."""
@@ -171,8 +179,9 @@ class Kube:
                 f"There is no Secret {namespace}/{name} with Ray's token.",
                 "The operator creates it when the cluster starts. Does the RayCluster exist?",
             ) from None
-        value = (secret.get("data") or {}).get(key)
-        if value is None:
+        data = secret.get("data")
+        value = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(value, str):
             raise NotThere(f"The Secret {namespace}/{name} has no key {key!r}.")
         try:
             return base64.b64decode(value, validate=True).decode()
@@ -183,7 +192,7 @@ class Kube:
         """Lists the pods with these labels."""
         labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
         answer = await self.get("pods", namespace=namespace, params={"labelSelector": labels})
-        return list(answer.get("items") or [])
+        return items_of(answer, self.where)
 
     async def execute(
         self, namespace: str, pod: str, container: str, command: list[str], seconds: float = 60.0
@@ -230,7 +239,9 @@ def error_of_exception(error: BaseException, where: str, subject: str) -> JobsEr
             f"{where}: a file or program that the kubeconfig names is missing: {error.filename or error}",
             "Install the login helper, or fix the kubeconfig.",
         )
-    return Unreachable(f"{where}: {type(error).__name__}: {str(error)[:300]}", "Is the kubeconfig's user complete?")
+    return Unreachable(
+        f"{where}: {type(error).__name__}: {shown(str(error), 300)}", "Is the kubeconfig's user complete?"
+    )
 
 
 def error_of_status(status: int, message: str, where: str, subject: str) -> JobsError:
@@ -248,20 +259,34 @@ def error_of_status(status: int, message: str, where: str, subject: str) -> Jobs
             "Log in again; `kubectl get pods` with the same context shows whether it worked.",
         )
     if status == 403:
-        detail = f" {message[:300]}" if message else ""
+        detail = f" {shown(message, 300)}" if message else ""
         return Forbidden(
             f"{where} does not allow it (RBAC): {subject}.{detail}", "Ask for the Role in docs/jobs-rbac.yaml."
         )
     if status == 404:
         return NotThere(f"{where} has no {subject}.")
-    return KubeError(f"{where} answered HTTP {status}{f' to {subject}' if subject else ''}: {message[:300]}")
+    return KubeError(f"{where} answered HTTP {status}{f' to {subject}' if subject else ''}: {shown(message, 300)}")
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
     try:
-        return dict(response.json())
-    except ValueError:
-        return {"message": response.text}
+        value = json.loads(response.content)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {"message": response.text}
+
+
+def items_of(answer: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """The objects of a list, each with a name. Raises KubeError for an answer that is no list of objects."""
+    items = answer.get("items") or []
+    if not isinstance(items, list) or not all(_has_name(item) for item in items):
+        raise KubeError(f"{where} answered in another form than Kubernetes: its items are no objects with names.")
+    return items
+
+
+def _has_name(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
 def status_of(error: BaseException) -> int:

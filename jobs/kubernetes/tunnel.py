@@ -16,6 +16,7 @@ import httpx_ws
 
 from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
+from ..spec.shown import shown
 from .api import API_SECONDS, Kube, error_of_exception
 from .pod_problems import containers, unschedulable
 
@@ -181,7 +182,7 @@ class _Carrier:
                 elif channel == ERRORS and data:
                     raise Unreachable(
                         f"Nothing answers in the pod on port {self.tunnel.remote_port}: "
-                        f"{data.decode(errors='replace').strip()}",
+                        f"{shown(data.decode(errors='replace').strip(), 300)}",
                         f"Ray may be starting, or down; {command('check')} shows which.",
                     )
                 elif channel == DATA:

@@ -27,7 +27,7 @@ from ..spec import redact
 from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
 from .git import Commit
-from .records import DELETED, REFUSED, SUBMITTING, TAIL_BYTES, Entry, Origin, Place, Tail
+from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, redacted
 from .schema import open_database
 
 
@@ -127,17 +127,25 @@ class Ledger:
         self._write(write)
 
     def record_tail(self, submission_id: str, identity: str, tail: Tail) -> None:
-        """Records the end of a log. It does not replace that of a longer log: a follow may have begun again."""
+        """Records the end of a log without what looks like a secret.
+
+        It does not replace that of a longer log: a follow may have begun again.
+        """
 
         def write(db: sqlite3.Connection) -> None:
             row = _newest(db, submission_id, identity)
             if row is None:
                 return
             recorded = db.execute("SELECT total FROM tail WHERE n = ?", (row["n"],)).fetchone()
-            if recorded is None or recorded["total"] <= tail.total:
-                data = zlib.compress(tail.data[-TAIL_BYTES:])
-                db.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", (row["n"], data, tail.total))
+            if recorded is None or recorded["total"] <= kept.total:
+                data = zlib.compress(kept.data)
+                db.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", (row["n"], data, kept.total))
 
+        try:
+            kept = redacted(tail)  # Before the database is locked: a large log takes a second.
+        except Exception as error:  # As in `_write`.
+            self.notify(f"The log of job {submission_id} is not recorded: {type(error).__name__}.")
+            return
         self._write(write)
 
     def history(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
-from . import redact
 from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .shown import SENTENCE_LIMIT, redacted_metadata, shown, visible
 from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
 
 if TYPE_CHECKING:
@@ -165,21 +165,27 @@ class JobRequest:
         return new_submission_id() if self.key is None else submission_id_of_key(self.key)
 
 
+def _variables(runtime_env: Mapping[str, Any]) -> Mapping[str, Any]:
+    variables = runtime_env.get("env_vars") or {}
+    return variables if isinstance(variables, Mapping) else {"env_vars that are no mapping": variables}
+
+
 def difference(spec: JobSpec, job: JobInfo) -> str:
     """Describes how the job on the server differs from `spec`, a line for each field; never the value of a variable."""
     lines = []
 
     def compare(name: str, here: Any, there: Any) -> None:
         if here != there:
-            lines.append(f"{name}: there {canonical_json(there)}, here {canonical_json(here)}")
+            shown_there, shown_here = (shown(canonical_json(value), SENTENCE_LIMIT) for value in (there, here))
+            lines.append(f"{name}: there {shown_there}, here {shown_here}")
 
     compare("entrypoint", spec.entrypoint, job.entrypoint)
-    env_here, env_there = spec.runtime_env.get("env_vars") or {}, job.runtime_env.get("env_vars") or {}
+    env_here, env_there = (_variables(runtime_env) for runtime_env in (spec.runtime_env, job.runtime_env))
     changed = sorted(name for name in {*env_here, *env_there} if env_here.get(name) != env_there.get(name))
     if changed:
-        lines.append(f"runtime_env.env_vars: {', '.join(changed)} (values not shown)")
+        lines.append(f"runtime_env.env_vars: {visible(', '.join(changed))} (values not shown)")
     for key in sorted({*spec.runtime_env, *job.runtime_env} - {"env_vars"}):
-        compare(f"runtime_env.{key}", spec.runtime_env.get(key), job.runtime_env.get(key))
-    compare("metadata", redact.metadata(spec.metadata), redact.metadata(job.user_metadata))
-    compare("entrypoint resources", spec.resources, json.loads(job.metadata.get(RESOURCES_KEY, "{}")))
-    return redact.text("\n  ".join(lines)) or "all fields that the server shows are equal, but another client sent it"
+        compare(f"runtime_env.{visible(key)}", spec.runtime_env.get(key), job.runtime_env.get(key))
+    compare("metadata", redacted_metadata(spec.metadata), redacted_metadata(job.user_metadata))
+    compare("entrypoint resources", spec.resources, job.entrypoint_resources)
+    return "\n  ".join(lines) or "all fields that the server shows are equal, but another client sent it"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..deadline import Deadline
 from ..errors import DeadlinePassed
 from .job_info import JobInfo
+from .shown import SENTENCE_LIMIT, shown
 
 
 @dataclass
@@ -47,5 +48,5 @@ class TimeLimits:
         flag, seconds = ("--queue-timeout", self.queue) if self._queue.passed else ("--start-timeout", self.start)
         raise DeadlinePassed(
             f"Job {submission_id} did not start within {flag} ({seconds:.0f} s).",
-            f"Ray says: {job.message}" if job is not None and job.message else "",
+            f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}" if job is not None and job.message else "",
         )
