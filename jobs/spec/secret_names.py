@@ -24,46 +24,58 @@ def _set(text: str) -> frozenset[str]:
 
 # Any word of a name.
 _SURE = _set(
-    "secret secrets password passwords passwd passphrase passcode apikey apikeys credential credentials cred creds bearer "
-    "cookie authorization jwt kubeconfig dockerconfigjson netrc mnemonic connectionstring connstr userpass"
+    "secret secrets password passwords passwd passphrase passcode apikey apikeys credential credentials cred "
+    "creds bearer cookie authorization jwt kubeconfig dockerconfigjson netrc mnemonic connectionstring connstr "
+    "userpass"
 )
 # The end of a word that is written together: PGPASSWORD, hftoken, aws_secretkey.
-_SURE_ENDS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "secretkey", "privatekey", "accountkey")
+_SURE_ENDS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "accountkey",
+)
 # The last word of a name.
 _LAST = _set("pat pw pwd pswd psk sas otp")
 _WEAK = _set("key keys pass auth signature sig dsn")
 _PAIRS = {("connection", "string"), ("conn", "str"), ("conn", "string"), ("seed", "phrase"), ("access", "signature")}
 # The word before `key`, and before `pass`.
 _KEYS = _set(
-    "api access secret private auth encryption signing license account service ssh deploy master shared storage session "
-    "hmac jwt client subscription admin webhook wandb openai anthropic azure gcp gpg"
+    "api access secret private auth encryption signing license account service ssh deploy master shared storage "
+    "session hmac jwt client subscription admin webhook wandb openai anthropic azure gcp gpg"
 )
 _PASSES = _set(
-    "db database user smtp mail email login admin root ssh sudo ftp http proxy redis mysql postgres pg mongo basic auth "
-    "key cert keystore truststore git docker registry service account client api ldap vault"
+    "db database user smtp mail email login admin root ssh sudo ftp http proxy redis mysql postgres pg mongo "
+    "basic auth key cert keystore truststore git docker registry service account client api ldap vault"
 )
 _SORT_KEYS = _set("sort primary partition group foreign cache public join index")
 # `token` and `tokens` are words of language models too.
 _TEXT_TOKENS = _set(
-    "pad bos eos eot unk mask sep cls special stop image video audio start end new next first last prompt max min num n "
-    "per sub single multi output input placeholder initializer separator delimiter newline blank space bad class word"
+    "pad bos eos eot unk mask sep cls special stop image video audio start end new next first last prompt max min "
+    "num n per sub single multi output input placeholder initializer separator delimiter newline blank space bad "
+    "class word"
 )
 _OWNERS = _set(
-    "api access auth refresh session bearer hf hub huggingface github gh gitlab slack bot wandb openai user client service "
-    "deploy ci npm pypi secret security personal private admin root registry vault"
+    "api access auth refresh session bearer hf hub huggingface github gh gitlab slack bot wandb openai user "
+    "client service deploy ci npm pypi secret security personal private admin root registry vault"
 )
 # The last word, where the value is about a secret and is none.
 _ABOUT = _set(
-    "name names id ids file files path paths dir url uri endpoint type types length len limit count size max min num ttl "
-    "expiry expires expiration timeout env var column columns field format version policy provider scope mode method "
-    "algorithm index idx level embedding embeddings dropout loss position weight ratio budget rate enabled required "
-    "disabled parallelism arn ref manager store backend stdin prompt command cmd jar user username host port dim header "
-    "help classification pull"
+    "name names id ids file files path paths dir url uri endpoint type types length len limit count size max min "
+    "num ttl expiry expires expiration timeout env var column columns field format version policy provider scope "
+    "mode method algorithm index idx level embedding embeddings dropout loss position weight ratio budget rate "
+    "enabled required disabled parallelism arn ref manager store backend stdin prompt command cmd jar user "
+    "username host port dim header help classification pull"
 )
 # Words that may follow the word that counts: HF_TOKEN_RW, SSH_KEY_BASE64, DOCKER_AUTH_CONFIG.
 _VARIANTS = _set(
-    "rw ro read write b64 base64 json yaml config data value old new prod production staging dev default primary secondary "
-    "backup raw text string encoded str"
+    "rw ro read write b64 base64 json yaml config data value old new prod production staging dev default primary "
+    "secondary backup raw text string encoded str"
 )
 # A mapping's keys are names of secrets by these too. A withheld variable can be given again by `rerun`.
 _LAST_OF_KEYS = _set("token cookie credential credentials key auth pass pwd dsn signature bearer authorization")
@@ -111,6 +123,8 @@ def _is_sure(word: str, before: str) -> bool:
         return before in _OWNERS
     if word in ("key", "keys"):
         return before in _KEYS
+    if word.endswith("pass") and word[:-4] in _PASSES:
+        return True
     return word in _SURE or word.endswith(_SURE_ENDS)
 
 

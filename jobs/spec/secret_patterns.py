@@ -58,7 +58,7 @@ _TOKENS = (
     ("glsoat-", r"[\w.-]{20,}", "a GitLab token"),
     ("hf_", r"[A-Za-z0-9]{34}(?![A-Za-z0-9])", "a Hugging Face token"),
     ("api_org_", r"[A-Za-z0-9]{34}(?![A-Za-z0-9])", "a Hugging Face token"),
-    ("sk-", r"(?=[a-zA-Z_-]*\d)[\w-]{20,}", "an OpenAI or Anthropic key"),
+    ("sk-", r"(?=[a-zA-Z_-]{0,60}\d)[\w-]{20,}", "an OpenAI or Anthropic key"),
     ("gsk_", r"[A-Za-z0-9]{40,}", "a Groq key"),
     ("r8_", r"[A-Za-z0-9]{37,}", "a Replicate token"),
     ("pplx-", r"[A-Za-z0-9]{40,}", "a Perplexity key"),
@@ -115,6 +115,8 @@ _IN_TEXT = (
 )
 _BEARER = re.compile(r"(?i)(?<=bearer )(?!auth|token\b)[A-Za-z0-9._~+/-]{8,}=*")
 
+_AWS_SECRET_NAMES = ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", "SecretAccessKey")
+_AWS_SECRET = r"""['"]?[ \t]*[=:][ \t]*['"]?[\w/+]{40}(?![\w/+])"""
 # In files, in this order. A plain substring before each expression: nearly every file is turned away by it, many times
 # faster. Where it is the beginning of a file's format, not of a token, the expression says all of it.
 _CONTENTS = (
@@ -123,9 +125,7 @@ _CONTENTS = (
     ("service_account", r'"type"\s*:\s*"service_account"', "is a Google service account key"),
     ("client-key-data", r'client-key-data"?:\s*"?[A-Za-z0-9+/=]{40,}', "is a kubeconfig with a client key"),
     ("current-context", r'(?m)^[\s{,-]*"?(?:token|password)"?:[ \t]*"?[\w.~+/=-]{8,}', "is a kubeconfig with a token"),
-    ("aws_secret_access_key", r'aws_secret_access_key[\'"]?[ \t]*[=:][ \t]*[\'"]?[\w/+]{40}\b', "contains an AWS secret key"),
-    ("AWS_SECRET_ACCESS_KEY", r'AWS_SECRET_ACCESS_KEY[\'"]?[ \t]*[=:][ \t]*[\'"]?[\w/+]{40}\b', "contains an AWS secret key"),
-    ("SecretAccessKey", r'SecretAccessKey[\'"]?[ \t]*[=:][ \t]*[\'"]?[\w/+]{40}\b', "contains an AWS secret key"),
+    *((name, name + _AWS_SECRET, "contains an AWS secret key") for name in _AWS_SECRET_NAMES),
     ("AccountKey=", r"AccountKey=[A-Za-z0-9+/=]{40,}", "contains an Azure storage key"),
 )
 

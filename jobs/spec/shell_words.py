@@ -1,7 +1,7 @@
 """The words of a command line as a POSIX shell reads them, with the place of each in the line.
 
-Not `shlex`: the places are needed, to replace a part of a line and keep the rest as it was typed, and any text has words:
-a quote that nothing closes is a letter like another.
+Not `shlex`: the places are needed, to replace a part of a line and keep the rest as it was typed. And any text has
+words: a quote that nothing closes is a letter like another.
 """
 
 from __future__ import annotations
