@@ -22,16 +22,32 @@ __all__ = ["WITHHELD", "leaves", "metadata", "names_a_secret", "restore", "spec"
 
 # How often a command may be quoted inside a command: `ssh h "sh -c 'python -c ...'"`.
 _MAX_DEPTH = 6
+_MOST_READINGS = 4
+_SHORT = 4096
+_QUOTES = frozenset("\"'`\\()[]{}\n")
 
 
 def text(value: str) -> str:
     """The text with what looks like a secret replaced. An entrypoint, a URL, a message."""
-    for _ in range(3):  # A line whose quotes were part of a secret has other words afterwards.
-        shown = secret_patterns.replace(value, _spans(value), WITHHELD)
+    for _ in range(_MOST_READINGS):
+        places = list(_spans(value))
+        shown = secret_patterns.replace(value, places, WITHHELD)
         if shown == value:
             break
+        # A line of which a quote is withheld has other words afterwards.
+        again = len(value) <= _SHORT or any(not _QUOTES.isdisjoint(value[start:end]) for start, end in places)
         value = shown
+        if not again:
+            break
     return value
+
+
+def beginning(value: str, letters: int) -> str:
+    """The first letters of the text, on one line and with what looks like a secret replaced, for a table.
+
+    Of a text of any length only as much is read as a table can show.
+    """
+    return " ".join(text(value[:_SHORT]).split())[:letters]
 
 
 def metadata(value: Mapping[str, str]) -> dict[str, str]:

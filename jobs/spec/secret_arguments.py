@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from .secret_names import STEM, strength
-from .secret_values import IDS, is_reference, is_secret, is_withheld, looks_secret, trimmed
+from .secret_names import Stems, strength
+from .secret_values import FLAG, IDS, is_reference, is_secret, is_withheld, looks_secret, trimmed
 from .shell_words import Word, words
 
 Span = tuple[int, int]
 
 _NAME = r"[A-Za-z_][\w.\[\]-]*"
-_OPTION = re.compile(rf"-{{1,2}}({_NAME})")
-_ASSIGNMENT = re.compile(rf"[$({{\[+-]*({_NAME})\+?=(?!=)")
-_BARE_NAME = re.compile(_NAME)
-_FIELD = re.compile(rf"({_NAME}):")
+_OPTION = re.compile(rf"-{{1,2}}({_NAME})$")
+_KINDS = (
+    ("option", _OPTION),
+    ("field", re.compile(rf"({_NAME}):$")),
+    ("name", re.compile(rf"({_NAME})$")),
+    ("assignment", re.compile(rf"[$({{\[+-]*({_NAME})\+?=(?!=)")),
+)
 
 
 class _Program(NamedTuple):
@@ -28,11 +32,13 @@ class _Program(NamedTuple):
     value: str = r".+"
 
 
-_USER = _Program(
-    r"-[a-zA-Z#]*[uU]|--(?:proxy-)?user", r"-[sSfkLvgGiN#]*[uU]|--(?:proxy-)?user=", r"(?![a-z][\w+.-]*://)[^:]*:.+"
+_USER_AND_PASSWORD = r"(?![a-z][\w+.-]*://)[^:]*:.+"
+_CURL = (
+    _Program(r"-[a-zA-Z#]*[uU]|--(?:proxy-)?user", r"-[sSfkLvgGiN#]*[uU]|--(?:proxy-)?user=", _USER_AND_PASSWORD),
+    _Program(r"-[a-zA-Z#]*b|--cookie", r"-b|--cookie=", r".*=.*"),
+    _Program(r"-E|--(?:proxy-)?cert", value=_USER_AND_PASSWORD),
+    _Program(r"--oauth2-bearer"),
 )
-_COOKIE = _Program(r"-[a-zA-Z#]*b|--cookie", r"-b|--cookie=", r".*=.*")
-_CURL = (_USER, _COOKIE, _Program("--oauth2-bearer|--(?:proxy-)?pass|-E|--cert", value=r".*[^.\w/-].*"))
 _P = _Program(r"-p|--password", r"-p")
 _PROGRAMS: dict[str, tuple[_Program, ...]] = {
     "curl": _CURL,
@@ -52,32 +58,55 @@ _QUOTED = re.compile(r"""(?:[\w.-]+=)?\$?\\?["']""")
 _COMMAND_OPTION = re.compile(r"-[a-z]*c|eval|--command|--cmd")
 
 
+class _Role(NamedTuple):
+    """What a word is by itself: the start of `program`, or an `option`, `field`, `name`, `assignment` of a secret."""
+
+    kind: str = ""
+    name: str = ""
+    program: tuple[_Program, ...] | None = None
+
+
 def spans(line: str, nested: Callable[[str], Iterable[Span]]) -> Iterator[Span]:
     """Where secrets stand among the words of a command line.
 
     Args:
         nested: Where secrets stand in a word without its quotes.
     """
-    if not STEM.search(line) and not any(program in line for program in _PROGRAMS):
+    if not Stems(line).search() and not any(program in line for program in _PROGRAMS):
         return
-    previous: list[Word] = []
+    roles: dict[str, _Role] = {}
+    previous: deque[str] = deque(maxlen=5)
     program: tuple[_Program, ...] = ()
+    before = _Role()
     for word in words(line):
         if word is None:
-            previous, program = [], ()
+            previous.clear()
+            program, before = (), _Role()
             continue
-        text = word.text
-        if previous and _asks_for_secret(previous, word, program):
+        role = roles.get(word.text)
+        if role is None:
+            role = roles[word.text] = _role(word.text)
+        if (before.name and _is_value_of(before, word, previous)) or (program and _follows(previous, word, program)):
             yield _within_quotes(word)
-        elif (match := _ASSIGNMENT.match(text)) and strength(match[1]) and not _is_command(previous, word):
-            yield from _assigned(word, match)
-        elif (start := _joined(text, program)) is not None:
-            yield word.span(start, len(text))
-        elif _QUOTED.match(word.raw):
-            for start, end in nested(text):
+        elif role.kind == "assignment" and not (word.is_quoted and _announces_command(previous)):
+            yield from _assigned(word, role.name)
+        elif program and (start := _joined(word.text, program)) is not None:
+            yield word.span(start, len(word.text))
+        elif word.is_quoted and _QUOTED.match(word.raw):
+            for start, end in nested(word.text):
                 yield word.span(start, end)
-        program = _PROGRAMS.get(text.rpartition("/")[2], program)
-        previous = [*previous[-4:], word]
+        program = program if role.program is None else role.program
+        before = role
+        previous.append(word.text)
+
+
+def _role(text: str) -> _Role:
+    program = _PROGRAMS.get(text.rpartition("/")[2])
+    if Stems(text).search():
+        for kind, expression in _KINDS:
+            if (match := expression.match(text)) and strength(match[1]):
+                return _Role(kind, match[1], program)
+    return _Role(program=program)
 
 
 def after_options(arguments: Sequence[object]) -> set[int]:
@@ -88,14 +117,21 @@ def after_options(arguments: Sequence[object]) -> set[int]:
         if isinstance(option, str)
         and isinstance(value, str)
         and (match := _OPTION.fullmatch(option))
-        and not _OPTION.fullmatch(value)
+        and not FLAG.fullmatch(value)
         and is_secret(match[1], value)
     }
 
 
-def _is_command(previous: Sequence[Word], word: Word) -> bool:
+def _announces_command(previous: Sequence[str]) -> bool:
     """Whether a quoted word is a line of its own, as in `sh -c "TOKEN=x run"`; not in `-e "TOKEN=x y"`."""
-    return bool(previous and word.is_quoted and _COMMAND_OPTION.fullmatch(previous[-1].text))
+    return bool(previous and _COMMAND_OPTION.fullmatch(previous[-1]))
+
+
+def _follows(previous: Sequence[str], word: Word, program: Sequence[_Program]) -> bool:
+    """Whether the word before is an option of `program` that carries a secret."""
+    return bool(previous) and any(
+        re.fullmatch(option.option, previous[-1]) and _is_value(option, word.text) for option in program
+    )
 
 
 def _joined(text: str, program: Sequence[_Program]) -> int | None:
@@ -108,28 +144,23 @@ def _joined(text: str, program: Sequence[_Program]) -> int | None:
 
 def _is_value(option: _Program, value: str) -> bool:
     return bool(re.fullmatch(option.value, value, re.DOTALL)) and not (
-        is_withheld(value) or is_reference(value) or IDS.fullmatch(value)
+        is_withheld(value) or is_reference(value) or IDS.fullmatch(value) or FLAG.fullmatch(value)
     )
 
 
-def _asks_for_secret(previous: Sequence[Word], word: Word, program: Sequence[_Program]) -> bool:
-    """Whether the words before `word` make it a secret: an option, `password:`, `login me password`."""
-    before = previous[-1].text
-    value = word.text
-    literal = word.raw.startswith("'")
-    if match := _OPTION.fullmatch(before):
-        if any(re.fullmatch(option.option, before) and _is_value(option, value) for option in program):
-            return True
-        return not _OPTION.fullmatch(value) and is_secret(match[1], value, literal=literal)
-    if match := _FIELD.fullmatch(before):
-        return not match[1].lower().endswith("authorization") and is_secret(match[1], value, literal=literal)
-    if not _BARE_NAME.fullmatch(before) or not is_secret(before, value, literal=literal):
+def _is_value_of(role: _Role, word: Word, previous: Sequence[str]) -> bool:
+    """Whether `word` is the secret that the word before, of this role, announces."""
+    if role.kind == "assignment" or not is_secret(role.name, word.text, literal=word.raw.startswith("'")):
         return False
-    earlier = [each.text for each in previous[:-1]]
+    if role.kind == "option":
+        return not FLAG.fullmatch(word.text)
+    if role.kind == "field":
+        return not role.name.lower().endswith("authorization")
     # netrc; `aws configure set NAME S`, `setenv NAME S`; `dvc remote modify origin NAME S`.
+    earlier = list(previous)[:-1]
     if earlier[-1:] in (["set"], ["setenv"]) or "modify" in earlier or earlier[-2:-1] in (["login"], ["machine"]):
         return True
-    return looks_secret("", value)
+    return looks_secret("", word.text)
 
 
 def _within_quotes(word: Word) -> Span:
@@ -140,23 +171,19 @@ def _within_quotes(word: Word) -> Span:
     return word.start, word.end if word.is_quoted else word.start + len(trimmed(raw))
 
 
-def _assigned(word: Word, match: re.Match[str]) -> Iterator[Span]:
+def _assigned(word: Word, name: str) -> Iterator[Span]:
     """The value of `NAME=value`, all of the word. Not in `f(token="x",n=1)`: there the text is read as code."""
-    value = word.text[match.end() :]
+    at = word.text.index("=") + 1
+    value = word.text[at:]
     if not value:
         return
-    start, end = word.span(match.end(), len(word.text))
-    raw = word.raw[start - word.start :]
-    before = word.raw[: start - word.start]
-    if word.is_quoted:
-        if before[-1:] in ('"', "'") and before.count(before[-1]) == 1 and raw.count(before[-1]) == 1:
-            if raw[-1] != before[-1]:
-                if raw[raw.index(before[-1]) + 1] in ",)]};":
-                    return
-                start, end = start - 1, word.end
-        elif raw != value:
-            end = word.end
-    else:
+    start, end = word.span(at, len(word.text))
+    before, raw = word.raw[: start - word.start], word.raw[start - word.start : end - word.start]
+    if not word.is_quoted:
         end = start + len(trimmed(value))
-    if is_secret(match[1], value, literal=before.endswith("'")):
+    elif raw != value:  # Quotes in it, or more of them after the first.
+        if before[-1] in "\"'" and re.match(rf"[^{before[-1]}]*{before[-1]}[,)\]}};]", raw):
+            return
+        start, end = word.span(at - 1, at)[1], word.end
+    if is_secret(name, value, literal=before.endswith("'")):
         yield start, end

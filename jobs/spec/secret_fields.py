@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .secret_names import STEM, Strength, strength
-from .secret_values import SPECIAL_TOKEN, WITHHELD, is_reference, is_secret, is_withheld, trimmed
+from .secret_names import Stems, Strength, strength
+from .secret_values import FLAG, SPECIAL_TOKEN, WITHHELD, is_reference, is_secret, is_withheld, trimmed
 
 Span = tuple[int, int]
 
 # A value of this many letters is judged by these.
 _LONG = 256
 
-_OPTION = re.compile(r"--?[A-Za-z]")
+_FLAG_NEXT = re.compile(rf"(?:{FLAG.pattern})(?![^\s\"'`])")
 _REST_OF_NAME = re.compile(r"[\w.-]*")
 # What follows a name in a text: its closing quote and bracket, and the sign before the value.
 _SIGN = re.compile(
@@ -63,9 +63,9 @@ def spans(line: str) -> Iterator[Span]:
 
 def _after_names(line: str) -> Iterator[Span]:
     """The values of names, whatever language the text is in. What precedes a name does not matter."""
-    reader = _Reader(line)
+    reader, stems = _Reader(line), Stems(line)
     at = 0
-    while hit := STEM.search(line, at):
+    while hit := stems.search(at):
         start = hit.start()
         while start > at and (line[start - 1].isalnum() or line[start - 1] in "_.-"):
             start -= 1
@@ -127,7 +127,7 @@ class _Reader:
 
     def _option(self, name: str, end: int) -> Iterator[Span]:
         blank = _ANY_BLANK.match(self.line, end)
-        if blank and not _OPTION.match(self.line, blank.end()):
+        if blank and not _FLAG_NEXT.match(self.line, blank.end()):
             yield from self._value(blank.end(), name, False)
 
     def _next_argument(self, start: int, at: int, name: str) -> Iterator[Span]:

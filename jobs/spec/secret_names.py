@@ -85,12 +85,23 @@ _ANY_OF_KEYS = _set("password secret apikey")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NO_WORD = re.compile(r"[^a-z0-9]+")
 
-# What a text must contain to name a secret, so that most texts need no closer look. Each name above contains one.
-STEM = re.compile(
-    r"token|secret|pass|pswd|pwd|psk|key|auth|cred|bearer|cookie|jwt|kubeconfig|netrc|dockerconfigjson|mnemonic|"
-    r"conn|phrase|signature|(?:pat|pw|sas|sig|dsn|otp)(?![a-z])",
-    re.IGNORECASE,
+# What a text must contain to name a secret, in small letters: most texts need no closer look. Each name above contains
+# one. Not one group and not IGNORECASE: `re` searches this ten times faster.
+_STEM = re.compile(
+    r"token|secret|pass|pswd|pwd|psk|key|auth|cred|bearer|cookie|jwt|kubeconfig|netrc|dockerconfigjson|mnemonic|conn|"
+    r"phrase|signature|pat(?![a-z])|pw(?![a-z])|sas(?![a-z])|sig(?![a-z])|dsn(?![a-z])|otp(?![a-z])"
 )
+
+
+class Stems:
+    """Finds what may be a part of a secret's name in one text."""
+
+    def __init__(self, text: str) -> None:
+        # The one letter whose small form is two letters.
+        self._text = text.replace("\u0130", "I").lower()
+
+    def search(self, at: int = 0) -> re.Match[str] | None:
+        return _STEM.search(self._text, at)
 
 
 def _words(name: str) -> list[str]:

@@ -7,7 +7,7 @@ dependency: it costs 100 ms to import (`jobs status` takes 200 ms) and reads sou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 # How much of a large file is scanned, at its beginning and at its end: keys and credentials are small.
@@ -167,8 +167,9 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
         if literal in text:
             for match in re.finditer(expression, text):
                 yield match.span()
-    for match in _BEARER.finditer(text):
-        yield match.span()
+    if "earer " in text or "EARER " in text:
+        for match in _BEARER.finditer(text):
+            yield match.span()
 
 
 def hide(text: str, instead: str) -> str:
@@ -176,14 +177,14 @@ def hide(text: str, instead: str) -> str:
     return replace(text, spans(text), instead)
 
 
-def replace(text: str, places: Iterator[tuple[int, int]], instead: str) -> str:
+def replace(text: str, places: Iterable[tuple[int, int]], instead: str) -> str:
     """The text with `instead` at each of `places`, which may overlap and be in any order."""
     parts = []
-    at = 0
+    at, last = 0, -1
     for start, end in sorted(places):
-        if start >= at:
+        if start > last:
             parts += [text[at:start], instead]
-        at = max(at, end)
+        at = last = max(last, end)
     return "".join([*parts, text[at:]])
 
 

@@ -24,6 +24,8 @@ _NO_PATH = re.compile(r"[\w+/=-]+")
 _CHUNK = re.compile(r"[A-Za-z0-9+/]+")
 _PASSWORD = re.compile(r"(?=[^\d]*\d)(?!\d+[.e]\S*$)(?=[^A-Za-z]*[A-Za-z])[^/=]*")
 _USER_AND_PASSWORD = re.compile(r"[^\s:/]+:[^\s:/]\S*")
+# An option, and no value. A secret may begin with a dash too.
+FLAG = re.compile(r"--[A-Za-z][\w.-]*(?:=\S*)?|-[A-Za-z]{1,3}|-[a-z][a-z-]+")
 IDS = re.compile(r"\d+:\d+")
 
 

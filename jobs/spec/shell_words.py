@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _PIECE = re.compile(
-    r"(?P<space>\s+)"
+    r"(?P<word>[^\s;|&'\"\\]+)(?=[\s;|&]|\Z)"
+    r"|(?P<space>\s+)"
     r"|(?P<continued>\\\r?\n)"
     r"|(?P<end>[;|&]+)"
     r"|(?P<plain>[^\s;|&'\"\\]+)"
@@ -29,14 +30,14 @@ _ESCAPE = re.compile(r'\\(?:([$`"\\])|\r?\n)')
 class Word(NamedTuple):
     """`text` is the word without its quotes; `raw` is as it stands in the line, from `start` to `end`.
 
-    `parts` has the places of the runs of letters that `text` is made of: (in `text`, in the line).
+    `parts` has the places of the runs of letters that `text` is made of, (in `text`, in the line), where they are many.
     """
 
     start: int
     end: int
     text: str
     raw: str
-    parts: tuple[tuple[int, int], ...]
+    parts: tuple[tuple[int, int], ...] = ()
 
     @property
     def is_quoted(self) -> bool:
@@ -47,6 +48,8 @@ class Word(NamedTuple):
         return self._place(start), self._place(end - 1) + 1
 
     def _place(self, at: int) -> int:
+        if not self.parts:
+            return self.start + at
         inside, outside = self.parts[bisect_right(self.parts, (at, self.end)) - 1]
         return outside + at - inside
 
@@ -59,7 +62,7 @@ def words(line: str) -> Iterator[Word | None]:
     pending = False
 
     def word() -> Word:
-        return Word(start, end, "".join(texts), line[start:end], tuple(parts) or ((0, start),))
+        return Word(start, end, "".join(texts), line[start:end], tuple(parts))
 
     def add(text: str, place: int) -> None:
         nonlocal length
@@ -70,6 +73,10 @@ def words(line: str) -> Iterator[Word | None]:
 
     for match in _PIECE.finditer(line):
         kind = match.lastgroup
+        if kind == "word" and not pending:
+            start, end = match.span()
+            yield Word(start, end, match[0], match[0])
+            continue
         if kind == "continued":
             continue
         if kind in ("space", "end"):

@@ -117,7 +117,7 @@ FORMS = {
     "sshpass -p, joined": "sshpass -p{} ssh h",
     "mysql -p": "mysql -u root -p{} db",
     "docker login": "docker login -u me -p {} r.example",
-    "redis-cli -a": "redis-cli -h r -a {} ping",
+    "redis-cli -a": "redis-cli -h r -a {} ping;",
     "unzip -P": "unzip -P {} a.zip",
     "netrc": "echo machine h.example login me password {}",
     "aws configure": "aws configure set aws_secret_access_key {}",
@@ -170,7 +170,6 @@ HARMLESS = [
     "'two words'",
     '"{"',
     "a=b",
-    "x:y",
     "pip",
     "ray==2.9.0",
     "git+https://github.com/o/r@v1.0",
@@ -504,6 +503,7 @@ HOSTILE: dict[str, Callable[[int], str]] = {
     "curl": lambda n: "curl -u " * n,
     "words": lambda n: "a " * n + "token",
     "lines": lambda n: "token: |\n " * n,
+    "quotes in quotes": lambda n: shlex.quote(shlex.quote("--token 'x' " * (n // 10))),
     "names in a call": lambda n: '("token", ' * n,
 }
 
@@ -511,19 +511,27 @@ HOSTILE: dict[str, Callable[[int], str]] = {
 def seconds(text: str) -> float:
     best = 9e9
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         redact.text(text)
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
 def test_the_time_grows_with_the_text_and_no_faster(hostile: Callable[[int], str]) -> None:
     """Four times the text takes four times as long, not sixteen times."""
-    once, four_times = hostile(3000), hostile(12000)
-    assert seconds(four_times) < 9 * seconds(once) + 0.002
+    assert seconds(hostile(6000)) < 9 * seconds(hostile(1500)) + 0.005
 
 
 def test_a_text_of_a_megabyte_is_withheld_too() -> None:
-    line = "x " * 500_000 + f"--token {S} " + "y " * 100
+    line = "word " * 200_000 + f"--token {S} " + "y " * 100
     assert redact.text(line) == line.replace(S, WITHHELD)
+
+
+def test_a_list_reads_only_the_beginning_of_an_entrypoint() -> None:
+    assert (
+        redact.beginning(f"python  t.py\n--token {S} " + "x " * 100, 40) == "python t.py --token (withheld) x x x x x"
+    )
+    started = time.process_time()
+    redact.beginning('token="x ' * 1_000_000, 60)
+    assert time.process_time() - started < 1
