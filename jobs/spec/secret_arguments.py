@@ -158,7 +158,9 @@ def _is_value_of(role: _Role, word: Word, previous: Sequence[str]) -> bool:
         return not role.name.lower().endswith("authorization")
     # netrc; `aws configure set NAME S`, `setenv NAME S`; `dvc remote modify origin NAME S`.
     earlier = list(previous)[:-1]
-    if earlier[-1:] in (["set"], ["setenv"]) or "modify" in earlier or earlier[-2:-1] in (["login"], ["machine"]):
+    if earlier[-1:] == ["setenv"] or earlier[-2:] in (["configure", "set"], ["config", "set"]):
+        return True
+    if "modify" in earlier or earlier[-2:-1] in (["login"], ["machine"]):
         return True
     return looks_secret("", word.text)
 
@@ -182,8 +184,12 @@ def _assigned(word: Word, name: str) -> Iterator[Span]:
     if not word.is_quoted:
         end = start + len(trimmed(value))
     elif raw != value:  # Quotes in it, or more of them after the first.
-        if before[-1] in "\"'" and re.match(rf"[^{before[-1]}]*{before[-1]}[,)\]}};]", raw):
-            return
-        start, end = word.span(at - 1, at)[1], word.end
+        quote = before[-1] if before[-1] in "\"'" else before[0]
+        if quote in "\"'" and (code := re.match(rf"([^{quote}]*){quote}[,:;.)\]}}]+", raw)):
+            if code.end() != len(raw):
+                return
+            end = start + code.end(1)
+        else:
+            start, end = word.span(at - 1, at)[1], word.end
     if is_secret(name, value, literal=before.endswith("'")):
         yield start, end

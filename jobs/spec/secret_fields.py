@@ -27,14 +27,16 @@ _SIGN = re.compile(
 _BLANK = re.compile(r"(?:[ \t]|\\\r?\n)*")
 _ANY_BLANK = re.compile(r"(?:\s|\\\r?\n)*")
 _VALUE_FIELD = re.compile(r"""\\*["']value\\*["']\s*:\s*""")
-_QUOTE = re.compile(r"""[A-Za-z]{0,2}(\\*)(["'`])""")
+_CALL = re.compile(r"""[\w\[]\([ \t]*\\*["']\Z""")
+# Python's prefixes: b"...", rf"..."
+_QUOTE = re.compile(r"""(?:[bBfF][rR]?|[rR][bBfF]?|[uU])?(\\*)(["'`])""")
 _QUOTES = re.compile(r"""(\\*)(["'`])""")
 _BRACKETS = re.compile(r"[\[\]{}()]")
 _BARE = re.compile(r"""[^\s"'`;&|]+""")
 _BARE_FIELD = re.compile(r"""[^\s"'`]+""")
 _BLOCK = re.compile(r"[|>][+-]?\d?[ \t]*\r?\n(?P<indent>[ \t]+)")
 _DEFAULT = re.compile(r"(\w+):?[-=+]([^}$]*)")
-_ELEMENT = re.compile(r">([^<]*)")
+_ELEMENT = re.compile(r">([^<]*)</")
 _SCHEME = re.compile(
     r"(?i)(?:basic|bearer|token|apikey|api-key|key|jwt|oauth|negotiate|ntlm|genie-?key|googlelogin|splunk)[ \t]+(?=\S)"
 )
@@ -137,7 +139,7 @@ class _Reader:
         at = blank.end() if blank else at
         if field := _VALUE_FIELD.match(line, at):
             at = field.end()
-        elif not name.startswith("-") and "(" not in line[max(start - 4, 0) : start]:
+        elif not name.startswith("-") and not _CALL.search(line, max(start - 6, 0), start):
             return
         if _QUOTE.match(line, at):
             yield from self._value(at, name, False)

@@ -113,9 +113,11 @@ def _words(name: str) -> list[str]:
 def strength(name: str) -> Strength:
     """How sure it is that the value of an option or a variable of this name, in a text, is a secret."""
     words = _words(name)
+    variants = 0
     while len(words) > 1 and words[-1] in _VARIANTS and tuple(words[-2:]) not in _PAIRS:
         words.pop()
-    if not words or words[-1] in _ABOUT:
+        variants += 1
+    if not words or words[-1] in _ABOUT or (words[-1] == "kubeconfig" and not variants):
         return Strength.NONE
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     if any(map(_is_sure, words, ["", *words])) or last in _LAST or (before, last) in _PAIRS:

@@ -10,15 +10,23 @@ WITHHELD = "(withheld)"
 
 _CLOSERS = ",;)]\\}"
 _NO_SECRET = re.compile(
-    r"(?:none|null|nil|true|false|undefined|str|bytes|string|bool|int|float|any|optional(?:\[.*)?|secretstr)?",
-    re.IGNORECASE,
+    r"(?:none|null|nil|true|false|undefined|str|bytes|string|bool|int|float|any|secretstr|bearer|basic|\.\.\.|…|\*+|"
+    r"(?:optional|callable|dict|list|tuple|mapping|sequence)(?:\[.*)?)?\s*",
+    re.IGNORECASE | re.DOTALL,
 )
+# A variable of the shell, a field of a template or an f-string, the environment in Python.
 _REFERENCE = re.compile(
-    r"\$(?:[A-Z_][A-Z0-9_]*|\{[A-Za-z_]\w*\}|[0-9@*])|(?:os\.)?(?:environ[.\[]|getenv\().*", re.DOTALL
+    r"\$(?:[A-Z_][A-Z0-9_]*|\{[A-Za-z_]\w*\}|[0-9@*])|\{\{?\s*[A-Za-z_][\w.]*(?:\(\)|\[\w+\])?\s*\}?\}|"
+    r"(?:os\.)?(?:environ[.\[]|getenv\().*",
+    re.DOTALL,
 )
 _SUBSTITUTION = re.compile(r"(?:\$\(|`)(?!\s*(?:echo|printf)\b)")
 SPECIAL_TOKEN = re.compile(r"<[|/]{0,2}[A-Za-z][\w-]*\|?>|\[[A-Z]+\]")
-_PATH = re.compile(r"(?:~|\.{0,2})/[\w./-]*(?:\.\w{2,6}|/config)")
+# A file that holds a secret. Keys in base64 may begin with a slash too, but have no dot.
+_PATH = re.compile(
+    r"(?:~|\.{0,2})/[\w./-]*\.(?:pem|key|crt|pub|json|ya?ml|txt|conf|cfg|ini|env|toml)|(?:/var)?/run/secrets/[\w./-]+|"
+    r"~/\.[\w./-]+|/[\w./-]*/\.(?:ssh|kube|aws)/[\w./-]+"
+)
 _NUMBER = re.compile(r"[\d.,]*")
 _NO_PATH = re.compile(r"[\w+/=-]+")
 _CHUNK = re.compile(r"[A-Za-z0-9+/]+")
@@ -43,7 +51,7 @@ def is_secret(name: str, value: str, *, literal: bool = False) -> bool:
     lower = name.lower()
     if "token" in lower and SPECIAL_TOKEN.fullmatch(value):
         return False
-    if lower.endswith(("credentials", "kubeconfig", "creds")) and _PATH.fullmatch(value):
+    if _PATH.fullmatch(value):
         return False
     if name in ("PWD", "OLDPWD") and value.startswith("/"):
         return False
