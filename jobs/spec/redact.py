@@ -22,7 +22,7 @@ __all__ = ["WITHHELD", "leaves", "metadata", "names_a_secret", "restore", "spec"
 
 # How often a command may be quoted inside a command: `ssh h "sh -c 'python -c ...'"`.
 _MAX_DEPTH = 6
-_MOST_READINGS = 4
+_MOST_READINGS = 8
 _SHORT = 4096
 _QUOTES = frozenset("\"'`\\()[]{}\n")
 

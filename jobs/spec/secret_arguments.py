@@ -51,10 +51,12 @@ _PROGRAMS: dict[str, tuple[_Program, ...]] = {
     **dict.fromkeys(("7z", "7za", "7zz"), (_Program(r"(?!)", r"-p"),)),
     **dict.fromkeys(("ldapsearch", "ldapmodify"), (_Program(r"-w", r"-w"),)),
     # `docker login -p`, but not `docker run -p`.
-    "login": (_Program(r"-p"),),
+    "login": (_Program(r"-p", r"-p="),),
+    "openssl": (_Program(r"-pass(?:in|out)?", value=r"pass:.+"),),
 }
 # A word that holds a text of its own: 'TOKEN=x run', --config='{"a": 1}'; not {"a":"x"}, which is read as it stands.
 _QUOTED = re.compile(r"""(?:[\w.-]+=)?\$?\\?["']""")
+_LOGIN_FIELD = re.compile(r"(?:token|role|jwt|username|password)=")
 _COMMAND_OPTION = re.compile(r"-[a-z]*c|eval|--command|--cmd")
 
 
@@ -83,21 +85,26 @@ def spans(line: str, nested: Callable[[str], Iterable[Span]]) -> Iterator[Span]:
             previous.clear()
             program, before = (), _Role()
             continue
-        role = roles.get(word.text)
+        text = word.text.strip("[],") if word.is_quoted else word.text  # ["curl", "-u", ...]
+        role = roles.get(text)
         if role is None:
-            role = roles[word.text] = _role(word.text)
-        if (before.name and _is_value_of(before, word, previous)) or (program and _follows(previous, word, program)):
+            role = roles[text] = _role(text)
+        if (
+            (before.name and _is_value_of(before, word, previous))
+            or (program and _follows(previous, word.text, program))
+            or ("login" in previous and _logs_in(previous, word.text))
+        ):
             yield _within_quotes(word)
         elif role.kind == "assignment" and not (word.is_quoted and _announces_command(previous)):
             yield from _assigned(word, role.name)
         elif program and (start := _joined(word.text, program)) is not None:
             yield word.span(start, len(word.text))
-        elif word.is_quoted and _QUOTED.match(word.raw):
+        elif word.is_quoted and (_QUOTED.match(word.raw) or "\\ " in word.raw):
             for start, end in nested(word.text):
                 yield word.span(start, end)
         program = program if role.program is None else role.program
         before = role
-        previous.append(word.text)
+        previous.append(text)
 
 
 def _role(text: str) -> _Role:
@@ -111,15 +118,17 @@ def _role(text: str) -> _Role:
 
 def after_options(arguments: Sequence[object]) -> set[int]:
     """Which of a list of arguments are the values of options that name a secret, as in ["--token", "..."]."""
-    return {
-        i
-        for i, (option, value) in enumerate(pairwise(arguments), 1)
-        if isinstance(option, str)
-        and isinstance(value, str)
-        and (match := _OPTION.fullmatch(option))
-        and not FLAG.fullmatch(value)
-        and is_secret(match[1], value)
-    }
+    after = set()
+    program: tuple[_Program, ...] = ()
+    for i, (option, value) in enumerate(pairwise(arguments), 1):
+        if isinstance(option, str) and isinstance(value, str):
+            program = _PROGRAMS.get(option.rpartition("/")[2], program)
+            named = _OPTION.fullmatch(option)
+            if _follows([option], value, program) or (
+                named and not FLAG.fullmatch(value) and is_secret(named[1], value)
+            ):
+                after.add(i)
+    return after
 
 
 def _announces_command(previous: Sequence[str]) -> bool:
@@ -127,10 +136,22 @@ def _announces_command(previous: Sequence[str]) -> bool:
     return bool(previous and _COMMAND_OPTION.fullmatch(previous[-1]))
 
 
-def _follows(previous: Sequence[str], word: Word, program: Sequence[_Program]) -> bool:
+def _follows(previous: Sequence[str], value: str, program: Sequence[_Program]) -> bool:
     """Whether the word before is an option of `program` that carries a secret."""
     return bool(previous) and any(
-        re.fullmatch(option.option, previous[-1]) and _is_value(option, word.text) for option in program
+        re.fullmatch(option.option, previous[-1]) and _is_value(option, value) for option in program
+    )
+
+
+def _logs_in(previous: Sequence[str], value: str) -> bool:
+    """Whether `value` is the key in `wandb login --relogin KEY`."""
+    words = [word for word in previous if not FLAG.fullmatch(word)]
+    return (
+        words[-2:] in (["wandb", "login"], ["vault", "login"])
+        and not FLAG.fullmatch(value)
+        and not is_withheld(value)
+        and not is_reference(value)
+        and not _LOGIN_FIELD.match(value)
     )
 
 

@@ -20,7 +20,7 @@ _FLAG_NEXT = re.compile(rf"(?:{FLAG.pattern})(?![^\s\"'`])")
 _REST_OF_NAME = re.compile(r"[\w.-]*")
 # What follows a name in a text: its closing quote and bracket, and the sign before the value.
 _SIGN = re.compile(
-    r"""(?P<close>\\*["'`])?\]?[ \t]*
+    r"""(?:\[\w*\])?(?P<close>\\*["'`])?\]?[ \t]*
     (?:(?P<equal>[:+?]?=(?![=~])|=>) | (?P<same>==)(?=[ \t]*\\*["']) | (?P<colon>:(?![:/=-])) | (?P<comma>,))""",
     re.VERBOSE,
 )
@@ -35,6 +35,8 @@ _BRACKETS = re.compile(r"[\[\]{}()]")
 _BARE = re.compile(r"""[^\s"'`;&|]+""")
 _BARE_FIELD = re.compile(r"""[^\s"'`]+""")
 _BLOCK = re.compile(r"[|>][+-]?\d?[ \t]*\r?\n(?P<indent>[ \t]+)")
+_ECHO = re.compile(r"\$\(\s*(?:echo|printf)\b")
+_NETRC = re.compile(r"\blogin\s+\S+\s+password\s+([^\s\"'\\]+)")
 _DEFAULT = re.compile(r"(\w+):?[-=+]([^}$]*)")
 _ELEMENT = re.compile(r">([^<]*)</")
 _SCHEME = re.compile(
@@ -60,6 +62,10 @@ def spans(line: str) -> Iterator[Span]:
         yield from _in_urls(line)
     if "=" in line and ("?" in line or "&" in line):
         yield from _in_queries(line)
+    if "login" in line and "password" in line:
+        for match in _NETRC.finditer(line):
+            if not is_withheld(match[1]):
+                yield match.span(1)
     yield from _after_names(line)
 
 
@@ -171,6 +177,10 @@ class _Reader:
         line = self.line
         header = name.lower().rstrip("-")
         quote = _QUOTE.match(line, at)
+        if quote and line.startswith(quote[2] * 2, quote.end()) and not quote[1]:
+            closing = line.find(quote[2] * 3, quote.end() + 2)
+            yield quote.end() + 2, len(line) if closing < 0 else closing
+            return
         if quote:
             end = self._closing(quote.end(), len(quote[1]), quote[2])
             if end is not None:
@@ -190,7 +200,7 @@ class _Reader:
             if line[at:end] not in ("{}", "[]", "()") and not SPECIAL_TOKEN.fullmatch(line, at, end):
                 yield at, end
             return
-        if line.startswith(("$(echo", "$(printf"), at):
+        if _ECHO.match(line, at):
             yield at, self._bracket(at + 1)
             return
         # Judged by its beginning, so that many names before one long word are not as many long words.

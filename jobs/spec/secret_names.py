@@ -25,7 +25,7 @@ def _set(text: str) -> frozenset[str]:
 # Any word of a name.
 _SURE = _set(
     "secret secrets password passwords passwd passphrase passcode apikey apikeys credential credentials cred "
-    "creds bearer cookie authorization jwt kubeconfig dockerconfigjson netrc mnemonic connectionstring connstr "
+    "creds bearer cookie cookies authorization jwt kubeconfig dockerconfigjson netrc mnemonic connectionstring connstr "
     "userpass"
 )
 # The end of a word that is written together: PGPASSWORD, hftoken, aws_secretkey.
@@ -39,9 +39,12 @@ _SURE_ENDS = (
     "secretkey",
     "privatekey",
     "accountkey",
+    "authkey",
+    "privkey",
+    "sshkey",
 )
 # The last word of a name.
-_LAST = _set("pat pw pwd pswd psk sas otp")
+_LAST = _set("pat pw pwd pswd psk sas otp oauth")
 _WEAK = _set("key keys pass auth signature sig dsn")
 _PAIRS = {("connection", "string"), ("conn", "str"), ("conn", "string"), ("seed", "phrase"), ("access", "signature")}
 # The word before `key`, and before `pass`.
@@ -51,7 +54,8 @@ _KEYS = _set(
 )
 _PASSES = _set(
     "db database user smtp mail email login admin root ssh sudo ftp http proxy redis mysql postgres pg mongo "
-    "basic auth key cert keystore truststore git docker registry service account client api ldap vault"
+    "basic auth key cert keystore truststore git docker registry service account client api ldap vault "
+    "store become in out"
 )
 _SORT_KEYS = _set("sort primary partition group foreign cache public join index")
 # `token` and `tokens` are words of language models too.

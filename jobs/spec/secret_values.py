@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"[\d.,]*")
 _NO_PATH = re.compile(r"[\w+/=-]+")
 _CHUNK = re.compile(r"[A-Za-z0-9+/]+")
 _PASSWORD = re.compile(r"(?=[^\d]*\d)(?!\d+[.e]\S*$)(?=[^A-Za-z]*[A-Za-z])[^/=]*")
+_BASE64 = re.compile(r"(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])[A-Za-z0-9+/]{8,}={0,2}")
 _USER_AND_PASSWORD = re.compile(r"[^\s:/]+:[^\s:/]\S*")
 # An option, and no value. A secret may begin with a dash too.
 FLAG = re.compile(r"--[A-Za-z][\w.-]*(?:=\S*)?|-[A-Za-z]{1,3}|-[a-z][a-z-]+")
@@ -78,8 +79,8 @@ def trimmed(value: str) -> str:
 def looks_secret(name: str, value: str) -> bool:
     if name.endswith("pass"):
         return bool(_PASSWORD.fullmatch(value))
-    if name.endswith("auth") and _USER_AND_PASSWORD.fullmatch(value) and not IDS.fullmatch(value):
-        return True
+    if name.endswith("auth") and (_BASE64.fullmatch(value) or _USER_AND_PASSWORD.fullmatch(value)):
+        return not IDS.fullmatch(value)
     # Digits among letters, as in no column's name.
     return bool(_NO_PATH.fullmatch(value)) and any(
         len(chunk) >= 16 and not chunk.isdigit() and not chunk.isalpha() for chunk in _CHUNK.findall(value)
