@@ -11,19 +11,21 @@ option or an assignment decides about the next word and a quoted command is read
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import secret_arguments, secret_fields, secret_patterns
-from .secret_names import names_a_secret
-from .secret_values import WITHHELD
+from . import secret_patterns, secret_programs
+from .secret_names import WITHHELD, Stems, names_a_secret
 
-__all__ = ["WITHHELD", "leaves", "metadata", "names_a_secret", "restore", "spec", "text"]
+__all__ = ["WITHHELD", "beginning", "leaves", "metadata", "names_a_secret", "restore", "spec", "text"]
 
 # How often a command may be quoted inside a command: `ssh h "sh -c 'python -c ...'"`.
 _MAX_DEPTH = 6
-_MOST_READINGS = 8
+# Deeper values are withheld whole: no runtime_env is as deep, and Python's stack is not endless.
+_DEEPEST = 100
+# Of a longer text only as much is read as a table shows.
 _SHORT = 4096
+_MOST_READINGS = 8
 _QUOTES = frozenset("\"'`\\()[]{}\n")
 
 
@@ -91,8 +93,11 @@ def restore(
     return whole, missing
 
 
-def _walk(value: Any, path: str, named: bool, withheld: list[str]) -> Any:
+def _walk(value: Any, path: str, named: bool, withheld: list[str], depth: int = 0) -> Any:
     """`value` without secrets; the paths of those are added to `withheld`. `named`: a name above announces one."""
+    if depth > _DEEPEST and isinstance(value, Mapping | list | tuple):
+        withheld.append(path)
+        return WITHHELD
     if isinstance(value, Mapping):
         # Kubernetes' form of a variable: {"name": "HF_TOKEN", "value": "..."}.
         by_name = isinstance(value.get("name"), str) and names_a_secret(value["name"])
@@ -102,12 +107,13 @@ def _walk(value: Any, path: str, named: bool, withheld: list[str]) -> Any:
                 f"{path}.{key}",
                 named or names_a_secret(str(key)) or (by_name and key == "value"),
                 withheld,
+                depth + 1,
             )
             for key, inner in value.items()
         }
     if isinstance(value, list | tuple):
-        after = secret_arguments.after_options(value)
-        return [_walk(inner, f"{path}.{i}", named or i in after, withheld) for i, inner in enumerate(value)]
+        after = _after_options(value)
+        return [_walk(inner, f"{path}.{i}", named or i in after, withheld, depth + 1) for i, inner in enumerate(value)]
     if value is None or isinstance(value, bool) or value == "":
         return value
     if named:
@@ -119,9 +125,33 @@ def _walk(value: Any, path: str, named: bool, withheld: list[str]) -> Any:
     return shown
 
 
+def _after_options(arguments: Sequence[Any]) -> set[int]:
+    """Which of a list of arguments are the values of options that carry a secret, as in ["--token", "..."]."""
+    if not _needs_reading(" ".join(each for each in arguments if isinstance(each, str))):
+        return set()
+    from . import secret_arguments
+
+    return secret_arguments.after_options(arguments)
+
+
 def _spans(line: str, depth: int = 0) -> Iterator[tuple[int, int]]:
     """Where secrets stand in `line`."""
     yield from secret_patterns.spans(line)
+    if not _needs_reading(line):
+        return
+    # Only now: their expressions take 10 ms to compile, and most lines need neither.
+    from . import secret_arguments, secret_fields
+
     yield from secret_fields.spans(line)
     nested = (lambda text: _spans(text, depth + 1)) if depth < _MAX_DEPTH else lambda _text: ()
     yield from secret_arguments.spans(line, nested)
+
+
+def _needs_reading(line: str) -> bool:
+    """Whether the text may hold a secret that only what stands around it tells."""
+    return (
+        ("://" in line and ("@" in line or "?" in line))
+        or ("=" in line and "&" in line)
+        or secret_programs.starts_one(line)
+        or Stems(line).search() is not None
+    )

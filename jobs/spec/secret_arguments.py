@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from .secret_names import Stems, strength
+from .secret_programs import PROGRAMS, Option
 from .secret_values import FLAG, IDS, is_reference, is_secret, is_withheld, looks_secret, trimmed
 from .shell_words import Word, words
 
@@ -22,38 +23,6 @@ _KINDS = (
     ("name", re.compile(rf"({_NAME})$")),
     ("assignment", re.compile(rf"[$({{\[+-]*({_NAME})\+?=(?!=)")),
 )
-
-
-class _Program(NamedTuple):
-    """Options that carry a secret in one program only, as words of their own or with the value in the same word."""
-
-    option: str
-    joined: str = r"(?!)"
-    value: str = r".+"
-
-
-_USER_AND_PASSWORD = r"(?![a-z][\w+.-]*://)[^:]*:.+"
-_CURL = (
-    _Program(r"-[a-zA-Z#]*[uU]|--(?:proxy-)?user", r"-[sSfkLvgGiN#]*[uU]|--(?:proxy-)?user=", _USER_AND_PASSWORD),
-    _Program(r"-[a-zA-Z#]*b|--cookie", r"-b|--cookie=", r".*=.*"),
-    _Program(r"-E|--(?:proxy-)?cert", value=_USER_AND_PASSWORD),
-    _Program(r"--oauth2-bearer"),
-)
-_P = _Program(r"-p|--password", r"-p")
-_PROGRAMS: dict[str, tuple[_Program, ...]] = {
-    "curl": _CURL,
-    **dict.fromkeys(("http", "https", "xh"), (_Program(r"-a|--auth", r"--auth="),)),
-    "sshpass": (_P,),
-    **dict.fromkeys(("mysql", "mysqldump", "mysqladmin", "mariadb"), (_Program(r"(?!)", r"-p"),)),
-    **dict.fromkeys(("mongo", "mongosh", "mongodump"), (_Program(r"-p"),)),
-    **dict.fromkeys(("redis-cli", "valkey-cli"), (_Program(r"-a|--pass"),)),
-    **dict.fromkeys(("unzip", "zip"), (_Program(r"-[a-zA-Z]*P"),)),
-    **dict.fromkeys(("7z", "7za", "7zz"), (_Program(r"(?!)", r"-p"),)),
-    **dict.fromkeys(("ldapsearch", "ldapmodify"), (_Program(r"-w", r"-w"),)),
-    # `docker login -p`, but not `docker run -p`.
-    "login": (_Program(r"-p", r"-p="),),
-    "openssl": (_Program(r"-pass(?:in|out)?", value=r"pass:.+"),),
-}
 # A word that holds a text of its own: 'TOKEN=x run', --config='{"a": 1}'; not {"a":"x"}, which is read as it stands.
 _QUOTED = re.compile(r"""(?:[\w.-]+=)?\$?\\?["']""")
 _LOGIN_FIELD = re.compile(r"(?:token|role|jwt|username|password)=")
@@ -65,7 +34,7 @@ class _Role(NamedTuple):
 
     kind: str = ""
     name: str = ""
-    program: tuple[_Program, ...] | None = None
+    program: tuple[Option, ...] | None = None
 
 
 def spans(line: str, nested: Callable[[str], Iterable[Span]]) -> Iterator[Span]:
@@ -74,11 +43,9 @@ def spans(line: str, nested: Callable[[str], Iterable[Span]]) -> Iterator[Span]:
     Args:
         nested: Where secrets stand in a word without its quotes.
     """
-    if not Stems(line).search() and not any(program in line for program in _PROGRAMS):
-        return
     roles: dict[str, _Role] = {}
     previous: deque[str] = deque(maxlen=5)
-    program: tuple[_Program, ...] = ()
+    program: tuple[Option, ...] = ()
     before = _Role()
     for word in words(line):
         if word is None:
@@ -108,7 +75,7 @@ def spans(line: str, nested: Callable[[str], Iterable[Span]]) -> Iterator[Span]:
 
 
 def _role(text: str) -> _Role:
-    program = _PROGRAMS.get(text.rpartition("/")[2])
+    program = PROGRAMS.get(text.rpartition("/")[2])
     if Stems(text).search():
         for kind, expression in _KINDS:
             if (match := expression.match(text)) and strength(match[1]):
@@ -119,10 +86,10 @@ def _role(text: str) -> _Role:
 def after_options(arguments: Sequence[object]) -> set[int]:
     """Which of a list of arguments are the values of options that name a secret, as in ["--token", "..."]."""
     after = set()
-    program: tuple[_Program, ...] = ()
+    program: tuple[Option, ...] = ()
     for i, (option, value) in enumerate(pairwise(arguments), 1):
         if isinstance(option, str) and isinstance(value, str):
-            program = _PROGRAMS.get(option.rpartition("/")[2], program)
+            program = PROGRAMS.get(option.rpartition("/")[2], program)
             named = _OPTION.fullmatch(option)
             if _follows([option], value, program) or (
                 named and not FLAG.fullmatch(value) and is_secret(named[1], value)
@@ -136,10 +103,10 @@ def _announces_command(previous: Sequence[str]) -> bool:
     return bool(previous and _COMMAND_OPTION.fullmatch(previous[-1]))
 
 
-def _follows(previous: Sequence[str], value: str, program: Sequence[_Program]) -> bool:
+def _follows(previous: Sequence[str], value: str, program: Sequence[Option]) -> bool:
     """Whether the word before is an option of `program` that carries a secret."""
     return bool(previous) and any(
-        re.fullmatch(option.option, previous[-1]) and _is_value(option, value) for option in program
+        re.fullmatch(follows, previous[-1]) and _is_value(expression, value) for follows, _, expression in program
     )
 
 
@@ -155,16 +122,16 @@ def _logs_in(previous: Sequence[str], value: str) -> bool:
     )
 
 
-def _joined(text: str, program: Sequence[_Program]) -> int | None:
+def _joined(text: str, program: Sequence[Option]) -> int | None:
     """Where the value begins in a word that is an option of `program` and its value, as `-uuser:password`."""
-    for option in program:
-        if (match := re.match(option.joined, text)) and _is_value(option, text[match.end() :]):
+    for _, joined, expression in program:
+        if (match := re.match(joined, text)) and _is_value(expression, text[match.end() :]):
             return match.end()
     return None
 
 
-def _is_value(option: _Program, value: str) -> bool:
-    return bool(re.fullmatch(option.value, value, re.DOTALL)) and not (
+def _is_value(expression: str, value: str) -> bool:
+    return bool(re.fullmatch(expression, value, re.DOTALL)) and not (
         is_withheld(value) or is_reference(value) or IDS.fullmatch(value) or FLAG.fullmatch(value)
     )
 

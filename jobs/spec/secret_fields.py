@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .secret_names import Stems, Strength, strength
-from .secret_values import FLAG, SPECIAL_TOKEN, WITHHELD, is_reference, is_secret, is_withheld, trimmed
+from .secret_names import WITHHELD, Stems, Strength, strength
+from .secret_values import FLAG, SPECIAL_TOKEN, is_reference, is_secret, is_withheld, trimmed
 
 Span = tuple[int, int]
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from enum import IntEnum
 
+WITHHELD = "(withheld)"
+
 
 class Strength(IntEnum):
     """How sure a name is: `WEAK` names (`--key`, `--pass`, `--auth`) need a value that looks like a secret."""

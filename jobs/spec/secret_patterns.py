@@ -10,28 +10,28 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-# How much of a large file is scanned, at its beginning and at its end: keys and credentials are small.
+# A larger file is scanned at its beginning and its end only: keys and credentials are small.
 CONTENT_LIMIT = 256 * 1024
+_SAMPLE = 64 * 1024
 
+# The last part of a path in small letters, and the path. Compiled at use: most commands read no names.
 _NAMES = (
-    (re.compile(r"^\.env(rc)?($|\.(?!(example|sample|template|dist)$))"), "an environment file"),
-    (re.compile(r"\.(pem|key|p12|pfx|jks|keystore|ppk|kdbx)$"), "a key or key store"),
-    (re.compile(r"^id_(rsa|dsa|ecdsa|ed25519)(_sk)?$"), "an SSH private key"),
+    (r"^\.env(rc)?($|\.(?!(example|sample|template|dist)$))", "an environment file"),
+    (r"\.(pem|key|p12|pfx|jks|keystore|ppk|kdbx)$", "a key or key store"),
+    (r"^id_(rsa|dsa|ecdsa|ed25519)(_sk)?$", "an SSH private key"),
     (
-        re.compile(
-            r"^(\.netrc|_netrc|\.pgpass|\.my\.cnf|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.dockercfg|\.boto|\.s3cfg|"
-            r"\.databrickscfg|\.vault-token|kaggle\.json)$"
-        ),
+        r"^(\.netrc|_netrc|\.pgpass|\.my\.cnf|\.pypirc|\.npmrc|\.git-credentials|\.htpasswd|\.dockercfg|\.boto|\.s3cfg|"
+        r"\.databrickscfg|\.vault-token|kaggle\.json)$",
         "a credentials file",
     ),
-    (re.compile(r"^(credentials|credentials\.(json|ya?ml|ini|toml)|secrets?\.(json|ya?ml|ini|toml|env))$"), "a secret"),
-    (re.compile(r"^(kubeconfig|.*\.kubeconfig)$"), "a kubeconfig"),
-    (re.compile(r"^auth_token$"), "a Ray token"),
+    (r"^(credentials|credentials\.(json|ya?ml|ini|toml)|secrets?\.(json|ya?ml|ini|toml|env))$", "a secret"),
+    (r"^(kubeconfig|.*\.kubeconfig)$", "a kubeconfig"),
+    (r"^auth_token$", "a Ray token"),
 )
 _PATHS = (
-    (re.compile(r"(^|/)\.kube/config$"), "a kubeconfig"),
-    (re.compile(r"(^|/)\.docker/config\.json$"), "a login"),
-    (re.compile(r"(^|/)(\.?huggingface/token|gh/hosts\.yml)$"), "a login"),
+    (r"(^|/)\.kube/config$", "a kubeconfig"),
+    (r"(^|/)\.docker/config\.json$", "a login"),
+    (r"(^|/)(\.?huggingface/token|gh/hosts\.yml)$", "a login"),
 )
 
 # A token: the letters it begins with, the expression of what follows them, whose it is. Every expression stops at the
@@ -41,21 +41,10 @@ _TOKENS = (
     ("ASIA", r"[A-Z0-9]{16}(?![A-Z0-9])", "an AWS access key id"),
     ("ABIA", r"[A-Z2-7]{16}(?![A-Z0-9])", "an AWS access key id"),
     ("ABSK", r"[A-Za-z0-9+/]{109,269}={0,2}", "an AWS Bedrock key"),
-    ("ghp_", r"\w{36,}", "a GitHub token"),
-    ("gho_", r"\w{36,}", "a GitHub token"),
-    ("ghu_", r"\w{36,}", "a GitHub token"),
-    ("ghs_", r"\w{36,}", "a GitHub token"),
-    ("ghr_", r"\w{36,}", "a GitHub token"),
+    ("gh", r"[opusr]_\w{36,}", "a GitHub token"),
     ("github_pat_", r"\w{60,}", "a GitHub token"),
     ("glpat-", r"[\w.-]{20,}", "a GitLab token"),
-    ("gldt-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glft-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glrt-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glptt-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glcbt-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glagent-", r"[\w.-]{20,}", "a GitLab token"),
-    ("gloas-", r"[\w.-]{20,}", "a GitLab token"),
-    ("glsoat-", r"[\w.-]{20,}", "a GitLab token"),
+    ("gl", r"(?:dt|ft|rt|ptt|cbt|agent|oas|soat)-[\w.-]{20,}", "a GitLab token"),
     ("hf_", r"[A-Za-z0-9]{34}(?![A-Za-z0-9])", "a Hugging Face token"),
     ("api_org_", r"[A-Za-z0-9]{34}(?![A-Za-z0-9])", "a Hugging Face token"),
     ("sk-", r"(?=[a-zA-Z_-]{0,60}\d)[\w-]{20,}", "an OpenAI or Anthropic key"),
@@ -66,13 +55,7 @@ _TOKENS = (
     ("AIza", r"[\w-]{35}", "a Google API key"),
     ("ya29.", r"[\w.-]{30,}", "a Google access token"),
     ("GOCSPX-", r"[\w-]{28}", "a Google client secret"),
-    ("xoxb-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxp-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxa-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxr-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxs-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxo-", r"[\w-]{16,}", "a Slack token"),
-    ("xoxe", r"[.-][\w.-]{16,}", "a Slack token"),
+    ("xox", r"[a-z][.-][\w.-]{16,}", "a Slack token"),
     ("xapp-", r"[\w-]{20,}", "a Slack token"),
     ("hooks.slack.com/", r"[a-z]+/[\w/+]{20,}", "a Slack webhook"),
     ("sk_live_", r"\w{10,}", "a Stripe key"),
@@ -102,6 +85,28 @@ _TOKENS = (
     ("PMAK-", r"[a-f0-9]{24}-[a-f0-9]{34}", "a Postman key"),
     ("tskey-", r"[\w-]{20,}", "a Tailscale key"),
 )
+# Those that files are scanned for: each takes 0.15 ms for 256 KiB.
+_IN_FILES = frozenset(
+    [
+        "AKIA",
+        "ASIA",
+        "gh",
+        "github_pat_",
+        "glpat-",
+        "hf_",
+        "sk-",
+        "AIza",
+        "xox",
+        "hooks.slack.com/",
+        "sk_live_",
+        "rk_live_",
+        "npm_",
+        "pypi-",
+        "hvs.",
+        "dop_v1_",
+        "AGE-SECRET-KEY-1",
+    ]
+)
 # What cannot be said by its beginning: a literal that must be there, the expression, what it is.
 _IN_TEXT = (
     ("eyJ", r"(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?", "a JSON Web Token"),
@@ -113,7 +118,7 @@ _IN_TEXT = (
         "a private key",
     ),
 )
-_BEARER = re.compile(r"(?i)(?<=bearer )(?!auth|token\b)[A-Za-z0-9._~+/-]{8,}=*")
+_BEARER = r"(?i)(?<=bearer )(?!auth|token\b)[A-Za-z0-9._~+/-]{8,}=*"
 
 _AWS_SECRET_NAMES = ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY", "SecretAccessKey")
 _AWS_SECRET = r"""['"]?[ \t]*[=:][ \t]*['"]?[\w/+]{40}(?![\w/+])"""
@@ -124,7 +129,7 @@ _CONTENTS = (
     ("PuTTY-User-Key-File-", r"(?m)^PuTTY-User-Key-File-\d", "contains a private key"),
     ("service_account", r'"type"\s*:\s*"service_account"', "is a Google service account key"),
     ("client-key-data", r'client-key-data"?:\s*"?[A-Za-z0-9+/=]{40,}', "is a kubeconfig with a client key"),
-    ("current-context", r'(?m)^[\s{,-]*"?(?:token|password)"?:[ \t]*"?[\w.~+/=-]{8,}', "is a kubeconfig with a token"),
+    ("current-context", r'(?m)^[ \t{,-]*"?(?:token|password)"?:[ \t]*"?[\w.~+/=-]{8,}', "is a kubeconfig with a token"),
     *((name, name + _AWS_SECRET, "contains an AWS secret key") for name in _AWS_SECRET_NAMES),
     ("AccountKey=", r"AccountKey=[A-Za-z0-9+/=]{40,}", "contains an Azure storage key"),
 )
@@ -133,21 +138,25 @@ _CONTENTS = (
 def by_name(relpath: str) -> str | None:
     """Why the name suggests a secret, in words that follow "looks like"; None if it does not."""
     name = relpath.rpartition("/")[2].lower()
-    for expression, why in _NAMES:
+    names, paths = _path_expressions()
+    for expression, why in names:
         if expression.search(name):
             return f"looks like {why}"
-    for expression, why in _PATHS:
+    for expression, why in paths:
         if expression.search(relpath):
             return f"looks like {why}"
     return None
 
 
-def by_content(content: bytes) -> str | None:
-    """Which known form of secret the bytes contain; the secret itself is never returned.
+def by_content(content: bytes, end: bytes = b"") -> str | None:
+    """Which known form of secret a file contains; the secret itself is never returned.
 
     Args:
-        content: A file, or of a large file its first and last `CONTENT_LIMIT` bytes.
+        content: The file, or the beginning of a large one.
+        end: The last bytes of a large file. It is scanned with the same bound.
     """
+    if end or len(content) > CONTENT_LIMIT:
+        content = content[:_SAMPLE] + b"\n" + (end or content)[-_SAMPLE:]
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content = content.decode("utf-16", "ignore").encode()
     if b"\0" in content[:1024]:
@@ -160,15 +169,16 @@ def by_content(content: bytes) -> str | None:
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
     """Where the known forms of keys and tokens stand in `text`. Takes time in proportion to the text."""
-    if any(literal in text for literal, _, _ in _TOKENS):
-        for match in _token_expression().finditer(text):
-            yield match.span()
+    for literal, expression, _ in _TOKENS:
+        if literal in text:
+            for match in re.finditer(_bounded(literal, expression), text, re.ASCII):
+                yield match.span()
     for literal, expression, _ in _IN_TEXT:
         if literal in text:
             for match in re.finditer(expression, text):
                 yield match.span()
     if "earer " in text or "EARER " in text:
-        for match in _BEARER.finditer(text):
+        for match in re.finditer(_BEARER, text):
             yield match.span()
 
 
@@ -189,18 +199,28 @@ def replace(text: str, places: Iterable[tuple[int, int]], instead: str) -> str:
 
 
 def _bounded(literal: str, expression: str) -> str:
-    return rf"(?<![A-Za-z0-9]){re.escape(literal)}{expression}"
+    # The literal first: `re` looks for it before it tries the expression.
+    prefix = re.escape(literal)
+    return f"{prefix}(?<![A-Za-z0-9]{prefix}){expression}"
+
+
+Expressions = list[tuple[re.Pattern[str], str]]
 
 
 @cache
-def _token_expression() -> re.Pattern[str]:
-    return re.compile("|".join(_bounded(literal, expression) for literal, expression, _ in _TOKENS), re.ASCII)
+def _path_expressions() -> tuple[Expressions, Expressions]:
+    return [(re.compile(name), why) for name, why in _NAMES], [(re.compile(path), why) for path, why in _PATHS]
 
 
 @cache
 def _content_forms() -> list[tuple[bytes, str, str]]:
-    tokens = [(literal, _bounded(literal, expression), f"contains {whose}") for literal, expression, whose in _TOKENS]
-    return [(literal.encode(), expression, why) for literal, expression, why in (*_CONTENTS, *tokens, *_IN_TEXT[:2])]
+    tokens = [
+        (literal, _bounded(literal, expression), f"contains {whose}")
+        for literal, expression, whose in _TOKENS
+        if literal in _IN_FILES
+    ]
+    others = [(literal, expression, f"contains {what}") for literal, expression, what in _IN_TEXT[:1]]
+    return [(literal.encode(), expression, why) for literal, expression, why in (*_CONTENTS, *tokens, *others)]
 
 
 @cache

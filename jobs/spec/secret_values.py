@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .secret_names import Strength, strength
-
-WITHHELD = "(withheld)"
+from .secret_names import WITHHELD, Strength, strength
 
 _CLOSERS = ",;)]\\}"
 _NO_SECRET = re.compile(
