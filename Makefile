@@ -1,4 +1,4 @@
-# Each target is one line; what it does is in ops/. STACK, CONTEXT, KUBECONFIG and BASE come from the command line.
+# A target calls ops/TARGET.py, where the work is done. Variables come from the command line, such as STACK=dev.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 STACK ?= dev
@@ -6,62 +6,70 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy test lint format unit lock outputs up preview diff render destroy recover inventory drift bench
+.PHONY: help demo demo-destroy preview up outputs destroy recover inventory drift render diff lint format unit test docs bench lock
 
-help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+##@ Start
+help:  ## show this list
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Installs the locked packages into .venv, again after each change of requirements.lock.
 .venv/.ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.executable + " is Python " + sys.version.split()[0] + ", and 3.11 or later is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock && touch $@
 
-demo: .venv/.ready  ## the main job with what this machine has: a cluster and Pulumi, or the embedded local Ray
+demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one, otherwise on a local Ray
 	$(BIN)/python -m ops demo
 
-demo-destroy: .venv/.ready  ## take the demo's stack (and its throw-away cluster) away again
+demo-destroy: .venv/.ready  ## remove what `make demo` deployed
 	$(BIN)/python -m ops demo --destroy
 
-test: .venv/.ready  ## everything this machine can run; ends with what was left out and why
-	$(BIN)/python -m ops test
-
-unit: .venv/.ready  ## the fast tier alone
-	$(BIN)/python -m ops test --tier unit
-
-lint: .venv/.ready  ## ruff, formatting, mypy
-	$(BIN)/python -m ops test --tier lint
-
-format: .venv/.ready  ## rewrite the code as lint wants it
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
-
-lock: .venv/.ready  ## requirements.txt and requirements-dev.txt -> requirements.lock
-	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock requirements-dev.txt
-
-outputs: .venv/.ready  ## the stack's outputs as a file for people and CI without Pulumi
-	$(BIN)/python -m ops outputs --stack $(STACK)
-
-up: .venv/.ready  ## `pulumi up` of STACK without questions, for CI
-	$(BIN)/python -m ops up --stack $(STACK)
-
-preview: .venv/.ready  ## what `up` would do to STACK, and which jobs run there now
+##@ A stack (STACK=dev)
+preview: .venv/.ready  ## show what `up` would change, and which jobs run now
 	$(BIN)/python -m ops preview --stack $(STACK)
 
-render: .venv/.ready  ## STACK's manifests as files, without a cluster or secrets
-	$(BIN)/python -m ops render --stack $(STACK)
+up: .venv/.ready  ## run `pulumi up` without questions, for CI
+	$(BIN)/python -m ops up --stack $(STACK)
 
-diff: .venv/.ready  ## STACK's manifests here against those of the git revision BASE
-	$(BIN)/python -m ops diff --stack $(STACK) --base $(BASE) $(if $(COMMENT),--comment $(COMMENT))
+outputs: .venv/.ready  ## write the outputs file for people and CI without Pulumi
+	$(BIN)/python -m ops outputs --stack $(STACK)
 
-destroy: .venv/.ready  ## destroy STACK, then prove that nothing is left
+destroy: .venv/.ready  ## destroy the stack, then check that nothing is left (OTHERS=delete, JOBS=wait|stop|ignore)
 	$(BIN)/python -m ops destroy --stack $(STACK)
 
-recover: .venv/.ready  ## after an `up` that was killed: settle the state so that `up` can go on
+recover: .venv/.ready  ## repair the state after an `up` that was killed
 	$(BIN)/python -m ops recover --stack $(STACK)
 
-inventory: .venv/.ready  ## which of STACK's objects are on the cluster
+inventory: .venv/.ready  ## list the stack's objects and whether they are on the cluster
 	$(BIN)/python -m ops inventory --stack $(STACK)
 
-drift: .venv/.ready  ## does the cluster still agree with STACK; fails if not
+drift: .venv/.ready  ## compare the cluster with the stack; fails if they differ
 	$(BIN)/python -m ops drift --stack $(STACK)
 
-bench: .venv/.ready  ## the measurements of docs/benchmarks.md
+##@ Review without a cluster
+render: .venv/.ready  ## write the stack's manifests to files
+	$(BIN)/python -m ops render --stack $(STACK)
+
+diff: .venv/.ready  ## compare the stack's manifests with those of a git revision (BASE=origin/main)
+	$(BIN)/python -m ops diff --stack $(STACK) --base $(BASE) $(if $(COMMENT),--comment $(COMMENT))
+
+##@ Development
+lint: .venv/.ready  ## run ruff, mypy and the import rules
+	$(BIN)/python -m ops test --tier lint
+
+format: .venv/.ready  ## fix and format the code
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+unit: .venv/.ready  ## run the fast tests: no Ray, no cluster
+	$(BIN)/python -m ops test --tier unit
+
+test: .venv/.ready  ## run all tests that this machine can run
+	$(BIN)/python -m ops test
+
+docs: .venv/.ready  ## write the generated pages: docs/python-api.md, the tables of docs/configuration.md
+	$(BIN)/python -m ops docs
+
+bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
+
+lock: .venv/.ready  ## write requirements.lock from requirements.txt and requirements-dev.txt
+	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock requirements-dev.txt

@@ -1,8 +1,8 @@
 """Following a log while the connection is cut every two seconds: ours and the stock client's, bytes counted.
 
-A cut costs the stock client its stream; ours goes on where it was. Small: 2,000 lines over 20 s. Large: 100 MB at
-20 MB/s, so that no connection lives long enough for the whole. One such proxy stands before the dashboard and one
-before the agent that ours reads logs from.
+The stock client loses its stream at a cut; ours continues at the same byte. Small: 2,000 lines over 20 s. Large: 100 MB
+at 20 MB/s, so that no connection lives long enough for the whole log. One such proxy stands before the dashboard, and
+one before the agent from which ours reads logs.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def digests(lines: Any) -> set[bytes]:
 OURS = """
 import asyncio, sys
 import jobs.connection
-from jobs.dashboard.http import Http
+from jobs.dashboard.http import HttpClient
 
-class Behind(Http):
+class Behind(HttpClient):
     def __init__(self, base_url, **options):
         super().__init__({agent!r} if base_url == {real!r} else base_url, **options)
 
-jobs.connection.Http = Behind
+jobs.connection.HttpClient = Behind
 from jobs.cli.main import main
 main()
 """
@@ -66,7 +66,7 @@ def agent_of(target: Head, submission: str) -> str:
     return address
 
 
-def one(target: Head, name: str, code: str, wanted: set[bytes], stock: bool) -> dict[str, Any]:
+def follow(target: Head, name: str, code: str, wanted: set[bytes], stock: bool) -> dict[str, Any]:
     """Submits `code` and follows it through the cutting proxies."""
     submission = f"{name}-{'stock' if stock else 'ours'}"
     target.jobs("submit", "--no-wait", "--submission-id", submission, "--", "python", "-c", code)
@@ -109,7 +109,7 @@ def measure() -> dict[str, Any]:
         for name, (code, wanted) in cases.items():
             for stock in (False, True):
                 label = f"{name}, {'ray job logs -f' if stock else 'jobs logs --follow'}"
-                results[label] = one(target, name, code, wanted, stock)
+                results[label] = follow(target, name, code, wanted, stock)
                 print(label, results[label], flush=True)
     return results
 

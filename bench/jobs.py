@@ -73,7 +73,7 @@ def head() -> Iterator[Head]:
 def cold_start(target: Head) -> dict[str, Any]:
     """`status` and `list` of one finished job, from a cold process."""
     target.jobs("submit", "--submission-id", "known", "--", "true")
-    found = in_turn(
+    samples = in_turn(
         {
             "jobs status": lambda: target.jobs("status", "known"),
             "ray job status": lambda: target.ray("status", "known"),
@@ -82,7 +82,7 @@ def cold_start(target: Head) -> dict[str, Any]:
         },
         RUNS,
     )
-    return {name: summary(samples) for name, samples in found.items()}
+    return {name: summary(runs) for name, runs in samples.items()}
 
 
 def submissions(target: Head, count: int = 100, stock_count: int = 10) -> dict[str, Any]:
@@ -111,20 +111,20 @@ def submissions(target: Head, count: int = 100, stock_count: int = 10) -> dict[s
 
 
 def unchanged_directory(target: Head, mebibytes: int = 80) -> dict[str, Any]:
-    """The second submit of a directory that nobody touched; the package is on the server already."""
+    """The second submit of an unchanged directory, whose package is on the server already."""
     with tempfile.TemporaryDirectory() as folder:
         noise = random.Random(1)
         for number in range(mebibytes * 4):
             (Path(folder) / f"part-{number:04}.bin").write_bytes(noise.randbytes(256 * 1024))
         time.sleep(3)
-        found = in_turn(
+        samples = in_turn(
             {
                 "jobs submit": lambda: target.jobs("submit", "--no-wait", "--working-dir", folder, "--", "true"),
                 "ray job submit": lambda: target.ray("submit", "--no-wait", "--working-dir", folder, "--", "true"),
             },
             5,
         )
-    return {name: summary(samples) for name, samples in found.items()}
+    return {name: summary(runs) for name, runs in samples.items()}
 
 
 def follow(target: Head, lines: int = 100_000) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def follow(target: Head, lines: int = 100_000) -> dict[str, Any]:
     target.jobs("submit", "--submission-id", "long", "--", "python", "-c", code)
     with tempfile.TemporaryDirectory() as folder:
         ours, stock = Path(folder) / "ours", Path(folder) / "stock"
-        found = in_turn(
+        samples = in_turn(
             {
                 "jobs logs --follow": lambda: target.jobs("logs", "--follow", "long", output=ours),
                 "ray job logs --follow": lambda: target.ray("logs", "--follow", "long", output=stock),
@@ -144,7 +144,7 @@ def follow(target: Head, lines: int = 100_000) -> dict[str, Any]:
             name: sum(f"line {number:06} of a log\n" in text for number in range(lines))
             for name, text in (("ours", set(ours.open())), ("stock", set(stock.open())))
         }
-    return {**{name: summary(samples) for name, samples in found.items()}, "lines found": complete}
+    return {**{name: summary(runs) for name, runs in samples.items()}, "lines found": complete}
 
 
 class _Canned(http.server.BaseHTTPRequestHandler):
@@ -235,14 +235,14 @@ def tunnel(target: Head) -> dict[str, Any]:
         pod.write_contract(outputs)
         line = [PYTHON, "-m", "jobs", "submit", "--no-wait", "--outputs", str(outputs), "--", "true"]
         environment = {"KUBECONFIG": str(cluster.kubeconfig)}
-        found = in_turn(
+        samples = in_turn(
             {
                 "jobs": lambda: command(line, environment=environment),
                 "ray job": lambda: target.ray("submit", "--no-wait", "--", "true"),
             },
             RUNS,
         )
-    return {name: summary(samples) for name, samples in found.items()}
+    return {name: summary(runs) for name, runs in samples.items()}
 
 
 def measure() -> dict[str, Any]:

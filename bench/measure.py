@@ -1,4 +1,4 @@
-"""Timing whole commands, in turn, so that a machine whose speed drifts is unfair to nobody."""
+"""Times whole commands in turn (A B A B ...), so that a change of the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Sample:
-    """One run. `cpu`: user and system seconds of the process and its children; `code`: its exit code."""
+    """One run of a command.
+
+    Args:
+        wall: Seconds from start to end.
+        cpu: User and system seconds of the process and its children.
+        code: Its exit code.
+        peak_mib: Its largest resident memory.
+        output_bytes: The size of its output file; 0 without one.
+    """
 
     wall: float
     cpu: float
@@ -32,7 +40,7 @@ class Sample:
 
 
 class CommandFailed(Exception):
-    """A measured command did not do its work; a time for it would mean nothing."""
+    """A measured command failed, so its time means nothing."""
 
 
 def command(
@@ -43,7 +51,11 @@ def command(
     allowed: tuple[int, ...] = (0,),
     output: Path | None = None,
 ) -> Sample:
-    """Runs one command to its end. Raises CommandFailed for an exit code that is not `allowed`."""
+    """Runs one command to its end.
+
+    Raises:
+        CommandFailed: Its exit code is not one of `allowed`.
+    """
     log = output or Path(os.devnull)
     with log.open("wb") as sink:
         started = time.monotonic()
@@ -52,31 +64,31 @@ def command(
             stderr=subprocess.PIPE,
         )  # fmt: skip
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in allowed:
-        raise CommandFailed(f"{' '.join(arguments)} ended with {process.returncode}: {said.decode()[-2000:]}")
+        raise CommandFailed(f"{' '.join(arguments)} ended with {process.returncode}: {errors.decode()[-2000:]}")
     size = log.stat().st_size if output else 0
     return Sample(wall, usage.ru_utime + usage.ru_stime, process.returncode, usage.ru_maxrss / 1024, size)
 
 
 def pulumi(stack: Stack, operation: str, *arguments: str) -> Sample:
-    """One run of the CLI on a throw-away stack, as a person's shell would start it."""
+    """One run of the Pulumi CLI on a throw-away stack."""
     line = [str(engine.find_cli()), operation, "--stack", stack.name, "--config-file", str(stack.config_file)]
     environment = {**stack.environment, "PULUMI_SKIP_UPDATE_CHECK": "true"}
     return command([*line, "--non-interactive", *arguments], environment=environment, cwd=engine.ROOT)
 
 
 def pulumi_output(stack: Stack) -> Sample:
-    """What `jobs` asks of the CLI where it has no outputs file."""
+    """The call that `jobs` makes if it has no outputs file."""
     line = [str(engine.find_cli()), "stack", "output", "contract", "--json", "--stack", stack.name]
     return command(line, environment=stack.environment, cwd=engine.ROOT)
 
 
 def in_turn(contestants: Mapping[str, Callable[[], Sample]], runs: int, warmup: int = 1) -> dict[str, list[Sample]]:
-    """Each contestant `runs` times, A B A B ..., after `warmup` rounds that do not count."""
+    """Runs each contestant `runs` times, A B A B ..., after `warmup` rounds that do not count."""
     samples: dict[str, list[Sample]] = {name: [] for name in contestants}
     for turn in range(warmup + runs):
         for name, run in contestants.items():
@@ -88,6 +100,7 @@ def in_turn(contestants: Mapping[str, Callable[[], Sample]], runs: int, warmup: 
 
 
 def summary(samples: list[Sample]) -> dict[str, Any]:
+    """Minimum, median and maximum of the times; the largest peak of memory; the exit codes."""
     walls, cpus = [sample.wall for sample in samples], [sample.cpu for sample in samples]
     return {
         "runs": len(samples),
@@ -99,7 +112,7 @@ def summary(samples: list[Sample]) -> dict[str, Any]:
 
 
 def keep(name: str, results: Mapping[str, Any]) -> Path:
-    """Writes one benchmark's results as JSON, with the machine they were measured on."""
+    """Writes the results of one benchmark, and the machine they were measured on, to bench/results/."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}

@@ -11,11 +11,11 @@ from bench.measure import RESULTS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
-HEADING = """# Benchmarks
+HEADING = """# How fast is it?
 
-Measured with `make bench`, ours and the competitor's in turn on the same machine in the same run; medians unless said
-otherwise. The raw figures are in bench/results/. Times are one machine's: read them as ratios. Losses are in the
-tables too.
+`make bench` measures this project and its competitor in turn, on the same machine in the same run. The figures are
+medians unless noted; the raw ones are in bench/results/. Times depend on the machine: read them as ratios.
+The tables show losses too. "Goal" is the value that was to be reached.
 """
 
 
@@ -69,12 +69,15 @@ def _stack(results: dict[str, Any]) -> str:
         ]
         for ours, theirs, target in pairs
     ]
-    once = f"`up` and `destroy` were measured {results['up']['runs']} times each, in turn, on a node that is warm.\n"
-    size = once + f"State: {results['state bytes'] / 1000:.0f} kB (to reach: under 500 kB).\n"
-    title = "## The stack against kubectl by hand\n\nThe `dev` stack: CRDs, operator, namespaces, one RayCluster.\n"
+    once = f"`up` and `destroy` were measured {results['up']['runs']} times each, in turn, on a warm node.\n"
+    size = once + f"State: {results['state bytes'] / 1000:.0f} kB (goal: under 500 kB).\n"
+    title = (
+        "## How long does a deployment take, compared with kubectl?\n\n"
+        "The `dev` stack: CRDs, operator, namespaces, one RayCluster.\n"
+    )
     lookup = _wall(results["look-up through the Pulumi CLI"])
-    size += f"`jobs` looking its target up through the Pulumi CLI instead of an outputs file: {lookup:.1f} s more.\n"
-    return "\n".join([title, table(["what", "ours", "by hand", "", "ratio", "to reach"], rows), size])
+    size += f"A target from the Pulumi CLI, not from an outputs file, costs `rayjobs` {lookup:.1f} s more.\n"
+    return "\n".join([title, table(["what", "ours", "by hand", "", "ratio", "goal"], rows), size])
 
 
 def _growth(results: dict[str, Any]) -> str:
@@ -88,8 +91,8 @@ def _growth(results: dict[str, Any]) -> str:
         further = int(more) - int(fewer)
         cost = {key: (results[more][key] - results[fewer][key]) / further for key in (*measured, "state bytes")}
         seconds = [f"{cost[key]:.2f} s" for key in measured]
-        rows.append([f"each further one, {fewer} to {more}", *seconds, f"{cost['state bytes'] / 1000:.1f} kB"])
-    title = "## Growth: suspended RayClusters in one stack\n"
+        rows.append([f"one more, {fewer} to {more}", *seconds, f"{cost['state bytes'] / 1000:.1f} kB"])
+    title = "## What does one more RayCluster cost?\n\nSuspended RayClusters in one stack.\n"
     return "\n".join([title, table(["clusters", "up", "no-op preview", "destroy", "state"], rows)])
 
 
@@ -123,14 +126,14 @@ def _jobs(results: dict[str, Any]) -> str:
         f"Wall clock of 100 submissions, 8 at a time: "
         f"{batch['jobs']['wall']:.0f} s; a loop of {loop['submissions']} stock submissions: {loop['wall']:.0f} s.\n"
     )
-    title = "## `jobs` against the stock `ray job`\n"
-    return "\n".join([title, table(["what", "ours", "stock", "times faster", "to reach"], rows), memory])
+    title = "## How fast is `rayjobs`, compared with `ray job`?\n"
+    return "\n".join([title, table(["what", "ours", "stock", "times faster", "goal"], rows), memory])
 
 
 def _faults(results: dict[str, Any]) -> str:
     rows = [
         [
-            label,
+            label.replace(", jobs ", ", rayjobs "),
             str(entry["exit code"]),
             f"{entry['found']:,} of {entry['wanted']:,}",
             f"{entry['repeated']:,}",
@@ -140,9 +143,9 @@ def _faults(results: dict[str, Any]) -> str:
         for label, entry in results.items()
     ]
     title = (
-        "## Following a log while the connection is reset every 2 seconds\n\n"
+        "## Does a log arrive while the connection is reset every 2 seconds?\n\n"
         "Small: 2,000 lines over 20 s. Large: 1,000,000 lines, 100 MB at 20 MB/s. Both jobs succeed.\n"
-        "A proxy stands before the dashboard and one before the agent that ours reads logs from.\n"
+        "One proxy is in front of the dashboard, one in front of the agent from which `rayjobs` reads logs.\n"
     )
     return "\n".join([title, table(["case", "exit code", "lines shown", "repeated", "cuts", "time"], rows)])
 
@@ -156,7 +159,7 @@ def _plot() -> list[str]:
         import matplotlib
     except ImportError:
         there = (DOCS / "benchmarks.svg").is_file()
-        return ["![ours and the stock client](benchmarks.svg)\n"] if there else []
+        return ["![rayjobs and the stock client](benchmarks.svg)\n"] if there else []
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "benchmarks"
     from matplotlib import pyplot
@@ -178,9 +181,9 @@ def _plot() -> list[str]:
             axes.text(value, position + offset, f" {value:.2f} s", va="center", fontsize=8)
     axes.set_yticks(range(len(bars)), [label for label, *_ in bars])
     axes.invert_yaxis()
-    axes.set_xlabel("seconds, median (lower is better): blue `jobs`, grey `ray job`")
+    axes.set_xlabel("seconds, median (lower is better): blue `rayjobs`, grey `ray job`")
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
     figure.tight_layout()
     figure.savefig(DOCS / "benchmarks.svg", metadata={"Date": None})
-    return ["![ours and the stock client](benchmarks.svg)\n"]
+    return ["![rayjobs and the stock client](benchmarks.svg)\n"]

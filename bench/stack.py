@@ -1,7 +1,7 @@
-"""The stack against kubectl doing the same by hand: no-op preview and up, first up, destroy, size of the state.
+"""The stack against the same work with kubectl: no-op preview and up, first up, destroy, size of the state.
 
-The kubectl side gets the very same objects: the two overlays that the program made, the namespaces and the RayCluster
-as the render mode writes them, so neither side has less to do.
+Both sides apply the same objects: kubectl gets the two overlays of the program, and the namespaces and the RayCluster
+as the render mode writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from bench.measure import Sample, command, in_turn, keep, pulumi, pulumi_output, summary
-from ops import render
+from ops import engine, render
 from tests.support.cluster import Cluster, use_cluster
 from tests.support.native import kubectl_path
 from tests.support.stack import Stack
@@ -35,17 +35,17 @@ class ByHand:
         manifests = sorted((folder / "1-manifest").glob("*.yaml"))
         self.raycluster = next(file for file in manifests if file.name.startswith("ray.io_v1-raycluster-"))
         self.namespaces = [file for file in manifests if "-namespace-" in file.name]
-        # What the overlay brings is applied with `-k`, as by hand.
+        # The objects of the overlay are applied with `-k`.
         known = {self.raycluster, *self.namespaces}
         self.rest = [file for file in manifests if file not in known and "kuberay-operator" not in file.name]
 
     def shell(self, *lines: str, allowed: tuple[int, ...] = (0,)) -> Sample:
-        """One process for the whole sequence, as the walkthrough's script would be."""
+        """Runs all lines in one process."""
         script = "set -e\n" + "\n".join(line.replace("kubectl", self.kubectl, 1) for line in lines)
         return command(["bash", "-c", script], environment=self.environment, allowed=allowed)
 
     def no_op(self) -> Sample:
-        """Render the overlays and ask the server what would change; kubectl diff exits with 1 for a difference."""
+        """Renders the overlays and lets the server compare them. `kubectl diff` exits with 1 for a difference."""
         rendered = " ".join(f"-f {file}" for file in (*self.namespaces, *self.rest, self.raycluster))
         return self.shell(
             f"kubectl kustomize {self.overlays} > {self.folder}/overlay.yaml",
@@ -73,22 +73,22 @@ class ByHand:
 
 
 def measure() -> dict[str, Any]:
-    """Everything in one run, on the cluster that TEST_CLUSTER names (native by default)."""
+    """Measures everything, on the cluster that TEST_CLUSTER names (native by default)."""
     with use_cluster() as cluster, tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         folder = Path(scratch)
         stack = Stack("bench", folder / "stack", cluster.kubeconfig, cluster.context)
         render.render("dev", folder / "rendered")
         overlays = folder / "overlays"
         overlays.mkdir()
-        made = render.engine.ROOT / ".cache" / "overlays" / "dev"
-        both = [os.path.relpath(made / name, overlays) for name in ("crds", "operator")]
+        generated = engine.ROOT / ".cache" / "overlays" / "dev"
+        both = [os.path.relpath(generated / name, overlays) for name in ("crds", "operator")]
         (overlays / "kustomization.yaml").write_text(yaml.safe_dump({"resources": both}))
         by_hand = ByHand(cluster, folder / "rendered", overlays)
         return {**_cycles(stack, by_hand), **_no_ops(stack, by_hand)}
 
 
 def _cycles(stack: Stack, by_hand: ByHand) -> dict[str, Any]:
-    """First up and destroy in turn with kubectl's: first A B, then B A, after one cycle that warms the node up."""
+    """First up and destroy, in turn with kubectl: A B, then B A, after one cycle that does not count."""
     samples: dict[str, list[Sample]] = {"up": [], "destroy": [], "kubectl apply": [], "kubectl delete": []}
 
     def ours() -> None:

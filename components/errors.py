@@ -1,24 +1,30 @@
-"""The one error of the program that a person is meant to read."""
+"""Errors of the program, written for the person who reads Pulumi's output.
+
+StackError           the settings, the manifests or the cluster do not allow what the stack asks for
+└── ClusterError     the Kubernetes API server cannot be reached, or it answered with an error
+    └── Forbidden    the API server answered 403: this user does not have the right
+
+A message is complete: the setting or object, what is wrong with it, what is allowed, what to do next.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Sequence
 
-import pulumi
+
+class StackError(Exception):
+    """The stack cannot be deployed as its settings describe it. The message is shown without a traceback."""
 
 
-class StackError(pulumi.RunError):
-    """Stops the program before anything is registered; Pulumi shows the message without a traceback."""
+class ClusterError(StackError):
+    """The Kubernetes API server cannot be reached, or it answered with an error."""
 
 
-def end_without_a_traceback() -> None:
-    """The engine interrupts the program once an update has failed; Python's own answer to that hides the real error."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+class Forbidden(ClusterError):
+    """The API server answered, and this user does not have the right (HTTP 403)."""
 
 
 def refuse(heading: str, problems: Sequence[str]) -> None:
-    """Raises StackError with all `problems`, one a line, if there are any."""
+    """Raises StackError with `heading` and all `problems`, one a line; does nothing where there are none."""
     if problems:
         raise StackError("\n".join([heading, *(f"  - {problem}" for problem in problems)]))

@@ -3,7 +3,7 @@
     python examples/python_api.py outputs.dev.json     the clusters in an outputs file (`make outputs STACK=dev`)
     python examples/python_api.py --local              a Ray on this machine
 
-The tunnel belongs to the `with` block and is closed with it.
+For a cluster, a tunnel is open for as long as the `with` block runs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from jobs import connect
+try:
+    from rayjobs import connect  # installed with `pip install .`
+except ModuleNotFoundError:
+    from jobs import connect  # in this repository
 
 
 def main(target: str) -> int:
-    where = {"local": True} if target == "--local" else {"outputs": target}
-    with connect(**where) as client:
+    with connect(local=True) if target == "--local" else connect(outputs=target) as client:
         job = client.submit("python script.py", working_dir=Path(__file__).parent / "walkthrough")
         for piece in job.logs(follow=True):
             sys.stdout.buffer.write(piece)

@@ -1,7 +1,7 @@
-"""The Python API: `connect` for scripts, `connect_async` for programs with an event loop; the same promises.
+"""The Python API: `connect` for scripts, `connect_async` for programs with an event loop, with the same methods.
 
 with connect() as client:
-    job = client.submit(entrypoint="python script.py", working_dir=".")
+    job = client.submit("python script.py", working_dir=".")
     for chunk in job.logs(follow=True):
         sys.stdout.buffer.write(chunk)
     job.wait(timeout=3600).check()
@@ -16,21 +16,57 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from . import connection as connections
 from .deadline import Deadline
-from .ledger.recorder import Recorder, place_of
-from .ledger.store import Ledger
-from .session import Request, Session, log_chunks, prepare
+from .session import Session, open_session
 from .spec.job_info import JobInfo, Result
-from .target.resolve import Options, resolve
+from .spec.job_spec import JobFields, JobRequest, JobSpec
+from .submit import prepare
+from .target.options import TargetOptions
+from .target.resolve import resolve
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # typing.Unpack needs Python 3.11.
 
 T = TypeVar("T")
 
 
+class ConnectOptions(TypedDict, total=False):
+    """The keyword arguments of `connect`; `connect_async` explains them."""
+
+    outputs: str | Path | None
+    stack: str | None
+    cluster: str | None
+    local: bool
+    context: str | None
+    kubeconfig: str | Path | None
+    token_file: str | Path | None
+    headers: Mapping[str, str] | None
+    verify: bool | str
+    allow_unauthenticated: bool
+    ledger: str | Path | None
+    patience: float
+    note: Callable[[str], None]
+
+
+class SubmitOptions(JobFields, total=False):
+    """The keyword arguments of `Client.submit`; `AsyncClient.submit` explains them."""
+
+    submission_id: str | None
+    key: str | None
+    timeout: float
+
+
 class AsyncClient:
-    """The Jobs API of one Ray cluster. Every method raises errors of jobs.errors, whose text says what to do next."""
+    """The jobs of one Ray cluster, for programs with an event loop. Made by `connect_async`.
+
+    Every method raises NotAllowed, Unreachable or ServerFault if Ray or Kubernetes does not give a usable answer. Each
+    error is a `JobsError` whose text says what to do next.
+
+    Attributes:
+        url: Where this process reaches the Jobs API while the client is open.
+    """
 
     def __init__(self, session: Session, url: str) -> None:
         self.session = session
@@ -42,59 +78,112 @@ class AsyncClient:
         *,
         submission_id: str | None = None,
         key: str | None = None,
-        working_dir: str | Path | None = None,
-        runtime_env: Mapping[str, Any] | None = None,
-        metadata: Mapping[str, str] | None = None,
-        entrypoint_num_cpus: float | None = None,
-        entrypoint_num_gpus: float | None = None,
-        entrypoint_memory: int | None = None,
-        entrypoint_resources: Mapping[str, float] | None = None,
-        entrypoint_label_selector: Mapping[str, str] | None = None,
         timeout: float = 120.0,
+        **fields: Unpack[JobFields],
     ) -> str:
-        """Submits exactly once and returns the submission id; `timeout` in seconds is for the acceptance.
+        """Submits a job exactly once, also when an answer is lost or the connection drops.
 
-        A local `working_dir` is uploaded if the server lacks it. Raises Refused, Conflict (other content under this
-        id or key), NotAllowed, Unreachable, DeadlinePassed.
+        The arguments from `runtime_env` on are those of Ray's job submission API
+        (https://docs.ray.io/en/latest/cluster/running-applications/job-submission/).
+
+        Args:
+            entrypoint: The shell command to run.
+            submission_id: The job's id: 1 to 128 letters, digits, '.', '_' or '-'. If a job with this id exists and has
+                the same content, its id is returned. Random by default.
+            key: A text from which the id is derived, such as `nightly-2026-11-23`: the same key is the same job. Not
+                together with `submission_id`.
+            working_dir: A local directory or archive, uploaded if the server lacks it, or the URI of a package.
+            runtime_env: Ray's runtime environment: `pip`, `env_vars`, `excludes`, ...
+            metadata: Texts that are stored with the job. Keys must not begin with `rayjobs.`.
+            entrypoint_num_cpus: CPUs to reserve for the entrypoint. None by default.
+            entrypoint_num_gpus: GPUs to reserve for the entrypoint. None by default.
+            entrypoint_memory: Memory to reserve for the entrypoint, in bytes. None by default.
+            entrypoint_resources: Custom resources to reserve for the entrypoint.
+            entrypoint_label_selector: Labels that the entrypoint's node must have.
+            timeout: How long the server may take to accept the job, in seconds. An upload has 10 minutes of its own.
+
+        Returns:
+            The submission id.
+
+        Raises:
+            Refused: The arguments cannot be used.
+            PackageTooLarge: The working directory is larger than the server accepts.
+            SourceChanged: A file of the working directory changed while it was packed.
+            Conflict: Another job has this `submission_id` or `key`.
+            JobLost: The job was accepted before, and the server no longer knows it.
+            DeadlinePassed: The server did not accept the job within `timeout`.
         """
-        request = Request(
-            entrypoint=entrypoint,
-            submission_id=submission_id,
-            key=key,
-            working_dir=None if working_dir is None else str(working_dir),
-            runtime_env=runtime_env or {},
-            metadata=metadata or {},
-            entrypoint_num_cpus=entrypoint_num_cpus,
-            entrypoint_num_gpus=entrypoint_num_gpus,
-            entrypoint_memory=entrypoint_memory,
-            entrypoint_resources=entrypoint_resources,
-            entrypoint_label_selector=entrypoint_label_selector,
-        )
+        request = JobRequest(JobSpec.from_fields(entrypoint, **fields), submission_id, key)
         submission = await self.session.submit(await prepare(request), seconds=timeout)
         return submission.submission_id
 
     async def get(self, submission_id: str) -> JobInfo:
-        """The job as the server has it. Raises UnknownJob."""
-        return await self.session.client.get(submission_id)
+        """Returns the job as the server has it now.
+
+        Raises:
+            UnknownJob: The server knows no job with this id.
+        """
+        return await self.session.watcher.get_job(submission_id)
 
     async def list(self) -> list[JobInfo]:
-        """All jobs the server knows, oldest first."""
-        return await self.session.client.list(settle=True)
+        """Returns all jobs that the server knows, oldest first, and drivers that were not submitted as jobs."""
+        return await self.session.watcher.list_jobs()
 
     async def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
-        """The result once the job has ended (LOST included). Raises DeadlinePassed after `timeout` seconds."""
+        """Waits until the job has ended.
+
+        Args:
+            submission_id: The job.
+            timeout: How long to wait, in seconds. None, the default, waits for as long as the job takes.
+
+        Returns:
+            The result. Its status is SUCCEEDED, FAILED, STOPPED or LOST; `Result.check()` raises unless it succeeded.
+
+        Raises:
+            UnknownJob: The server knows no job with this id.
+            DeadlinePassed: The job has not ended within `timeout`. It keeps running.
+        """
         return (await self.session.wait([submission_id], deadline=Deadline(timeout)))[0]
 
     def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """The log's bytes from `offset` on, each once; with `follow` to the end of the job."""
-        return log_chunks(self.session.follower(submission_id, follow=follow, offset=offset))
+        """Reads the job's log, each byte once and in order, also when connections drop.
+
+        Args:
+            submission_id: The job.
+            follow: Whether to continue until the job has ended. By default only the present log is read.
+            offset: How many bytes at the beginning to leave out.
+
+        Yields:
+            The log in pieces of any size.
+
+        Raises:
+            UnknownJob: The server knows no job with this id.
+        """
+        return self.session.follower(submission_id, follow=follow, offset=offset).chunks()
 
     async def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
-        """Stops the job and waits for its end. Raises DeadlinePassed with a report if it does not end in time."""
+        """Stops the job and waits until it has ended. A job that has ended already is left unchanged.
+
+        Args:
+            submission_id: The job.
+            timeout: How long to wait, in seconds.
+
+        Returns:
+            The job after its end.
+
+        Raises:
+            UnknownJob: The server knows no job with this id.
+            DeadlinePassed: The job was asked to stop and has not ended within `timeout`.
+        """
         return await self.session.stop(submission_id, seconds=timeout)
 
     async def delete(self, submission_id: str) -> None:
-        """Removes the record of a job that has ended."""
+        """Deletes the server's record of a job that has ended. Its log file stays on the node.
+
+        Raises:
+            UnknownJob: The server knows no job with this id.
+            Refused: The job has not ended.
+        """
         await self.session.delete(submission_id)
 
 
@@ -116,13 +205,38 @@ async def connect_async(
     patience: float = 300.0,
     note: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[AsyncClient]:
-    """A client for as long as the context lasts; a tunnel, where one is needed, is opened and closed with it.
+    """Connects to a Ray cluster for as long as the `async with` block runs.
 
-    The arguments are the command line's flags; `ledger` is a path, by default RAYJOBS_LEDGER or a file of this user's.
-    `note` is told what a person at a terminal would be. `patience`:
-    seconds without any answer until an operation that waits raises Unreachable.
+    The target is the first of: `local`, `address`, `outputs` or `stack`; the outputs file that RAYJOBS_OUTPUTS names;
+    the selected stack of the Pulumi project around the working directory; `~/.config/rayjobs/outputs.json`. For a
+    cluster of a stack, a tunnel through the Kubernetes API is opened and closed with the block.
+
+    Args:
+        address: URL of a Jobs API, such as `http://127.0.0.1:8265`.
+        outputs: An outputs file, which `make outputs` writes.
+        stack: A stack of the Pulumi project around the working directory.
+        cluster: The name of the RayCluster, if the stack has several.
+        local: Use a Ray on this machine, which is started on first use.
+        context: The kube context, if it has another name here than in the stack.
+        kubeconfig: The kubeconfig. By default the stack's, or KUBECONFIG.
+        token_file: With `address`: a file with the token. By default RAY_AUTH_TOKEN, or the file RAY_AUTH_TOKEN_PATH.
+        headers: Headers for every request. By default RAY_JOB_HEADERS.
+        verify: With `address`: whether to verify TLS, or the path of a CA file.
+        allow_unauthenticated: Accept an `address` of another machine without a token.
+        ledger: The file of the local job history. By default RAYJOBS_LEDGER, or a file of this user.
+        patience: How long a method keeps trying without any answer, in seconds, before it raises Unreachable.
+        note: Called with messages for a person, such as the progress of a job.
+
+    Yields:
+        The client.
+
+    Raises:
+        Refused: The arguments name no target, or more than one.
+        LocalFault: Something on this machine is missing, such as the Pulumi CLI, or Ray for `local`.
+        NotAllowed: Ray or Kubernetes does not accept the credentials.
+        Unreachable: The cluster does not answer.
     """
-    options = Options(
+    options = TargetOptions(
         address=address,
         outputs=None if outputs is None else str(outputs),
         stack=stack,
@@ -135,16 +249,17 @@ async def connect_async(
         verify=verify,
         allow_unauthenticated=allow_unauthenticated,
     )
-    target = resolve(options, note=note)
-    async with connections.connect(target, note=note) as connection:
-        recorder = Recorder(
-            Ledger(None if ledger is None else Path(ledger), note), place_of(target, connection.identity)
-        )
-        yield AsyncClient(Session(connection, note=note, patience=patience, recorder=recorder), connection.url)
+    target = resolve(options, notify=note)
+    async with open_session(target, ledger=ledger, notify=note, patience=patience) as session:
+        yield AsyncClient(session, session.connection.url)
 
 
 class Job:
-    """A job by its id; what it returns is asked of the server each time."""
+    """A job of a `Client`. Each property and method asks the server again.
+
+    Attributes:
+        submission_id: The job's id.
+    """
 
     def __init__(self, client: Client, submission_id: str) -> None:
         self._client = client
@@ -155,31 +270,39 @@ class Job:
 
     @property
     def info(self) -> JobInfo:
+        """The job as the server has it now. Raises UnknownJob."""
         return self._client.get(self.submission_id)
 
     @property
     def status(self) -> str:
+        """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED. Raises UnknownJob."""
         return self.info.status
 
     def wait(self, timeout: float | None = None) -> Result:
-        """The result once it has ended. Raises DeadlinePassed after `timeout` seconds; the job goes on."""
+        """Waits until the job has ended. See `AsyncClient.wait`."""
         return self._client.wait(self.submission_id, timeout=timeout)
 
     def logs(self, *, follow: bool = False, offset: int = 0) -> Iterator[bytes]:
-        """The log's bytes in pieces, each byte once; with `follow` to the end of the job."""
+        """Reads the job's log in pieces, each byte once. See `AsyncClient.logs`."""
         return self._client.logs(self.submission_id, follow=follow, offset=offset)
 
     def stop(self, timeout: float = 60.0) -> JobInfo:
+        """Stops the job and waits until it has ended. See `AsyncClient.stop`."""
         return self._client.stop(self.submission_id, timeout=timeout)
 
     def delete(self) -> None:
+        """Deletes the server's record of the job, which must have ended. See `AsyncClient.delete`."""
         self._client.delete(self.submission_id)
 
 
 class Client:
-    """AsyncClient for scripts: the same methods, blocking, over an event loop in a thread of its own."""
+    """The jobs of one Ray cluster, for scripts: the methods of `AsyncClient`, blocking. Made by `connect`.
 
-    def __init__(self, **options: Any) -> None:
+    It is open inside its `with` block, and runs an event loop in its own thread.
+    """
+
+    def __init__(self, address: str | None = None, **options: Unpack[ConnectOptions]) -> None:
+        self._address = address
         self._options = options
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rayjobs", daemon=True)
@@ -188,7 +311,7 @@ class Client:
 
     def __enter__(self) -> Client:
         self._thread.start()
-        self._context = connect_async(**self._options)
+        self._context = connect_async(self._address, **self._options)
         try:
             self._async = self._call(self._context.__aenter__())
         except BaseException:
@@ -216,7 +339,7 @@ class Client:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C in the script: the request goes no further.
+            future.cancel()  # Ctrl-C in the script ends the request.
             raise
 
     @property
@@ -227,45 +350,67 @@ class Client:
 
     @property
     def url(self) -> str:
-        """Where this process reaches the Jobs API, for as long as the client is open."""
+        """Where this process reaches the Jobs API while the client is open."""
         return self._client.url
 
-    def submit(self, entrypoint: str, **options: Any) -> Job:
-        """See AsyncClient.submit for the options and what is raised."""
+    def submit(self, entrypoint: str, **options: Unpack[SubmitOptions]) -> Job:
+        """Submits a job exactly once.
+
+        Args:
+            entrypoint: The shell command to run.
+            **options: The arguments of `AsyncClient.submit`, which also names what is raised.
+
+        Returns:
+            The job.
+        """
         return Job(self, self._call(self._client.submit(entrypoint, **options)))
 
     def job(self, submission_id: str) -> Job:
-        """A job that was submitted before; nothing is asked of the server yet."""
+        """Returns a job that was submitted before. The server is not asked yet."""
         return Job(self, submission_id)
 
     def get(self, submission_id: str) -> JobInfo:
+        """Returns the job as the server has it now. Raises UnknownJob."""
         return self._call(self._client.get(submission_id))
 
     def list(self) -> list[JobInfo]:
+        """Returns all jobs that the server knows, oldest first, and drivers that were not submitted as jobs."""
         return self._call(self._client.list())
 
     def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
+        """Waits until the job has ended. See `AsyncClient.wait`."""
         return self._call(self._client.wait(submission_id, timeout=timeout))
 
     def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
+        """Stops the job and waits until it has ended. See `AsyncClient.stop`."""
         return self._call(self._client.stop(submission_id, timeout=timeout))
 
     def delete(self, submission_id: str) -> None:
+        """Deletes the server's record of a job that has ended. See `AsyncClient.delete`."""
         self._call(self._client.delete(submission_id))
 
     def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> Iterator[bytes]:
+        """Reads the job's log in pieces, each byte once. See `AsyncClient.logs`."""
         chunks = self._client.logs(submission_id, follow=follow, offset=offset)
 
-        async def following() -> bytes | None:
+        async def next_chunk() -> bytes | None:
             return await anext(chunks, None)
 
         try:
-            while (chunk := self._call(following())) is not None:
+            while (chunk := self._call(next_chunk())) is not None:
                 yield chunk
         finally:
             self._call(chunks.aclose())
 
 
-def connect(address: str | None = None, **options: Any) -> Client:
-    """A blocking client, to be used as a context manager. See `connect_async` for the options."""
-    return Client(address=address, **options)
+def connect(address: str | None = None, **options: Unpack[ConnectOptions]) -> Client:
+    """Connects to a Ray cluster for as long as the `with` block runs.
+
+    Args:
+        address: URL of a Jobs API. By default a cluster of a stack.
+        **options: The arguments of `connect_async`, which also names what is raised.
+
+    Returns:
+        A client, to be used as a context manager: `with connect() as client:`.
+    """
+    return Client(address, **options)

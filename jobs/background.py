@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, from a thread that does not hold up the end of the process."""
+    """The result of `work`, or its exception, from a thread that does not delay the end of the process."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -30,7 +30,7 @@ async def in_thread(work: Callable[[], T]) -> T:
             value = work()
         except BaseException as caught:
             error = caught
-        with contextlib.suppress(RuntimeError):  # A closed loop: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the result is not needed any more.
             loop.call_soon_threadsafe(settle, value, error)
 
     threading.Thread(target=run, daemon=True).start()

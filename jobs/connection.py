@@ -1,4 +1,4 @@
-"""From a target to a client that can be used: address, token, tunnel, and everything closed at the end."""
+"""From a target to its Jobs API: address, token, tunnel, and the end of all of them."""
 
 from __future__ import annotations
 
@@ -6,78 +6,91 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from .dashboard.client import Client
-from .dashboard.http import Http
-from .errors import JobsError, Refused
-from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, checked_token, is_loopback, read_token
+from .dashboard.client import RayJobsApi
+from .dashboard.http import HttpClient
+from .dashboard.waiting import JobWatcher
+from .errors import Forbidden, JobsError, Refused
+from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, is_loopback
+from .target.token import check_token, read_token
 
 if TYPE_CHECKING:
     from .kubernetes.api import Kube
-
-Note = Callable[[str], None]
+    from .kubernetes.tunnel import Tunnel
 
 
 @dataclass
 class Connection:
-    """`url` is where this process reaches the Jobs API; `identity` names the cluster in the ledger."""
+    """An open way to one Ray cluster.
 
-    client: Client
+    Attributes:
+        client: Its Jobs API.
+        watcher: Its jobs.
+        target: What was opened.
+        url: Where this process reaches the Jobs API.
+        identity: The name of the cluster in the ledger.
+    """
+
+    client: RayJobsApi
     target: Target
     url: str
     identity: str
     token: Callable[[], Awaitable[str | None]] | None = None
+    watcher: JobWatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watcher = JobWatcher(self.client)
 
     async def read_token(self) -> str | None:
+        """The token as it is now; None without token authentication."""
         return None if self.token is None else await self.token()
 
 
 @asynccontextmanager
-async def connect(target: Target, *, note: Note = lambda _text: None) -> AsyncIterator[Connection]:
-    """A connection for as long as the context lasts. Raises errors of jobs.errors."""
+async def open_connection(
+    target: Target, *, notify: Callable[[str], None] = lambda _text: None
+) -> AsyncIterator[Connection]:
+    """A connection for as long as the context lasts.
+
+    Args:
+        target: Where to; see `jobs.target.resolve`.
+        notify: Gets messages for a person.
+
+    Raises:
+        Refused, LocalFault, Unreachable, NotAllowed, NotThere, DeadlinePassed
+    """
     if isinstance(target, LocalTarget):
-        from . import local_ray as local
+        from . import local_ray
 
-        ray = await local.ensure(note)
+        ray = await local_ray.ensure(notify)
         target = UrlTarget(ray.url, ray.token_file, target.headers, True)
-    if isinstance(target, UrlTarget):
-        async with _by_url(target) as connection:
-            yield connection
-    else:
-        async with _by_tunnel(target, note) as connection:
-            yield connection
-
-
-def identity_of(target: Target) -> str | None:
-    """The name of the target's cluster in the ledger; None for a local Ray, which has one only while it runs."""
-    if isinstance(target, ClusterTarget):
-        return f"{target.contract.cluster_uid or target.context}/{target.name}"
-    return target.url if isinstance(target, UrlTarget) else None
+    opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)
+    async with opened as connection:
+        yield connection
 
 
 @asynccontextmanager
-async def _by_url(target: UrlTarget) -> AsyncIterator[Connection]:
+async def _open_url(target: UrlTarget) -> AsyncIterator[Connection]:
     async def token() -> str | None:
-        return read_token(target)
+        return read_token(target.token_file)
 
-    agents: dict[str, Http] = {}
+    agents: dict[str, HttpClient] = {}
 
-    async def agent_route(address: str) -> Http | None:
+    async def agent_route(address: str) -> HttpClient | None:
         if not agent_is_safe(target.url, address):
             return None
         if address not in agents:
-            agents[address] = Http(address, token=token, where=f"the Ray agent at {address}")
+            agents[address] = HttpClient(address, token=token, where=f"the Ray agent at {address}")
         return agents[address]
 
-    http = Http(target.url, token=token, headers=target.headers, verify=target.verify)
+    http = HttpClient(target.url, token=token, headers=target.headers, verify=target.verify)
     try:
-        yield Connection(Client(http, agent_route=agent_route), target, target.url, target.url, token)
+        yield Connection(RayJobsApi(http, agent_route=agent_route), target, target.url, target.url, token)
     finally:
         for each in (http, *agents.values()):
             await each.close()
@@ -86,8 +99,8 @@ async def _by_url(target: UrlTarget) -> AsyncIterator[Connection]:
 def agent_is_safe(url: str, agent_address: str) -> bool:
     """Whether the token may be sent to the agent at the address that the server names.
 
-    Yes where that is this machine itself and the dashboard is too, or where both are in the pod network that this
-    process runs in. From a laptop a pod's address may be some other machine's.
+    Yes if that is this machine and the dashboard is too, or if this process runs in the pod network of both. Elsewhere,
+    such as on a laptop, a pod's address may be another machine's.
     """
     dashboard, agent = urlsplit(url), urlsplit(agent_address)
     if dashboard.scheme != "http" or agent.scheme != "http" or agent.hostname is None:
@@ -107,102 +120,124 @@ def _is_this_machine(host: str) -> bool:
 
 
 @asynccontextmanager
-async def _by_tunnel(target: ClusterTarget, note: Note) -> AsyncIterator[Connection]:
+async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) -> AsyncIterator[Connection]:
     from .kubernetes.api import Kube
-    from .kubernetes.tunnel import Tunnel, head_pod, pod_of_ip
 
-    cluster, contract = target.cluster, target.contract
     async with contextlib.AsyncExitStack() as stack:
         kube = await Kube.open(target.kubeconfig, target.context)
         stack.push_async_callback(kube.close)
-
-        async def find_head() -> str:
-            return await head_pod(kube, cluster.namespace, cluster.head_service, cluster.name)
-
-        async def token() -> str | None:
-            if cluster.auth_secret is None:
-                return None
-            name, key = cluster.auth_secret
-            return checked_token(
-                await kube.secret_value(cluster.namespace, name, key), f"Secret {cluster.namespace}/{name}"
-            )
-
-        await verify_identity(kube, contract.cluster_uid, note)
-        # Asked beforehand, so that what is missing is said at once and not after many attempts.
-        first_token, _ = await asyncio.gather(token(), find_head())
-        tokens = [first_token]
-
-        async def token_at_use() -> str | None:
-            return tokens.pop() if tokens else await token()
-
-        tunnel = Tunnel(kube, cluster.namespace, cluster.dashboard_port, find_head, target.port)
-        await tunnel.start()
-        stack.push_async_callback(tunnel.close)
-        agents: dict[str, Http] = {}
-
-        async def agent_route(address: str) -> Http | None:
-            if address in agents:
-                return agents[address]
-            parts = urlsplit(address)
-            if parts.hostname is None or parts.port is None:
-                return None
-            host = parts.hostname
-
-            async def find_driver() -> str:
-                return await pod_of_ip(kube, cluster.namespace, cluster.name, host)
-
-            try:
-                await find_driver()
-            except JobsError:
-                return None
-            through = Tunnel(kube, cluster.namespace, parts.port, find_driver)
-            await through.start()
-            stack.push_async_callback(through.close)
-            agents[address] = Http(
-                f"http://127.0.0.1:{through.port}",
-                token=token,
-                where=f"the Ray agent at {address}",
-                trouble=lambda: through.trouble,
-            )
-            stack.push_async_callback(agents[address].close)
-            return agents[address]
-
-        url = f"http://127.0.0.1:{tunnel.port}"
-        http = Http(
-            url,
-            token=token_at_use,
-            headers=target.headers,
-            where=f"the Ray head of {target.name}",
-            trouble=lambda: tunnel.trouble,
+        await verify_identity(kube, target.contract.cluster_uid, notify)
+        access = _ClusterAccess(kube, target, stack)
+        await access.check()
+        tunnel = await access.open_tunnel(target.cluster.dashboard_port, access.find_head, target.port)
+        http = access.http(
+            tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
-        stack.push_async_callback(http.close)
-        yield Connection(Client(http, agent_route=agent_route), target, url, identity_of(target) or url, token)
+        client = RayJobsApi(http, agent_route=access.agent)
+        yield Connection(client, target, http.base_url, target.identity or http.base_url, access.read_token)
 
 
-async def verify_identity(kube: Kube, expected: str | None, note: Note) -> None:
-    """Refuses a context that leads to another cluster than the stack's. Where RBAC does not let the namespace
-    kube-system be read the comparison cannot be made: that is said, and the command goes on."""
-    from .kubernetes.api import Forbidden
+class _ClusterAccess:
+    """Head, token and agents of one RayCluster, all through one connection to Kubernetes.
 
+    What it opens is closed with the exit stack.
+    """
+
+    def __init__(self, kube: Kube, target: ClusterTarget, stack: contextlib.AsyncExitStack) -> None:
+        self.kube = kube
+        self.cluster = target.cluster
+        self.stack = stack
+        self._first_token: list[str | None] = []
+        self._agents: dict[str, HttpClient] = {}
+
+    async def check(self) -> None:
+        """Reads the token and looks for the head, so that what is missing is reported now, and not after retries."""
+        token, _ = await asyncio.gather(self.read_token(), self.find_head())
+        self._first_token = [token]
+
+    async def find_head(self) -> str:
+        from .kubernetes.tunnel import head_pod
+
+        return await head_pod(self.kube, self.cluster.namespace, self.cluster.head_service, self.cluster.name)
+
+    async def read_token(self) -> str | None:
+        if self.cluster.auth_secret is None:
+            return None
+        name, key = self.cluster.auth_secret
+        token = await self.kube.secret_value(self.cluster.namespace, name, key)
+        return check_token(token, f"Secret {self.cluster.namespace}/{name}")
+
+    async def read_token_first(self) -> str | None:
+        """The token of `check` at the first call, so that it is not read twice."""
+        return self._first_token.pop() if self._first_token else await self.read_token()
+
+    async def open_tunnel(self, remote_port: int, find_pod: Callable[[], Awaitable[str]], port: int = 0) -> Tunnel:
+        from .kubernetes.tunnel import Tunnel
+
+        tunnel = Tunnel(self.kube, self.cluster.namespace, remote_port, find_pod, port)
+        await tunnel.start()
+        self.stack.push_async_callback(tunnel.close)
+        return tunnel
+
+    def http(
+        self,
+        tunnel: Tunnel,
+        where: str,
+        *,
+        token: Callable[[], Awaitable[str | None]],
+        headers: Mapping[str, str] | None = None,
+    ) -> HttpClient:
+        http = HttpClient(
+            f"http://127.0.0.1:{tunnel.port}",
+            token=token,
+            headers=headers,
+            where=where,
+            tunnel_error=lambda: tunnel.error,
+        )
+        self.stack.push_async_callback(http.close)
+        return http
+
+    async def agent(self, address: str) -> HttpClient | None:
+        """The dashboard agent at a pod's address, by a tunnel of its own; None if no pod has the address."""
+        from .kubernetes.tunnel import pod_of_ip
+
+        if address in self._agents:
+            return self._agents[address]
+        parts = urlsplit(address)
+        if parts.hostname is None or parts.port is None:
+            return None
+        host = parts.hostname
+
+        async def find_pod() -> str:
+            return await pod_of_ip(self.kube, self.cluster.namespace, self.cluster.name, host)
+
+        try:
+            await find_pod()
+        except JobsError:
+            return None
+        tunnel = await self.open_tunnel(parts.port, find_pod)
+        self._agents[address] = self.http(tunnel, f"the Ray agent at {address}", token=self.read_token)
+        return self._agents[address]
+
+
+async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> None:
+    """Raises Refused if the context leads to another cluster than the stack's.
+
+    If RBAC does not allow reading the namespace kube-system, the clusters cannot be compared: the user is told, and the
+    command continues.
+    """
     if expected is None:
         return
     try:
-        found = await kube.cluster_uid()
+        uid = await kube.cluster_uid()
     except Forbidden:
-        note(
-            f"{kube.where}: the namespace kube-system may not be read, so whether this is the stack's cluster was not "
-            "checked. The ClusterRole in docs/jobs-rbac.yaml allows it."
+        notify(
+            f"{kube.where} does not allow reading the namespace kube-system, so it was not verified that this is the "
+            "stack's cluster. The ClusterRole in docs/jobs-rbac.yaml allows it."
         )
         return
-    if found != expected:
+    if uid != expected:
         raise Refused(
-            f"{kube.where} is another cluster than the stack's (kube-system has UID {found}, the stack {expected}).",
-            "Choose the right context with --context, or write the outputs file anew.",
+            f"{kube.where} is another cluster, not the stack's (kube-system has UID {uid}, the stack has {expected}).",
+            "Choose the right context with --context, or write the outputs file again with `make outputs`.",
         )
-
-
-def write_private(path: Path, text: str) -> None:
-    """A file that only this user can read (0600), made anew."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class Deadline:
-    """A point in time; `seconds=None` never comes."""
+    """A point in time, `seconds` from now; None never comes."""
 
     def __init__(self, seconds: float | None) -> None:
         self.seconds = seconds
@@ -20,6 +20,7 @@ class Deadline:
 
     @property
     def left(self) -> float:
+        """Seconds until then; 0 if it has passed."""
         return float("inf") if self._at is None else max(0.0, self._at - time.monotonic())
 
     @property
@@ -27,23 +28,35 @@ class Deadline:
         return self.left <= 0
 
 
-def pauses(first: float = 0.1, longest: float = 5.0) -> Callable[[], float]:
-    """Waits between attempts in seconds: doubling, a little at random so that many clients do not come at once."""
-    wait = first
+class Backoff:
+    """Pauses between attempts, until a deadline.
 
-    def pause() -> float:
-        nonlocal wait
-        now, wait = wait, min(longest, wait * 2)
-        return now * random.uniform(0.8, 1.2)
+    They double from `first` to `longest` seconds, and vary a little, so that many clients do not come at once.
+    """
 
-    return pause
+    def __init__(self, deadline: Deadline | None = None, *, first: float = 0.1, longest: float = 5.0) -> None:
+        self.deadline = deadline or Deadline(None)
+        self.first, self.longest = first, longest
+        self._next = first
+
+    def reset(self) -> None:
+        """The next pause is the first again."""
+        self._next = self.first
+
+    async def pause(self, error: Exception | None = None) -> None:
+        """Sleeps until the next attempt. Raises `error` if the deadline would pass before it."""
+        seconds = self._next * random.uniform(0.8, 1.2)
+        self._next = min(self.longest, self._next * 2)
+        if error is not None and self.deadline.left < seconds:
+            raise error
+        await asyncio.sleep(seconds)
 
 
 async def bounded(work: Awaitable[T], seconds: float) -> T:
-    """The awaitable's result, or asyncio.TimeoutError.
+    """The awaitable's result, or asyncio.TimeoutError after `seconds`.
 
-    Unlike asyncio.wait_for before Python 3.12 it never loses a cancellation that comes as the work fails: a Ctrl-C
-    would be taken for a broken connection, and tried again.
+    asyncio.wait_for before Python 3.12 loses a cancellation that comes as the work fails: Ctrl-C would then count as a
+    broken connection, and the request would be sent again. This function never loses it.
     """
     task = asyncio.ensure_future(work)
     try:

@@ -1,6 +1,31 @@
-"""Every failure a user can meet: what happened, what to do next, and the exit code it ends the command with."""
+"""Every error of this package, with the exit code that it gives a command.
+
+Each error says what happened and what to do next. The tree, and the exit code where it differs from the parent's:
+
+    JobsError                   base of all; 1
+      Refused                   the input cannot be used, and nothing was sent; 2
+        Conflict                the submission id belongs to another job
+        PackageTooLarge         the package is larger than the server accepts
+        SourceChanged           a file changed or vanished while it was packed
+        UnknownJob              the server knows no job with this id
+      LocalFault                something on this machine is in the way, such as a taken port; 2
+        LedgerFault             the local job history cannot be read
+      JobFailed                 the job ended with FAILED; 1
+      JobStopped                the job ended with STOPPED; 3
+      JobLost                   the server accepted the job and no longer knows it; 4
+      DeadlinePassed            a deadline passed; 5
+      Unreachable               no answer, or no usable answer, from Ray or Kubernetes; 6
+        NotAllowed              Ray or Kubernetes answered 401 or 403
+          Forbidden             Kubernetes RBAC answered 403
+        ServerFault             Ray answered with an error of its own, or with something that is not its API
+        KubeError               the Kubernetes API server answered with an error
+      NotThere                  the Kubernetes object does not exist; 6
+      Interrupted               Ctrl-C (130) or SIGTERM (143)
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 EXIT_SUCCEEDED = 0
 EXIT_FAILED = 1
@@ -11,8 +36,10 @@ EXIT_DEADLINE = 5
 EXIT_UNREACHABLE = 6
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
+# The exit code of several jobs is the first of these that one of them has.
+WORST_FIRST = (EXIT_UNREACHABLE, EXIT_LOST, EXIT_FAILED, EXIT_DEADLINE, EXIT_REFUSED, EXIT_STOPPED, EXIT_SUCCEEDED)
 
-# The command as the reader has to type it: the package's own name says whether it is installed or a folder here.
+# The command as the reader has to type it. The name of this package tells whether it is installed or a folder here.
 COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 
 
@@ -21,64 +48,92 @@ def command(arguments: str) -> str:
     return f"`{COMMAND} {arguments}`"
 
 
-class JobsError(Exception):
-    """Base of all errors of this package.
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """One exit code for several jobs, by WORST_FIRST."""
+    given = set(codes)
+    return next(code for code in WORST_FIRST if code in given)
 
-    `str(error)` is the whole message for a person; `remedy` is its last sentence alone (what to do next).
+
+class JobsError(Exception):
+    """Base of all errors of this package. `str(error)` is the message and, on a line of its own, the remedy.
+
+    Attributes:
+        message: What happened.
+        remedy: What to do next; empty if there is nothing to suggest.
+        exit_code: The exit code that this error gives a command.
     """
 
     exit_code = EXIT_FAILED
 
-    def __init__(self, what: str, remedy: str = "") -> None:
-        self.what = what
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = message
         self.remedy = remedy
-        super().__init__(f"{what}\n  {remedy}" if remedy else what)
+        super().__init__(f"{message}\n  {remedy}" if remedy else message)
+
+    @property
+    def what(self) -> str:
+        """The same as `message`, under its first name."""
+        return self.message
 
 
 class Refused(JobsError):
-    """The input cannot be taken as it is; nothing was sent."""
+    """The input cannot be used. Nothing was sent."""
 
     exit_code = EXIT_REFUSED
 
 
 class Conflict(Refused):
-    """A job with this id exists and its content is another one."""
+    """A job with this submission id exists and does something else."""
 
 
 class PackageTooLarge(Refused):
-    """The package is over the server's limit."""
+    """The package is larger than the server accepts."""
+
+
+class SourceChanged(Refused):
+    """A file of the working directory changed or vanished while it was packed."""
 
 
 class UnknownJob(Refused):
     """The server knows no job with this id."""
 
 
+class LocalFault(JobsError):
+    """Something on this machine is in the way: a taken port, no Ray for `local`, a file that cannot be read."""
+
+    exit_code = EXIT_REFUSED
+
+
+class LedgerFault(LocalFault):
+    """The local job history (the ledger) cannot be read."""
+
+
 class JobFailed(JobsError):
-    """The job ended with FAILED. Raised by the Python API's `Result.check()`."""
+    """The job ended with FAILED. Raised by `Result.check()`."""
 
     exit_code = EXIT_FAILED
 
 
 class JobStopped(JobsError):
-    """The job ended with STOPPED."""
+    """The job ended with STOPPED. Raised by `Result.check()`."""
 
     exit_code = EXIT_STOPPED
 
 
 class JobLost(JobsError):
-    """The job was accepted, and the server no longer knows it (a head that restarted without fault tolerance)."""
+    """The server accepted the job and no longer knows it: the head restarted without GCS fault tolerance."""
 
     exit_code = EXIT_LOST
 
 
 class DeadlinePassed(JobsError):
-    """A deadline the caller set (or the default one) passed; the message names what was waited for."""
+    """A deadline passed, the caller's or the default. The message names what did not happen in time."""
 
     exit_code = EXIT_DEADLINE
 
 
 class Unreachable(JobsError):
-    """No answer, or no usable one, from Ray or Kubernetes."""
+    """No answer, or no usable answer, from Ray or Kubernetes."""
 
     exit_code = EXIT_UNREACHABLE
 
@@ -87,26 +142,42 @@ class NotAllowed(Unreachable):
     """Ray or Kubernetes answered 401 or 403."""
 
 
-class ServerFault(Unreachable):
-    """The server answered with an error of its own (5xx) or with something that is not its API."""
+class Forbidden(NotAllowed):
+    """Kubernetes RBAC does not allow the request (HTTP 403)."""
 
-    def __init__(self, what: str, remedy: str = "", *, status: int = 0, body: str = "") -> None:
-        super().__init__(what, remedy)
+
+class ServerFault(Unreachable):
+    """Ray answered with an error of its own (5xx), or with something that is not its API.
+
+    Attributes:
+        status: The HTTP status, 0 if the answer could not be read.
+        body: The answer as text, possibly cut.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, status: int = 0, body: str = "") -> None:
+        super().__init__(message, remedy)
         self.status = status
         self.body = body
 
 
-class LocalFault(JobsError):
-    """Something on this machine is in the way: a taken port, no `ray` for --local, an unreadable file."""
+class KubeError(Unreachable):
+    """The Kubernetes API server answered with an error."""
 
-    exit_code = EXIT_REFUSED
+
+class NotThere(JobsError):
+    """The Kubernetes object does not exist (HTTP 404)."""
+
+    exit_code = EXIT_UNREACHABLE
 
 
 class Interrupted(JobsError):
-    """Ctrl-C (130) or SIGTERM (143)."""
+    """Ctrl-C (exit code 130) or SIGTERM (143) ended the command.
 
-    exit_code = EXIT_INTERRUPTED
+    Attributes:
+        terminated: Whether it was SIGTERM.
+    """
 
-    def __init__(self, what: str, remedy: str = "", *, terminated: bool = False) -> None:
-        super().__init__(what, remedy)
+    def __init__(self, message: str, remedy: str = "", *, terminated: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.terminated = terminated
         self.exit_code = EXIT_TERMINATED if terminated else EXIT_INTERRUPTED

@@ -1,6 +1,6 @@
-"""A Ray of the project's own on this machine, for --local: started on first use, then reused, stopped when asked.
+"""The Ray on this machine behind --local: started on first use, then reused, stopped by `local stop`.
 
-It has ports, a temporary directory and a token of its own; another Ray on the machine is left alone.
+It has its own ports, temporary directory and token; another Ray on the machine is not touched.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .dashboard.client import Client
-from .dashboard.http import Http
+from .dashboard.client import RayJobsApi
+from .dashboard.http import HttpClient
 from .deadline import Deadline
 from .errors import DeadlinePassed, JobsError, LocalFault
+from .private_file import write_private
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
@@ -41,75 +42,81 @@ class LocalRay:
 
 
 def directory() -> Path:
-    """Where state, token and logs are kept: $RAYJOBS_LOCAL_DIR, or a short path of this user's own, since Ray puts
-    sockets below it and their names are limited to 107 bytes."""
-    named = os.environ.get("RAYJOBS_LOCAL_DIR")
-    path = Path(named) if named else Path(tempfile.gettempdir()) / f"rayjobs-{os.getuid()}"
+    """The directory of state, token and logs: RAYJOBS_LOCAL_DIR, or one of this user in the temporary directory.
+
+    The default is short, because Ray's sockets are below it, and their paths are limited to 107 bytes.
+    """
+    configured = os.environ.get("RAYJOBS_LOCAL_DIR")
+    path = Path(configured) if configured else Path(tempfile.gettempdir()) / f"rayjobs-{os.getuid()}"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = path.lstat()
     if not path.is_dir() or path.is_symlink() or status.st_uid != os.getuid():
-        raise LocalFault(f"{path} belongs to somebody else.", "Name another directory in RAYJOBS_LOCAL_DIR.")
+        raise LocalFault(f"{path} belongs to another user.", "Set RAYJOBS_LOCAL_DIR to another directory.")
     path.chmod(0o700)
     return path
 
 
 @contextlib.asynccontextmanager
 async def _locked(base: Path) -> AsyncIterator[None]:
-    """One process at a time starts or stops it."""
+    """Only one process at a time starts or stops it."""
     deadline = Deadline(START_SECONDS + STOP_SECONDS)
     with (base / "lock").open("w") as lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:  # Asked again and again, since a wait for it could not be interrupted.
+            except BlockingIOError:  # Tried again and again, because a blocking wait could not be interrupted.
                 if deadline.passed:
                     raise DeadlinePassed(
                         f"Another process has held {lock.name} for {deadline.seconds:.0f} s.",
-                        "It starts or stops the Ray of --local. End it, or set RAYJOBS_LOCAL_DIR to another directory.",
+                        "It starts or stops the local Ray. End it, or set RAYJOBS_LOCAL_DIR to another directory.",
                     ) from None
                 await asyncio.sleep(0.1)
         yield
 
 
-async def ensure(note: Callable[[str], None], *, num_cpus: int | None = None) -> LocalRay:
-    """The running head, started if there is none. Raises LocalFault, DeadlinePassed."""
+async def ensure(notify: Callable[[str], None]) -> LocalRay:
+    """The running head, started if need be. Raises LocalFault, DeadlinePassed."""
     base = directory()
     running = await find(base)
     if running is not None:
         return running
     if importlib.util.find_spec("ray") is None:
         raise LocalFault(
-            "--local needs Ray on this machine, and it is not installed here.", "pip install 'rayjobs[local]'"
+            "--local requires Ray on this machine, and it is not installed.", "Run `pip install 'rayjobs[local]'`."
         )
-    return await _start(base, note, num_cpus)
+    return await _start(base, notify)
 
 
 async def find(base: Path | None = None) -> LocalRay | None:
-    """The head that the state file names, if it answers."""
+    """The head of the state file, if it answers."""
     base = base or directory()
     try:
-        found = LocalRay(**json.loads((base / "state.json").read_text()))
-        os.kill(found.pid, 0)
+        ray = _read_state(base)
+        os.kill(ray.pid, 0)
     except (OSError, ValueError, TypeError):
         return None
-    return found if await _answers(found, 5.0) else None
+    return ray if await _answers(ray, 5.0) else None
+
+
+def _read_state(base: Path) -> LocalRay:
+    return LocalRay(**json.loads((base / "state.json").read_text()))
 
 
 async def stop(seconds: float = STOP_SECONDS) -> bool:
-    """Ends the head; true if there was one."""
+    """Ends the head. Returns whether there was one."""
     base = directory()
     async with _locked(base):
         try:
-            found = LocalRay(**json.loads((base / "state.json").read_text()))
+            ray = _read_state(base)
         except (OSError, ValueError, TypeError):
             return False
         (base / "state.json").unlink()
-        return end(found.pid, seconds)
+        return end(ray.pid, seconds)
 
 
 def end(pid: int, seconds: float = STOP_SECONDS) -> bool:
-    """Ends a `ray start --block` and what it started; true if it ran."""
+    """Ends a `ray start --block` and its processes. Returns whether it ran."""
     deadline = Deadline(seconds)
     try:
         os.kill(pid, signal.SIGTERM)
@@ -128,9 +135,9 @@ async def _answers(ray: LocalRay, seconds: float) -> bool:
     async def token() -> str | None:
         return Path(ray.token_file).read_text().strip()
 
-    http = Http(ray.url, token=token)
+    http = HttpClient(ray.url, token=token)
     try:
-        await Client(http).version(Deadline(seconds))
+        await RayJobsApi(http).version(Deadline(seconds))
         return True
     except (JobsError, OSError):
         return False
@@ -138,23 +145,21 @@ async def _answers(ray: LocalRay, seconds: float) -> bool:
         await http.close()
 
 
-async def _start(base: Path, note: Callable[[str], None], num_cpus: int | None) -> LocalRay:
+async def _start(base: Path, notify: Callable[[str], None]) -> LocalRay:
     async with _locked(base):
         running = await find(base)
         if running is not None:
             return running
-        note(f"Starting a Ray of our own on this machine (its files are in {base}).")
+        notify(f"Starting Ray on this machine (its files are in {base}).")
         token_file = base / "token"
         token_file.unlink(missing_ok=True)
-        descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+        write_private(token_file, secrets.token_hex(32))
         log = base / "start.log"
-        process, url = launch(base / "ray", token_file, log, num_cpus=num_cpus)
+        process, url = launch(base / "ray", token_file, log)
         ray = LocalRay(process.pid, url, str(token_file))
         try:
             await _until_it_answers(ray, process, log)
-        except BaseException:  # An interrupt too leaves nothing that runs and is in no state file.
+        except BaseException:  # After an interrupt too, no Ray runs that is not in the state file.
             end(process.pid)
             raise
         (base / "state.json").write_text(json.dumps(asdict(ray)))
@@ -175,9 +180,20 @@ async def _until_it_answers(ray: LocalRay, process: subprocess.Popen[bytes], log
 def launch(
     temp: Path, token_file: Path, log: Path, *, num_cpus: int | None = None, ports: dict[str, int] | None = None
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Starts `ray start --head --block` in a session of its own; (process, dashboard URL). It may not answer yet."""
+    """Starts `ray start --head --block` in its own process session.
+
+    Args:
+        temp: Ray's temporary directory; a short path.
+        token_file: The file with the token.
+        log: Where the output of `ray start` goes.
+        num_cpus: CPUs of the node; Ray counts them by default.
+        ports: See `free_ports`, which is the default.
+
+    Returns:
+        The process and the dashboard's URL, which may not answer yet.
+    """
     ports = ports or free_ports()
-    # `python` in a job's entrypoint is to be the one that has Ray.
+    # `python` in an entrypoint must be the one that has Ray.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environ = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environ |= {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
@@ -217,11 +233,11 @@ def launch(
 
 
 def free_ports() -> dict[str, int]:
-    """Four ports that are free now. All are held until the last is chosen, so that they differ."""
+    """Four ports that are free now, by name. All are bound until the last is chosen, so that they differ."""
     with contextlib.ExitStack() as stack:
-        found = {}
+        ports = {}
         for name in ("gcs", "dashboard", "agent", "client"):
-            held = stack.enter_context(socket.socket())
-            held.bind(("127.0.0.1", 0))
-            found[name] = held.getsockname()[1]
-        return found
+            bound = stack.enter_context(socket.socket())
+            bound.bind(("127.0.0.1", 0))
+            ports[name] = bound.getsockname()[1]
+        return ports

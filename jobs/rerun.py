@@ -1,50 +1,50 @@
-"""The same work once more, from the ledger: `rerun ID`."""
+"""A job of the ledger again: `rerun ID`."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from .errors import Refused
-from .ledger.store import Entry, Ledger, Origin
+from .errors import Refused, command
+from .ledger.records import Origin
+from .ledger.store import Ledger
+from .packages import PackagePlanner
 from .retries import attempt_id
 from .spec import redact
 from .spec.job_spec import JobSpec
+from .submit import PreparedJob
 
 
-@dataclass(frozen=True)
-class Rerun:
-    """What `rerun` submits: the same work under the next attempt's id, linked to the first."""
+def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = os.environ) -> PreparedJob:
+    """The same work under the id of the next attempt, linked to the first attempt. Nothing is read or sent.
 
-    spec: JobSpec
-    submission_id: str
-    origin: Origin
-    entry: Entry
+    The spec names the package by its URI; `origin.working_dir` is the directory that it was made of. Environment
+    variables that the ledger withheld are taken from `environ`.
 
-
-def rerun_spec(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = os.environ) -> Rerun:
-    """The job `submission_id` once more. Withheld environment variables are taken from the environment.
-
-    Raises Refused (not in the ledger, or a withheld value cannot be had) and LedgerFault. The package is named by
-    its URI: where the server no longer has it, `entry.origin.working_dir` says what to pack again.
+    Raises:
+        Refused: The ledger does not have the job, or a value that it withheld is missing.
+        LedgerFault
     """
     entry = ledger.get(submission_id)
     if entry is None:
-        raise Refused(f"The ledger {ledger.path} has no job {submission_id!r}.", "`history` shows those that it has.")
-    kept, missing = redact.restore(entry.spec, entry.withheld, environ)
+        raise Refused(
+            f"The ledger {ledger.path} has no job {submission_id!r}.", f"{command('history')} lists its jobs."
+        )
+    fields, missing = redact.restore(entry.spec, entry.withheld, environ)
     if missing:
         raise Refused(
             f"The ledger keeps no secrets, and {submission_id} had some: {', '.join(missing)}.",
-            "Set the variables named after env_vars in this shell; for anything else submit the job anew.",
+            "Set the variables named after env_vars in this shell; for anything else, submit the job again.",
         )
     base = entry.origin.attempt_of or entry.submission_id
     attempt = 1 + max((each.origin.attempt for each in ledger.attempts(base)), default=0)
     origin = Origin(None, base, attempt, entry.origin.batch, entry.origin.working_dir, entry.origin.commit)
-    return Rerun(_spec_of(kept), attempt_id(base, attempt), origin, entry)
+    known = JobSpec.__dataclass_fields__  # A newer version may have recorded more.
+    spec = JobSpec(**{name: value for name, value in fields.items() if name in known})
+    return PreparedJob(attempt_id(base, attempt), spec, None, origin, may_exist=True)
 
 
-def _spec_of(kept: dict[str, Any]) -> JobSpec:
-    known = JobSpec.__dataclass_fields__
-    return JobSpec(**{key: value for key, value in kept.items() if key in known})
+async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
+    """The rerun with the package to upload, if its directory is on this machine and unchanged."""
+    plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
+    return PreparedJob(job.submission_id, job.spec, plan, job.origin, job.may_exist)

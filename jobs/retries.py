@@ -1,4 +1,4 @@
-"""When a job that ended badly is tried again: a pure decision."""
+"""Whether a job that did not succeed is tried again. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from .spec.job_info import LOST, Result
 
-# The server's words for "the entrypoint never came to run, or what ran it went away": another attempt may well do.
-# RUNTIME_ENV_SETUP_FAILURE and JOB_ENTRYPOINT_COMMAND_* are missing on purpose: they are the job's own doing.
+# Ray's `JobErrorType`s for an entrypoint that never ran, or whose supervisor died: another attempt may succeed.
+# RUNTIME_ENV_SETUP_FAILURE and JOB_ENTRYPOINT_COMMAND_* are missing on purpose: the job itself causes them.
 INFRASTRUCTURE = frozenset(
     {
         "JOB_SUPERVISOR_ACTOR_START_TIMEOUT",
@@ -21,9 +21,12 @@ INFRASTRUCTURE = frozenset(
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """`retries` further attempts at most; `exit_codes`: of the driver, that are worth one too.
+    """Which jobs are tried again.
 
-    `lost`: a job that the cluster lost counts as well. Not so by default: nothing says how far it had come.
+    Args:
+        retries: The largest number of further attempts.
+        exit_codes: Exit codes of the driver after which another attempt is made too.
+        lost: A lost job is tried again too. Not by default: nothing tells how far it had come.
     """
 
     retries: int = 0
@@ -33,12 +36,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Whether to try again, and why or why not."""
+
     again: bool
     why: str
 
 
 def judge(policy: RetryPolicy, result: Result, attempts_made: int) -> Verdict:
-    """Whether to try again after `attempts_made` attempts, the last of which ended with `result`."""
+    """Whether to try again after `attempts_made` attempts, the last one with `result`."""
     if result.status == "SUCCEEDED":
         return Verdict(False, "it succeeded")
     reason = _reason(policy, result)
@@ -51,7 +56,7 @@ def judge(policy: RetryPolicy, result: Result, attempts_made: int) -> Verdict:
 
 def _reason(policy: RetryPolicy, result: Result) -> str | None:
     if result.status == "STOPPED":
-        return None  # Somebody wanted it to end.
+        return None  # A user stopped it.
     if result.status == LOST:
         return "the cluster lost it" if policy.lost else None
     if result.error_type in INFRASTRUCTURE:

@@ -1,1 +1,1 @@
-"""What people and CI do around the engine. Makefile targets call `python -m ops ...`."""
+"""Tasks around the Pulumi program. A target of the Makefile is the file of its name: `make diff` is diff.py."""

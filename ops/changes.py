@@ -1,4 +1,4 @@
-"""What a run of the engine does or would do, read from its event log, as an exit code that CI can branch on."""
+"""The changes of a Pulumi operation, from the engine's event log, and an exit code for CI."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ from ops import engine
 
 NO_CHANGES, ERROR, CHANGES, DESTRUCTIVE = 0, 1, 2, 3
 
-# Operations that take something away. `replace` is here too: every object of ours has a fixed name, so a replacement
-# deletes the old one first.
+# Operations that delete an object. `replace` is one of them: our objects have fixed names, so a replacement deletes the
+# old one first.
 REMOVING = {"delete", "replace", "create-replacement", "delete-replaced", "discard-replaced"}
 QUIET = {"same", "read", "read-replacement", "refresh"}
 
 
 @dataclass(frozen=True)
 class Change:
-    """`operation`: the engine's own word; `fields`: paths that differ, where the engine names them."""
+    """One resource operation.
+
+    Args:
+        operation: The engine's name for it, such as `update`.
+        type: The resource's type.
+        name: The resource's name.
+        fields: Paths that differ, if the engine names them.
+    """
 
     operation: str
     type: str
@@ -34,11 +41,12 @@ class Change:
 
 
 def read(events: Iterable[Mapping[str, Any]]) -> list[Change]:
-    """The resource operations among the engine's events, unchanged resources left out."""
+    """The resource operations among the engine's events, without those that change nothing."""
     changes = []
     for event in events:
         metadata = event.get("resourcePreEvent", {}).get("metadata")
-        # A provider's own settings are no object; the dynamic one's hold the whole stack file, so any edit changes it.
+        # A provider is no object on the cluster. The dynamic provider has the whole stack file among its settings, so
+        # every edit would count.
         if not metadata or metadata["op"] in QUIET or metadata["type"].startswith("pulumi:providers:"):
             continue
         fields = tuple(sorted(metadata.get("detailedDiff") or {})) or tuple(metadata.get("diffs") or ())
@@ -47,12 +55,14 @@ def read(events: Iterable[Mapping[str, Any]]) -> list[Change]:
 
 
 def exit_code(changes: Sequence[Change]) -> int:
+    """NO_CHANGES, CHANGES, or DESTRUCTIVE if an object is deleted or replaced."""
     if any(change.operation in REMOVING for change in changes):
         return DESTRUCTIVE
     return CHANGES if changes else NO_CHANGES
 
 
 def summary(changes: Sequence[Change]) -> str:
+    """A line for each change."""
     if not changes:
         return "no changes"
     return "\n".join([f"{len(changes)} changes:", *(f"  {change}" for change in changes)])
@@ -61,7 +71,7 @@ def summary(changes: Sequence[Change]) -> str:
 def observe(
     arguments: Sequence[str], *, stack: str, cwd: Path = engine.ROOT, environment: Mapping[str, str] | None = None
 ) -> tuple[int, list[Change]]:
-    """Runs the CLI with its output shown; returns its exit code and what it did or would do."""
+    """Runs the CLI, which prints as it works; returns its exit code and the changes it made or planned."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "events.json"
         settings = {"PULUMI_DEBUG_COMMANDS": "true", **(environment or {})}

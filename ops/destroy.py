@@ -1,4 +1,4 @@
-"""`make destroy`: look for what others would lose, destroy, then prove that nothing is left."""
+"""`make destroy`: check for work that would be lost, destroy the stack, then prove that nothing is left."""
 
 from __future__ import annotations
 
@@ -8,95 +8,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from components.cluster.api import Api, ClusterError
+import click
+
+from components.cluster.api import Api
 from components.cluster.operators import watched
-from components.resources.cluster_identity import connect_to_recorded
-from components.resources.kubernetes_object import object_path
-from ops import engine, inventory
+from components.cluster.paths import object_path
+from components.errors import ClusterError
+from ops import engine, running_jobs, state
+from ops.errors import Refused
+from ops.options import stack_option
 
 RAY_KINDS = {"RayCluster": "rayclusters", "RayJob": "rayjobs", "RayService": "rayservices", "RayCronJob": "raycronjobs"}
 SETTLE_SECONDS = 120.0
 
 
-class Refused(Exception):
-    """Nothing was destroyed; the message says what stands in the way."""
+@click.command("destroy")
+@stack_option
+@click.option(
+    "--others",
+    envvar="OTHERS",
+    type=click.Choice(["refuse", "delete"]),
+    default="refuse",
+    show_default=True,
+    help="What to do about Ray objects that were made outside this stack.",
+)
+@click.option(
+    "--jobs",
+    envvar="JOBS",
+    type=click.Choice(["refuse", "wait", "stop", "ignore"]),
+    default="refuse",
+    show_default=True,
+    help="What to do about Ray jobs that still run.",
+)
+def destroy_command(stack: str, others: str, jobs: str) -> None:
+    """Destroy the stack and prove that nothing is left. Exits with 0 only then.
 
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def ray_objects(api: Api) -> list[inventory.Object]:
-    """Every object of KubeRay's kinds on the cluster, whoever made it."""
-    found = []
-    for kind, plural in RAY_KINDS.items():
-        listing = next(
-            (answer for version in ("v1", "v1alpha1") if (answer := api.get(f"/apis/ray.io/{version}/{plural}"))), None
-        )
-        for item in (listing or {"items": []})["items"]:
-            metadata = item["metadata"]
-            where = object_path(listing["apiVersion"], kind, metadata["namespace"], metadata["name"])  # type: ignore[index]
-            found.append(inventory.Object(kind, metadata["namespace"], metadata["name"], where))
-    return sorted(found)
-
-
-def reach(state: Sequence[Mapping[str, Any]]) -> frozenset[str] | None:
-    """The namespaces in which a Ray object goes, or loses its operator, with this stack; None: all of them.
-
-    The operator goes whether or not the CRDs are retained; CRDs that go end every object of their kinds.
+    With make the options are variables: `make destroy STACK=dev JOBS=stop`.
     """
-    listed = inventory.objects(state)
-    found = {entry.name for entry in listed if entry.kind == "Namespace"}
-    if any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in listed):
-        return None
-    for resource in state:
-        if resource["type"] == "kubernetes:apps/v1:Deployment" and resource["id"].endswith("/kuberay-operator"):
-            namespaces = watched(resource.get("outputs") or {})
-            if not namespaces:
-                return None
-            found |= namespaces
-    return frozenset(found)
-
-
-def foreign(
-    found: Iterable[inventory.Object], own: Iterable[inventory.Object], within: frozenset[str] | None
-) -> list[inventory.Object]:
-    """Objects `within` these namespaces (None: anywhere) that the stack did not make, and that its end would reach."""
-    mine = {(entry.kind, entry.namespace, entry.name) for entry in own}
-    return [
-        entry
-        for entry in found
-        if (entry.kind, entry.namespace, entry.name) not in mine and (within is None or entry.namespace in within)
-    ]
-
-
-def about_protection(state: Iterable[Mapping[str, Any]]) -> str:
-    """Why a protected stack is not destroyed, before anything else of it is touched; empty where it is not one."""
-    names = sorted(resource["urn"].rpartition("::")[2] for resource in state if resource.get("protect"))
-    if not names:
-        return ""
-    return (
-        f"the stack is protected ({', '.join(names)}). To end it: set `protect: false` in its stack file, `pulumi up`, "
-        "then destroy"
-    )
-
-
-def connect(state: Sequence[Mapping[str, Any]], environment: Mapping[str, str] | None = None) -> Api:
-    """The cluster that the stack's state belongs to, by the stack's kubeconfig, else KUBECONFIG of `environment`.
-
-    Raises Refused where the state knows no cluster or the context leads elsewhere, ClusterError where none answers.
-    """
-    identity = next(
-        (resource for resource in state if resource["type"] == "pulumi-python:dynamic/cluster:ClusterIdentity"), None
-    )
-    if identity is None:
-        raise Refused("the stack's state holds no cluster: nothing was ever deployed, or it is destroyed already")
-    inputs = identity["inputs"]
-    kubeconfig = inputs.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
-    try:
-        return connect_to_recorded(kubeconfig, inputs["context"], inputs["uid"])
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    sys.exit(destroy(stack, others=others, jobs=jobs))
 
 
 def destroy(
@@ -107,93 +56,149 @@ def destroy(
     environment: Mapping[str, str] | None = None,
     config_file: Path | None = None,
 ) -> int:
-    """Destroys `stack`; returns 0 when nothing of it is left on the cluster, 1 otherwise.
+    """Destroys a stack and checks the cluster afterwards.
 
-    `others`: what to do about RayClusters, RayJobs and RayServices that the stack did not make: "refuse" or "delete"
-    (those in the stack's own namespaces only). `jobs`: about jobs that run: "refuse", "wait", "stop" or "ignore".
+    Args:
+        stack: Name of the stack.
+        others: RayClusters, RayJobs and RayServices made outside the stack: "refuse" to destroy, or "delete" them
+            (only in namespaces of the stack).
+        jobs: Ray jobs that have not ended: "refuse" to destroy, "wait" for them, "stop" or "ignore" them.
+        environment: Variables for the Pulumi CLI, on top of this process' own.
+        config_file: The stack file; the repository's by default.
+
+    Returns:
+        0 if nothing of the stack is left on the cluster, otherwise 1.
     """
-    state = engine.stack_state(stack, environment=environment)
-    listed = inventory.objects(state)
+    resources = engine.stack_state(stack, environment=environment)
+    objects = state.objects(resources)
     try:
-        refuse(about_protection(state))
-        api = connect(state, environment)
-        found = foreign(ray_objects(api), listed, reach(state))
-        contract = _contract_with_heads(stack, api, listed, environment)
-        refuse("\n".join([*about_others(found, listed, others), *about_jobs(contract, jobs)]))
-        _delete_others(api, found)
-        _settle_jobs(contract, jobs)
+        refuse_if(protection_problem(resources))
+        api = state.connect(resources, environment)
+        foreign = foreign_objects(ray_objects(api), objects, affected_namespaces(resources))
+        contract = _contract_of_running_heads(stack, api, objects, environment)
+        job_problems = running_jobs.refusals(contract) if jobs == "refuse" else []
+        refuse_if("\n".join([*foreign_problems(foreign, objects, others), *job_problems]))
+        _delete_foreign(api, foreign)
+        if jobs in {"wait", "stop"}:
+            running_jobs.settle(contract, jobs)
     except (Refused, ClusterError) as error:
-        say(f"not destroyed: {error}")
+        click.echo(f"not destroyed: {error}", err=True)
         return 1
-    say(f"{stack}: {len(listed)} objects to go")
+    click.echo(f"{stack}: deleting {len(objects)} objects", err=True)
     started = time.monotonic()
     config = ["--config-file", str(config_file)] if config_file else []
     code = engine.run(["destroy", "--yes", "--skip-preview", *config], stack=stack, environment=environment)
-    left = inventory.wait_until_gone(api, listed, SETTLE_SECONDS if code == 0 else 0)
-    retained = [entry for entry, _ in inventory.present(api, [entry for entry in listed if entry.retained])]
-    for entry in retained:
-        say(f"retained as asked: {entry}")
+    left = state.wait_until_gone(api, objects, SETTLE_SECONDS if code == 0 else 0)
+    retained = state.present(api, [entry for entry in objects if entry.retained])
+    for entry, _ in retained:
+        click.echo(f"retained as asked: {entry}", err=True)
     for entry, answer in left:
-        say(f"left: {entry}: {inventory.why_stuck(answer)}")
-    say(f"{stack}: {len(left)} left, {len(retained)} retained, {time.monotonic() - started:.0f} s")
+        click.echo(f"left: {entry}: {state.why_stuck(answer)}", err=True)
+    seconds = time.monotonic() - started
+    click.echo(f"{stack}: {len(left)} left, {len(retained)} retained, {seconds:.0f} s", err=True)
     return 0 if code == 0 and not left else 1
 
 
-def refuse(problems: str) -> None:
+def refuse_if(problems: str) -> None:
     """Raises Refused with the problems, if there are any."""
     if problems:
         raise Refused(problems)
 
 
-def about_others(found: Sequence[inventory.Object], listed: Sequence[inventory.Object], others: str) -> list[str]:
-    """Why what others made stands in the way; nothing where it was asked to go and may."""
-    namespaces = {entry.name for entry in listed if entry.kind == "Namespace"}
-    outside = [entry for entry in found if entry.namespace not in namespaces]
-    if not found or (others == "delete" and not outside):
+def protection_problem(resources: Iterable[Mapping[str, Any]]) -> str:
+    """Why a protected stack is not destroyed; empty for a stack without protection.
+
+    Pulumi itself would refuse only after it deleted the unprotected resources.
+    """
+    names = sorted(resource["urn"].rpartition("::")[2] for resource in resources if resource.get("protect"))
+    if not names:
+        return ""
+    return (
+        f"the stack is protected ({', '.join(names)}). To end it: set `protect: false` in its stack file, `pulumi up`, "
+        "then destroy"
+    )
+
+
+def ray_objects(api: Api) -> list[state.Object]:
+    """Every object of KubeRay's kinds on the cluster."""
+    listed = []
+    for kind, plural in RAY_KINDS.items():
+        answers = (api.get(f"/apis/ray.io/{version}/{plural}") for version in ("v1", "v1alpha1"))
+        response: dict[str, Any] = next((answer for answer in answers if answer), {"items": []})
+        for item in response["items"]:
+            namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
+            path = object_path(response["apiVersion"], kind, namespace, name)
+            listed.append(state.Object(kind, namespace, name, path))
+    return sorted(listed)
+
+
+def affected_namespaces(resources: Sequence[Mapping[str, Any]]) -> frozenset[str] | None:
+    """The namespaces whose Ray objects are deleted, or lose their operator, with this stack; None: all namespaces.
+
+    The operator is deleted even if the CRDs are retained. Deleted CRDs take every object of their kinds along.
+    """
+    objects = state.objects(resources)
+    if any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in objects):
+        return None
+    affected = {entry.name for entry in objects if entry.kind == "Namespace"}
+    for resource in resources:
+        if resource["type"] == "kubernetes:apps/v1:Deployment" and resource["id"].endswith("/kuberay-operator"):
+            namespaces = watched(resource.get("outputs") or {})
+            if not namespaces:
+                return None
+            affected |= namespaces
+    return frozenset(affected)
+
+
+def foreign_objects(
+    candidates: Iterable[state.Object], own: Iterable[state.Object], namespaces: frozenset[str] | None
+) -> list[state.Object]:
+    """The candidates in `namespaces` (None: in any) that were made outside the stack."""
+    identities = {(entry.kind, entry.namespace, entry.name) for entry in own}
+    return [
+        entry
+        for entry in candidates
+        if (entry.kind, entry.namespace, entry.name) not in identities
+        and (namespaces is None or entry.namespace in namespaces)
+    ]
+
+
+def foreign_problems(foreign: Sequence[state.Object], own: Iterable[state.Object], others: str) -> list[str]:
+    """Why foreign objects stop the destroy; empty if `others` is "delete" and all are in the stack's namespaces."""
+    namespaces = {entry.name for entry in own if entry.kind == "Namespace"}
+    outside = [entry for entry in foreign if entry.namespace not in namespaces]
+    if not foreign or (others == "delete" and not outside):
         return []
-    hint = "" if outside else "; `--others delete` takes them along"
-    return [f"made outside this stack: {', '.join(map(str, found))}. Delete them first{hint}"]
+    hint = "" if outside else ", or let `--others delete` delete them"
+    return [f"made outside this stack: {', '.join(map(str, foreign))}. Delete them first{hint}"]
 
 
-def _delete_others(api: Api, found: Sequence[inventory.Object]) -> None:
-    # With the operator still there, so that finalizers are served.
-    for entry in found:
-        say(f"deleting {entry}, made outside this stack")
+def _delete_foreign(api: Api, foreign: Sequence[state.Object]) -> None:
+    # The operator still runs, so it serves their finalizers.
+    for entry in foreign:
+        click.echo(f"deleting {entry}, made outside this stack", err=True)
         api.delete(entry.path)
-    left = inventory.wait_until_gone(api, found, SETTLE_SECONDS)
-    refuse("; ".join(f"{entry}: {inventory.why_stuck(answer)}" for entry, answer in left))
+    left = state.wait_until_gone(api, foreign, SETTLE_SECONDS)
+    refuse_if("; ".join(f"{entry}: {state.why_stuck(answer)}" for entry, answer in left))
 
 
-def with_a_head(
-    clusters: Sequence[Mapping[str, Any]], there: Sequence[tuple[inventory.Object, Mapping[str, Any]]]
+def clusters_with_head(
+    clusters: Sequence[Mapping[str, Any]], present: Sequence[tuple[state.Object, Mapping[str, Any]]]
 ) -> list[Mapping[str, Any]]:
-    """The clusters of a contract that can run a job: those that are on the cluster and not suspended."""
+    """The clusters of a contract that can run a job: they are on the cluster and not suspended."""
     awake = {
         (entry.namespace, entry.name)
-        for entry, answer in there
+        for entry, answer in present
         if entry.kind == "RayCluster" and (answer.get("status") or {}).get("state") != "suspended"
     }
     return [cluster for cluster in clusters if (cluster["namespace"], cluster["name"]) in awake]
 
 
-def _contract_with_heads(
-    stack: str, api: Api, listed: Sequence[inventory.Object], environment: Mapping[str, str] | None
+def _contract_of_running_heads(
+    stack: str, api: Api, objects: Sequence[state.Object], environment: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """The stack's contract, less the clusters that can run no job; one without clusters where there is none yet."""
+    """The stack's contract with only the clusters that can run a job."""
     contract = engine.stack_outputs(stack, environment=environment).get("contract") or {"clusters": []}
-    clusters = with_a_head(contract["clusters"], inventory.present(api, listed))
+    clusters = clusters_with_head(contract["clusters"], state.present(api, objects))
     kubeconfig = contract.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
     return {**contract, "clusters": clusters, "kubeconfig": kubeconfig}
-
-
-def about_jobs(contract: Mapping[str, Any], policy: str) -> list[str]:
-    from ops.running_jobs import refusals
-
-    return refusals(contract) if policy == "refuse" else []
-
-
-def _settle_jobs(contract: Mapping[str, Any], policy: str) -> None:
-    from ops.running_jobs import settle
-
-    if policy in {"wait", "stop"}:
-        settle(contract, policy)

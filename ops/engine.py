@@ -1,4 +1,7 @@
-"""The Pulumi CLI as a program: where it is, and how this project calls it."""
+"""Pulumi's engine: where its programs are, and how this project calls the CLI.
+
+The Automation API is not used: docs/decisions.md says why.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ops.errors import EngineFailed, EngineMissing
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "ray-on-kubernetes"
-# Where the official installer puts the CLI when the demo calls it: inside the project, nowhere else.
+# The demo's own installation of Pulumi. It stays inside the project.
 OWN_INSTALLATION = ROOT / ".pulumi"
-# The last one runs dynamic providers (the CRDs, the cluster's identity) and comes with the language host.
+# The last one runs dynamic providers (the CRDs, the cluster's identity). It is part of the language host.
 PLUGINS = ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-pulumi-python")
 
 
-class EngineMissing(Exception):
-    """A part of Pulumi's engine is not on this machine; the message names it."""
-
-
-class EngineFailed(Exception):
-    """The Pulumi CLI ended with an error; what it said was shown or is the message."""
-
-    def __init__(self, command: str, code: int, said: str = "") -> None:
-        super().__init__(f"`{command}` ended with {code}" + (f": {said.strip()}" if said.strip() else ""))
-        self.code = code
-
-
 def find_cli() -> Path:
-    """The Pulumi CLI on PATH, else the project's own. Raises EngineMissing."""
+    """The Pulumi CLI on PATH, otherwise the project's own.
+
+    Raises:
+        EngineMissing: There is no CLI.
+    """
     on_path = shutil.which("pulumi")
     own = OWN_INSTALLATION / "bin" / "pulumi"
     if on_path:
@@ -43,7 +40,11 @@ def find_cli() -> Path:
 
 
 def find_engine() -> Path:
-    """The CLI, with its Python language host and Kubernetes provider there too. Raises EngineMissing, naming one."""
+    """The Pulumi CLI, after a check that its language host and providers are installed.
+
+    Raises:
+        EngineMissing: One of them is not; the message names it.
+    """
     cli = find_cli()
     home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
     for plugin in PLUGINS:
@@ -56,11 +57,12 @@ def find_engine() -> Path:
 
 
 def version() -> str:
+    """The version of the Pulumi CLI."""
     return _capture(["version"], cwd=ROOT, environment={}).strip()
 
 
 def provider_version() -> str:
-    """The version that the Kubernetes provider on PATH says it has; "unknown" where it is only among the plugins."""
+    """The version of the Kubernetes provider on PATH; "unknown" if the provider is only among the plugins."""
     import grpc
     from google.protobuf import empty_pb2
     from pulumi.runtime.proto import provider_pb2_grpc
@@ -80,10 +82,13 @@ def provider_version() -> str:
 
 
 def init_stack(name: str, environment: Mapping[str, str] | None = None) -> None:
-    """Makes an empty stack on the backend; no stack file of the repository is read or written. Raises EngineFailed.
+    """Creates an empty stack on the backend. The repository's stack files are neither read nor written.
 
-    `stack init` writes the backend's encryption into `Pulumi.<name>.yaml` beside the project file, and the stacks made
-    here (demo, render, tests) have a stack file of their own elsewhere.
+    `pulumi stack init` writes encryption settings to `Pulumi.<name>.yaml` beside the project file. So it runs beside a
+    copy: the stacks that are created here (demo, render, tests) have their stack files in other folders.
+
+    Raises:
+        EngineFailed: The backend refuses.
     """
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "Pulumi.yaml", folder)
@@ -93,7 +98,7 @@ def init_stack(name: str, environment: Mapping[str, str] | None = None) -> None:
 def run(
     arguments: Sequence[str], *, stack: str | None, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> int:
-    """Runs the CLI with its output shown as it comes; returns its exit code. Never asks anything."""
+    """Runs the CLI, which prints as it works and asks no questions; returns its exit code."""
     command = [str(find_cli()), *arguments, *(["--stack", stack] if stack else []), "--non-interactive"]
     return subprocess.run(
         command, cwd=cwd, env=_environment(environment), stdin=subprocess.DEVNULL, check=False
@@ -101,7 +106,11 @@ def run(
 
 
 def run_quietly(arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> None:
-    """Runs the CLI and shows nothing. Raises EngineFailed with all that it said."""
+    """Runs the CLI and prints nothing.
+
+    Raises:
+        EngineFailed: The CLI ended with an error; the message has its output.
+    """
     done = subprocess.run(
         [str(find_cli()), *arguments, "--non-interactive", "--color", "never"],
         cwd=cwd,
@@ -119,16 +128,24 @@ def run_quietly(arguments: Sequence[str], *, cwd: Path, environment: Mapping[str
 def stack_outputs(
     stack: str | None, *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The stack's outputs; secrets stay masked. Raises EngineFailed."""
+    """The stack's outputs; secret values stay masked.
+
+    Raises:
+        EngineFailed: There is no such stack, or the backend does not answer.
+    """
     chosen = ["--stack", stack] if stack else []
-    answer: dict[str, Any] = json.loads(
+    outputs: dict[str, Any] = json.loads(
         _capture(["stack", "output", "--json", *chosen], cwd=cwd, environment=environment or {})
     )
-    return answer
+    return outputs
 
 
 def stacks(*, environment: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """The stacks of this project on the backend in use. Raises EngineFailed."""
+    """The stacks of this project on the backend in use.
+
+    Raises:
+        EngineFailed: The backend does not answer.
+    """
     listed: list[dict[str, Any]] = json.loads(
         _capture(["stack", "ls", "--json"], cwd=ROOT, environment=environment or {})
     )
@@ -136,14 +153,22 @@ def stacks(*, environment: Mapping[str, str] | None = None) -> list[dict[str, An
 
 
 def deployment(stack: str, *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The stack's state as exported (secrets encrypted); empty before the first `up`. Raises EngineFailed."""
+    """The stack's exported state, with its secrets encrypted; empty before the first `up`.
+
+    Raises:
+        EngineFailed: There is no such stack, or the backend does not answer.
+    """
     exported = json.loads(_capture(["stack", "export", "--stack", stack], cwd=cwd, environment=environment or {}))
-    found: dict[str, Any] = exported.get("deployment") or {}
-    return found
+    state: dict[str, Any] = exported.get("deployment") or {}
+    return state
 
 
 def stack_state(stack: str, *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Every resource in the stack's state. Raises EngineFailed."""
+    """Every resource in the stack's state.
+
+    Raises:
+        EngineFailed: There is no such stack, or the backend does not answer.
+    """
     resources: list[dict[str, Any]] = deployment(stack, cwd=cwd, environment=environment).get("resources") or []
     return resources
 

@@ -1,4 +1,4 @@
-"""The jobs that run on a stack's clusters now, and what to do about them before the clusters go."""
+"""The Ray jobs that run on a stack's clusters now, and what happens to them before the clusters are deleted."""
 
 from __future__ import annotations
 
@@ -13,19 +13,82 @@ from typing import Any
 import jobs
 from jobs.errors import JobsError
 from jobs.spec.job_info import TERMINAL, JobInfo
-from ops.destroy import Refused
+from ops.errors import Refused
 
 WAIT_SECONDS = 24 * 3600.0
 
 
-@contextmanager
-def _client(contract: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Any]:
-    """A client of one of the contract's clusters."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "outputs.json"
-        file.write_text(json.dumps({**contract, "clusters": [cluster]}))
-        with jobs.connect(outputs=file) as client:
-            yield client
+def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
+    """A line for each job on one Ray cluster that has not ended.
+
+    Raises:
+        JobsError: The Ray cluster does not answer.
+    """
+    identity = (namespace, name)
+    cluster = next(entry for entry in contract["clusters"] if (entry["namespace"], entry["name"]) == identity)
+    with _client(contract, cluster) as client:
+        return [f"{job.submission_id} ({job.entrypoint})" for job in _unfinished(client)]
+
+
+def unfinished(contract: Mapping[str, Any]) -> dict[str, list[JobInfo]]:
+    """The jobs that have not ended, by `namespace/cluster`.
+
+    Raises:
+        JobsError: A Ray cluster does not answer.
+    """
+    return {name: _unfinished(client) for name, client in _clients(contract)}
+
+
+def report(contract: Mapping[str, Any]) -> None:
+    """Prints the jobs that a change would affect. A Ray cluster that does not answer is named and is no error."""
+    try:
+        for name, jobs_there in unfinished(contract).items():
+            for job in jobs_there:
+                print(f"{name}: job {job.submission_id} is {job.status}: {job.entrypoint}", file=sys.stderr)
+            if not jobs_there:
+                print(f"{name}: no job runs now", file=sys.stderr)
+    except JobsError as error:
+        print(f"could not list the running jobs: {error}", file=sys.stderr)
+
+
+def refusals(contract: Mapping[str, Any]) -> list[str]:
+    """Why nothing may be destroyed now: each job that has not ended, or a Ray cluster that does not answer."""
+    try:
+        by_cluster = unfinished(contract)
+    except JobsError as error:
+        return [f"could not list the running jobs: {error} `--jobs ignore` destroys without asking"]
+    return [
+        f"{name}: job {job.submission_id} ({job.entrypoint}) is {job.status}. "
+        "`--jobs wait` waits for it, `--jobs stop` stops it"
+        for name, jobs_there in by_cluster.items()
+        for job in jobs_there
+    ]
+
+
+def settle(contract: Mapping[str, Any], policy: str) -> None:
+    """Waits for every unfinished job (`policy` "wait") or stops it ("stop").
+
+    Raises:
+        Refused: A Ray cluster does not answer.
+    """
+    try:
+        for name, client in _clients(contract):
+            for job in _unfinished(client):
+                action = "waiting for it" if policy == "wait" else "stopping it"
+                print(f"{name}: job {job.submission_id} ({job.entrypoint}): {action}", file=sys.stderr)
+                if policy == "wait":
+                    client.wait(job.submission_id, timeout=WAIT_SECONDS)
+                else:
+                    client.stop(job.submission_id)
+    except JobsError as error:
+        raise Refused(
+            f"`--jobs {policy}` could not list the running jobs: {error} `--jobs ignore` destroys without asking"
+        ) from error
+
+
+def _unfinished(client: Any) -> list[JobInfo]:
+    """Without likely secrets: many people read a preview."""
+    return [job.shown() for job in client.list() if job.status not in TERMINAL and job.type == "SUBMISSION"]
 
 
 def _clients(contract: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -34,63 +97,10 @@ def _clients(contract: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{cluster['namespace']}/{cluster['name']}", client
 
 
-def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
-    """A line for each job on one cluster that has not ended. Raises JobsError where it cannot be asked."""
-    wanted = (namespace, name)
-    cluster = next(entry for entry in contract["clusters"] if (entry["namespace"], entry["name"]) == wanted)
-    with _client(contract, cluster) as client:
-        return [f"{job.submission_id} ({job.entrypoint})" for job in _running(client)]
-
-
-def _running(client: Any) -> list[JobInfo]:
-    """Without what looks like a secret: previews are read by many."""
-    return [job.shown() for job in client.list() if job.status not in TERMINAL and job.type == "SUBMISSION"]
-
-
-def find(contract: Mapping[str, Any]) -> dict[str, list[JobInfo]]:
-    """Jobs that have not ended, by `namespace/cluster`. Raises JobsError where a cluster cannot be asked."""
-    return {name: _running(client) for name, client in _clients(contract)}
-
-
-def report(contract: Mapping[str, Any]) -> None:
-    """Says which jobs a change would meet; a cluster that cannot be asked is named, and no error."""
-    try:
-        for name, running in find(contract).items():
-            for job in running:
-                print(f"{name}: job {job.submission_id} is {job.status}: {job.entrypoint}", file=sys.stderr)
-            if not running:
-                print(f"{name}: no job runs now", file=sys.stderr)
-    except JobsError as error:
-        print(f"running jobs are not known: {error}", file=sys.stderr)
-
-
-def refusals(contract: Mapping[str, Any]) -> list[str]:
-    """Why nothing may be destroyed now: each job that has not ended, or a cluster that cannot be asked."""
-    try:
-        found = find(contract)
-    except JobsError as error:
-        return [f"whether jobs run is not known: {error} `--jobs ignore` destroys without asking"]
-    return [
-        f"{name}: job {job.submission_id} ({job.entrypoint}) is {job.status}. "
-        "`--jobs wait` waits for it, `--jobs stop` stops it"
-        for name, running in found.items()
-        for job in running
-    ]
-
-
-def settle(contract: Mapping[str, Any], policy: str) -> None:
-    """`wait` for, or `stop` every running job. Raises Refused where a cluster cannot be asked."""
-    try:
-        for name, client in _clients(contract):
-            for job in _running(client):
-                doing = "waiting for it" if policy == "wait" else "stopping it"
-                print(f"{name}: job {job.submission_id} ({job.entrypoint}): {doing}", file=sys.stderr)
-                if policy == "wait":
-                    client.wait(job.submission_id, timeout=WAIT_SECONDS)
-                else:
-                    client.stop(job.submission_id)
-    except JobsError as error:
-        raise Refused(
-            f"`--jobs {policy}` was asked for, and whether jobs run is not known: {error} "
-            "`--jobs ignore` destroys without asking"
-        ) from error
+@contextmanager
+def _client(contract: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "outputs.json"
+        file.write_text(json.dumps({**contract, "clusters": [cluster]}))
+        with jobs.connect(outputs=file) as client:
+            yield client

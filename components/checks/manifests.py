@@ -1,40 +1,54 @@
-"""Every manifest of the stack, checked against the pinned version before anything is registered."""
+"""The RayCluster manifests of the stack: built, and checked against the pinned version of KubeRay. Asks no cluster."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from components.checks import exposure as safety
-from components.checks import operator_rules as rules
-from components.checks import schema
+from components.checks import exposure, operator_rules, quota_fit, schema
 from components.errors import refuse
-from components.manifests import quota as guards
-from components.resources import raycluster
-from components.settings.load import Settings
+from components.manifests import raycluster
+from components.settings import Settings
+from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import CONDITIONS, DELETION_TIMEOUT, at_least
 
 
-def rayclusters(settings: Settings, tree: Path) -> list[dict[str, Any]]:
-    """The manifest of each cluster in the settings. Raises StackError with everything that KubeRay would not take."""
+def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
+    """The RayCluster manifest of each entry of `settings.clusters`.
+
+    Args:
+        settings: of the stack.
+        tree: KubeRay's files of the pinned version.
+
+    Raises:
+        StackError: with everything that this version of KubeRay would refuse or drop, one problem a line.
+    """
     version = settings.kuberay.version
-    # Of somebody else's operator nothing is known of its gates.
-    gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else rules.GATES
+    # The gates of an operator that the stack does not install are not known.
+    gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else operator_rules.GATES
     manifests, problems = [], []
     for index, cluster in enumerate(settings.clusters):
         manifest = raycluster.manifest(cluster, version)
-        found = schema.problems(manifest, tree, version) or (
-            rules.violations(manifest, gates) + safety.violations(cluster, manifest)
-        )
-        if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
-            found.append(f"KubeRay {version}: it has no conditions to wait for; write `readiness: state` to do without")
-        tolerance = cluster.fault_tolerance
-        if tolerance and tolerance.deletion_timeout_seconds and not at_least(version, DELETION_TIMEOUT):
-            text = "it has no end to the clean-up of Redis; write `faultTolerance.deletionTimeoutSeconds: 0`"
-            found.append(f"KubeRay {version}: {text} to do without")
-        problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in found]
+        texts = schema.problems(manifest, tree, version) or [
+            *operator_rules.violations(manifest, gates),
+            *exposure.violations(cluster, manifest),
+        ]
+        texts += _features_without_support(cluster, version)
+        problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in texts]
         manifests.append(manifest)
     if not problems:
-        problems += guards.problems(settings, manifests)
-    refuse(f"KubeRay {version} would not take these settings:", problems)
+        problems += quota_fit.problems(settings, manifests)
+    refuse(f"KubeRay {version} does not accept these settings:", problems)
     return manifests
+
+
+def _features_without_support(cluster: RayClusterSettings, version: str) -> list[str]:
+    """Features that no field of the CRD stands for, and that the version lacks."""
+    problems = []
+    if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
+        problems.append(f"KubeRay {version} has no conditions to wait for; set `readiness: state`")
+    tolerance = cluster.fault_tolerance
+    if tolerance and tolerance.deletion_timeout_seconds and not at_least(version, DELETION_TIMEOUT):
+        text = f"KubeRay {version} cannot limit the clean-up of Redis"
+        problems.append(f"{text}; set `faultTolerance.deletionTimeoutSeconds: 0`")
+    return problems

@@ -1,7 +1,7 @@
-"""The operator's own rules for a RayCluster, which the API server does not enforce.
+"""The operator's own rules for a RayCluster (KubeRay's utils/validation.go), which the API server does not check; pure.
 
-The operator refuses a broken spec with an event and sets no condition: whoever waits for readiness waits until the
-timeout. Most rules are in the settings already; these are asked of the finished manifest, escape hatches included.
+The operator refuses a broken spec with an event and sets no condition, so `up` would wait until its timeout. The
+settings check most rules. These read the finished manifest, so that they also see `spec` and `podTemplate`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from components.settings import fields as model
+from components.settings.fields import label_key_problem, label_value_problem
 from components.settings.pods import START_RESOURCES
 from components.settings.versions import at_least
+from jobs.kubernetes.quantities import parse_quantity
 
 Object = Mapping[str, Any]
 
-# Spec fields that do nothing, or are refused, unless the operator runs with a feature gate that is off by default.
+# Fields that the operator ignores or refuses without a feature gate, which is off by default.
 GATED = {
     "networkPolicy": "RayClusterNetworkPolicy",
     "tlsOptions": "RayClusterMTLS",
     "historyServerOptions": "RayClusterHistoryServer",
 }
-EMBEDDED = "GCSFaultToleranceEmbeddedStorage"
-GATES = frozenset({*GATED.values(), EMBEDDED})
+EMBEDDED_STORAGE = "GCSFaultToleranceEmbeddedStorage"
+GATES = frozenset({*GATED.values(), EMBEDDED_STORAGE})
 FAULT_TOLERANCE_ENV = ("REDIS_PASSWORD", "REDIS_USERNAME", "RAY_REDIS_ADDRESS")
-K8S_TOKEN_RAY = "2.55.0"
+KUBERNETES_TOKEN_RAY = "2.55.0"
 
 
 def violations(manifest: Object, gates: frozenset[str] = frozenset()) -> list[str]:
-    """What the operator, running with the feature gates `gates`, would refuse or get wrong; each with its field."""
+    """What the operator would refuse or misread, each with its field.
+
+    Args:
+        manifest: the finished RayCluster.
+        gates: names of the operator's feature gates that are on.
+    """
     return [*_cluster(manifest, gates), *_head(manifest), *_groups(manifest)]
 
 
@@ -43,11 +49,11 @@ def _cluster(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
     if auth.get("enableK8sTokenAuth"):
         if auth.get("mode") != "token" or auth.get("secretName"):
             yield "spec.authOptions.enableK8sTokenAuth: allowed with `auth: token` and without `auth.secretName`"
-        if not at_least(spec["rayVersion"], K8S_TOKEN_RAY):
-            yield f"spec.authOptions.enableK8sTokenAuth: needs Ray {K8S_TOKEN_RAY}, this is {spec['rayVersion']}"
+        if not at_least(spec["rayVersion"], KUBERNETES_TOKEN_RAY):
+            yield f"spec.authOptions.enableK8sTokenAuth: needs Ray {KUBERNETES_TOKEN_RAY}, this is {spec['rayVersion']}"
     options = spec.get("autoscalerOptions") or {}
     if any(entry["name"] == "KUBERAY_GEN_AUTOSCALER_START_CMD" for entry in options.get("env", [])):
-        yield "spec.autoscalerOptions.env: KUBERAY_GEN_AUTOSCALER_START_CMD is the operator's own; remove it"
+        yield "spec.autoscalerOptions.env: KUBERAY_GEN_AUTOSCALER_START_CMD belongs to the operator; remove it"
     yield from _sizes("spec.autoscalerOptions", options)
 
 
@@ -57,10 +63,10 @@ def _fault_tolerance(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
         return
     for name in ("ray.io/ft-enabled", "ray.io/external-storage-namespace"):
         if name in manifest["metadata"].get("annotations", {}):
-            yield f"metadata.annotations: {name} is set together with fault tolerance; use `faultTolerance` alone"
+            yield f"metadata.annotations: {name} conflicts with the setting `faultTolerance`; remove one of them"
     if options.get("backend") == "rocksdb":
-        if EMBEDDED not in gates:
-            gate = f"add --feature-gates={EMBEDDED}=true to `kuberay.args`"
+        if EMBEDDED_STORAGE not in gates:
+            gate = f"add --feature-gates={EMBEDDED_STORAGE}=true to `kuberay.args`"
             yield f"spec.gcsFaultToleranceOptions.backend: rocksdb needs the operator's gate; {gate}"
         if "redisAddress" in options:
             yield "spec.gcsFaultToleranceOptions.backend: rocksdb together with a Redis; remove `faultTolerance`"
@@ -68,22 +74,22 @@ def _fault_tolerance(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
 
 def _head(manifest: Object) -> Iterator[str]:
     spec = manifest["spec"]
-    head, where = spec["headGroupSpec"], "spec.headGroupSpec"
-    yield from _group(head, where, _autoscales_v2(spec))
+    head, path = spec["headGroupSpec"], "spec.headGroupSpec"
+    yield from _group(head, path, _autoscales_v2(spec))
     names = _env_names(head)
     if "RAY_enable_autoscaler_v2" in names:
-        yield f"{where}: env RAY_enable_autoscaler_v2 is set; allowed: `autoscaling.version` alone"
+        yield f"{path}: env RAY_enable_autoscaler_v2 is set; allowed: only the setting `autoscaling.version`"
     tolerant = bool(spec.get("gcsFaultToleranceOptions"))
     for name in FAULT_TOLERANCE_ENV:
         if name in names and (tolerant or name != "REDIS_PASSWORD"):
-            yield f"{where}: env {name} is set; allowed: `faultTolerance`, which says it in the operator's way"
+            yield f"{path}: env {name} is set; allowed: the setting `faultTolerance`"
     for param in ("redis-username", *(["redis-password"] if tolerant else [])):
         if param in head.get("rayStartParams", {}):
-            yield f"{where}.rayStartParams.{param}: allowed: `faultTolerance`, which takes it from a Secret"
+            yield f"{path}.rayStartParams.{param}: allowed: the setting `faultTolerance`, which reads it from a Secret"
     ports = [port for container in _containers(head)[:1] for port in container.get("ports", [])]
     if ports and not any(port.get("name") == "dashboard" for port in ports):
-        # The head service has exactly the ports that the container names; jobs are submitted at this one.
-        yield f"{where}.template: no port named dashboard; allowed: the head's ports with one of that name"
+        # The head's Service has exactly the ports that the container lists. Jobs are submitted to this one.
+        yield f"{path}.template: the first container lists ports, but none named dashboard; add it"
 
 
 def _groups(manifest: Object) -> Iterator[str]:
@@ -92,41 +98,41 @@ def _groups(manifest: Object) -> Iterator[str]:
     groups = spec.get("workerGroupSpecs", [])
     names = [group["groupName"] for group in groups]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"spec.workerGroupSpecs: {name} is there twice"
+        yield f"spec.workerGroupSpecs: {name} is listed twice"
     for group in groups:
-        where = f"spec.workerGroupSpecs[{group['groupName']}]"
-        yield from _group(group, where, _autoscales_v2(spec))
+        path = f"spec.workerGroupSpecs[{group['groupName']}]"
+        yield from _group(group, path, _autoscales_v2(spec))
         low, high = group.get("minReplicas"), group.get("maxReplicas")
         if low is not None and high is not None and not 0 <= low <= high:
-            yield f"{where}: minReplicas {low}, maxReplicas {high}; allowed: 0 <= min <= max"
+            yield f"{path}: minReplicas {low}, maxReplicas {high}; allowed: 0 <= min <= max"
         if scaling and "replicas" in group:
-            yield f"{where}.replicas: {group['replicas']}; the autoscaler sets it, leave it out"
+            yield f"{path}.replicas: {group['replicas']}; the autoscaler sets it; remove it"
         if not scaling and "replicas" not in group:
-            yield f"{where}.replicas: missing; without the autoscaler an update would scale to zero"
+            yield f"{path}.replicas: missing; without the autoscaler an update would scale to zero"
         if group.get("suspend") and scaling:
-            yield f"{where}.suspend: allowed only without the autoscaler"
+            yield f"{path}.suspend: not allowed with the autoscaler; remove it"
 
 
-def _group(group: Object, where: str, v2: bool) -> Iterator[str]:
+def _group(group: Object, path: str, v2: bool) -> Iterator[str]:
     params = group.get("rayStartParams", {})
     containers = _containers(group)
     if not containers:
-        yield f"{where}.template: no container"
+        yield f"{path}.template: no container; allowed: at least one"
         return
-    doubled = [name for name in START_RESOURCES if name in params] if group.get("resources") else []
-    if doubled:
-        yield f"{where}.rayStartParams: {', '.join(doubled)} together with `resources`; keep one of the two"
+    repeated = [name for name in START_RESOURCES if name in params] if group.get("resources") else []
+    if repeated:
+        yield f"{path}.rayStartParams: {', '.join(repeated)} set together with `resources`; keep one of them"
     if "labels" in params:
-        yield f"{where}.rayStartParams.labels: the operator refuses it; use the group's `labels`"
+        yield f"{path}.rayStartParams.labels: the operator refuses it; allowed: the group's `labels`"
     for key, value in group.get("labels", {}).items():
-        for text in (model.label_key_problem(key), model.label_value_problem(value)):
+        for text in (label_key_problem(key), label_value_problem(value)):
             if text:
-                yield f"{where}.labels: {key}: {value}: {text}"
+                yield f"{path}.labels: {key}: {value}: {text}"
     for container in containers:
-        yield from _sizes(f"{where}: container {container['name']}", container)
+        yield from _sizes(f"{path}: container {container['name']}", container)
     policy = _pod(group).get("restartPolicy")
     if v2 and policy not in (None, "Never"):
-        yield f"{where}.template: restartPolicy {policy}; allowed with the autoscaler v2: Never, or leave it out"
+        yield f"{path}.template: restartPolicy {policy}; allowed with the autoscaler v2: Never, or none"
     sizes = containers[0].get("resources", {})
     figures = (
         group.get("resources", {}).get("CPU"),
@@ -135,22 +141,22 @@ def _group(group: Object, where: str, v2: bool) -> Iterator[str]:
         sizes.get("requests", {}).get("cpu"),
     )
     if not any(figure is not None for figure in figures):
-        yield f"{where}: no CPU figure, without which the autoscaler crashes; set `cpu`"
+        yield f"{path}: no CPU figure, and the autoscaler crashes without one; set `cpu`"
 
 
-def _sizes(where: str, container: Object) -> Iterator[str]:
-    """Quantities that are none, and requests above limits: the API server refuses pods for it, not the RayCluster."""
+def _sizes(path: str, container: Object) -> Iterator[str]:
+    """Invalid quantities, and requests above limits. The API server refuses the pods for them, not the RayCluster."""
     sizes: dict[tuple[str, str], Decimal] = {}
     for field in ("limits", "requests"):
         for kind, size in container.get("resources", {}).get(field, {}).items():
             try:
-                sizes[field, kind] = model.amount(str(size))
+                sizes[field, kind] = parse_quantity(str(size))
             except ValueError as error:
-                yield f"{where}: resources.{field}.{kind}: {size}: {error}"
+                yield f"{path}: resources.{field}.{kind}: {size}: {error}"
     for (field, kind), size in sizes.items():
         if field == "requests" and size > sizes.get(("limits", kind), size):
             limit = container["resources"]["limits"][kind]
-            yield f"{where}: resources.requests.{kind}: above the limit; allowed: up to {limit}"
+            yield f"{path}: resources.requests.{kind}: above the limit; allowed: up to {limit}"
 
 
 def _pod(group: Object) -> Object:
@@ -158,8 +164,8 @@ def _pod(group: Object) -> Object:
 
 
 def _containers(group: Object) -> Sequence[Object]:
-    found: Sequence[Object] = _pod(group).get("containers", [])
-    return found
+    containers: Sequence[Object] = _pod(group).get("containers", [])
+    return containers
 
 
 def _env_names(group: Object) -> set[str]:

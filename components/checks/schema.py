@@ -1,7 +1,7 @@
-"""Manifests against the pinned version's CRD, unknown fields included.
+"""Manifests against the CRD of the pinned version, unknown fields included.
 
-The API server drops a field that it does not know without a word: a cluster could be called token-protected and be
-open. So a feature that the version lacks is an error here, before anything is registered.
+The API server drops an unknown field silently: a cluster could look protected by a token and be open. So a field that
+the version does not have is an error here, before anything is registered.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Any, cast
 
 import jsonschema
 
-from components.kuberay.overlay import crd_documents
+from components.kuberay.crds import crd_documents
 
-# How to switch off, in writing, what a version lacks.
+# The feature of a field that old versions lack, and the setting that switches it off.
 REMEDIES = {
-    "spec.authOptions": "token authentication; write `auth: disabled` to do without",
-    "spec.autoscalerOptions.version": "autoscaler v2; write `autoscaling.version: v1` to do without",
-    "spec.upgradeStrategy": "upgrade strategies; leave `upgradeStrategy` out",
-    "spec.suspend": "suspending; leave `suspend` out",
-    "spec.gcsFaultToleranceOptions": "fault tolerance of this kind; leave `faultTolerance` out",
+    "spec.authOptions": "token authentication; to deploy without it set `auth: disabled`",
+    "spec.autoscalerOptions.version": "autoscaler v2; to deploy without it set `autoscaling.version: v1`",
+    "spec.upgradeStrategy": "upgrade strategies; remove `upgradeStrategy`",
+    "spec.suspend": "suspension; remove `suspend`",
+    "spec.gcsFaultToleranceOptions": "these options for fault tolerance; remove `faultTolerance`",
 }
-REQUIRED = {"replicas": "declaring it would fight the autoscaler; write `autoscaling.enabled: false` to do without"}
+REQUIRED = {"replicas": "with it every update would undo the autoscaler; set `autoscaling.enabled: false`"}
 Schema = dict[str, Any]
 
 
@@ -49,13 +49,13 @@ def strict(schema: Mapping[str, Any], root: bool = False) -> Schema:
     ):
         result["additionalProperties"] = False
     if root:
-        # The API server itself knows these three.
+        # The API server adds these to every schema.
         result["properties"] = {**result.get("properties", {}), "apiVersion": {}, "kind": {}, "metadata": {}}
     return result
 
 
 def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str) -> Schema | None:
-    """The strict schema of a kind; None where the CRDs do not have it in that API version."""
+    """The strict schema of a kind; None: the CRDs do not have the kind in that API version."""
     group, _, version = api_version.partition("/")
     for document in documents:
         spec = document["spec"]
@@ -67,23 +67,31 @@ def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str)
 
 
 def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]:
-    """What the version's CRD does not accept in `manifest`, each with version and field; empty: all is well."""
+    """What the CRD of the version does not accept in a manifest, each with version and field.
+
+    Args:
+        manifest: of one object.
+        tree: KubeRay's files of that version.
+        version: of KubeRay.
+    """
     schema = of_kind(crd_documents(tree), manifest["apiVersion"], manifest["kind"])
     if schema is None:
         return [f"KubeRay {version} has no {manifest['kind']} in {manifest['apiVersion']}"]
     validator = jsonschema.Draft202012Validator(schema)
-    return sorted({f"KubeRay {version}: {text}" for error in validator.iter_errors(manifest) for text in _told(error)})
+    return sorted(
+        {f"KubeRay {version}: {text}" for error in validator.iter_errors(manifest) for text in _error_lines(error)}
+    )
 
 
-def _told(error: jsonschema.ValidationError) -> Iterator[str]:
+def _error_lines(error: jsonschema.ValidationError) -> Iterator[str]:
     path = _path(error.absolute_path)
     if error.validator == "additionalProperties":
         allowed = cast(Schema, error.schema).get("properties", {})
         for name in sorted(set(cast(Schema, error.instance)) - set(allowed)):
             field = f"{path}.{name}" if path else name
             remedy = REMEDIES.get(field)
-            hint = f"it has no {remedy}" if remedy else _allowed(allowed)
-            yield f"{field}: this version has no such field; {hint}"
+            hint = f"this version has no {remedy}" if remedy else _allowed(allowed)
+            yield f"{field}: unknown field; {hint}"
     elif error.validator == "required":
         hint = next((f"; {text}" for name, text in REQUIRED.items() if f"'{name}'" in error.message), "")
         yield f"{path}: {error.message}{hint}"
@@ -95,7 +103,7 @@ def _told(error: jsonschema.ValidationError) -> Iterator[str]:
 
 def _allowed(fields: Mapping[str, Any]) -> str:
     names = sorted(fields)
-    return f"allowed: {', '.join(names[:40])}{' ...' if len(names) > 40 else ''}" if names else "allowed: none here"
+    return f"allowed: {', '.join(names[:40])}{' ...' if len(names) > 40 else ''}" if names else "allowed: no field"
 
 
 def _path(steps: Sequence[int | str]) -> str:

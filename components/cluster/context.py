@@ -1,68 +1,50 @@
-"""Which Kubernetes cluster the stack goes to, found out before anything is registered."""
+"""The Kubernetes cluster of the stack, by kubeconfig and context."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from components.cluster.api import Api, ClusterError
+from components.cluster.api import Api
 from components.errors import StackError
+from jobs.kubernetes.kubeconfig import KubeconfigRefused, read_kubeconfig
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """A cluster that answers: `context` as the kubeconfig names it, `uid` of its namespace kube-system."""
+class KubernetesCluster:
+    """A cluster that answers.
 
+    Attributes:
+        kubeconfig: path from the settings; None: the usual rules.
+        context: name of the context; empty in a pod.
+        uid: of the namespace `kube-system`.
+        api: the client.
+    """
+
+    kubeconfig: str | None
     context: str
     uid: str
     api: Api
 
 
-def connect(kubeconfig: str, context: str) -> Cluster:
-    """Raises StackError, with what to do, for a kubeconfig or context that does not lead to a cluster that answers."""
+def connect(kubeconfig: str, context: str) -> KubernetesCluster:
+    """The cluster of a kubeconfig and a context; empty: the usual rules.
+
+    Raises:
+        StackError: they do not lead to a cluster that answers. The message says what to set.
+    """
     context = resolve_context(kubeconfig, context)
-    try:
-        api = Api(kubeconfig or None, context)
-        return Cluster(context, api.cluster_uid(), api)
-    except ClusterError as error:
-        raise StackError(str(error)) from error
+    api = Api(kubeconfig or None, context)
+    return KubernetesCluster(kubeconfig or None, context, api.cluster_uid(), api)
 
 
 def resolve_context(kubeconfig: str, context: str) -> str:
-    """`context`, or the current one by kubectl's rules: of the first file that names one. Empty: in a pod.
+    """`context`, or the current context by kubectl's rules; empty in a pod with a ServiceAccount.
 
-    Raises StackError where no file is there or readable, and for a context that none of them has.
+    Raises:
+        StackError: there is no kubeconfig, or it does not have the context.
     """
-    paths = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "~/.kube/config").split(os.pathsep)
-    there = [path for path in (Path(path).expanduser() for path in paths if path) if path.is_file()]
-    if not there and not kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ:
-        return ""  # in a pod: its service account
-    if not there:
-        raise StackError(
-            f"no kubeconfig at {', '.join(map(str, paths))}. Set `kubeconfig` or KUBECONFIG to a file that "
-            "`kubectl --kubeconfig FILE get nodes` works with; `make demo` can make a cluster on this machine."
-        )
-    contents = [_read(path) for path in there]
-    known = [str(entry.get("name")) for content in contents for entry in content.get("contexts") or []]
-    found = context or next((str(c["current-context"]) for c in contents if c.get("current-context")), "")
-    if found not in known:
-        problem = f"no context {found}" if found else "no current context"
-        raise StackError(
-            f"{', '.join(map(str, there))}: {problem}. Set `kubeContext` to one of: {', '.join(known) or 'none there'}."
-        )
-    return found
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        # The parser's message quotes the file, and a kubeconfig holds credentials.
-        raise StackError(f"kubeconfig {path}: cannot be read as YAML ({type(error).__name__}).") from None
-    if not isinstance(content, dict):
-        raise StackError(f"kubeconfig {path}: not a kubeconfig.")
-    return content
+        config = read_kubeconfig(kubeconfig, option="`kubeconfig`")
+        return config.choose(context, option="`kubeContext`") if config else ""
+    except KubeconfigRefused as error:
+        raise StackError(f"{error.message} {error.remedy}") from None

@@ -1,7 +1,4 @@
-"""KubeRay's CRDs on a cluster: apply, read, remove. No Pulumi in here.
-
-Every function takes the API and the names it works on; `crds.py` makes a resource of them.
-"""
+"""KubeRay's CRDs on a cluster: apply, read, remove. resources/crds.py makes a Pulumi resource of it."""
 
 from __future__ import annotations
 
@@ -12,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from components.cluster.api import Api, ClusterError
+from components.cluster.api import Api
+from components.errors import ClusterError
 
 CRDS_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 OWNER_ANNOTATION = "ray-on-kubernetes/stack"
@@ -25,13 +23,13 @@ Crd = Mapping[str, Any]
 
 
 def digest(content: Any) -> str:
-    """Short digest of a JSON value, the same whatever the order of its keys."""
+    """Short digest of a JSON value. The order of keys does not change it."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def summary(documents: Sequence[Crd]) -> dict[str, dict[str, str]]:
-    """What a preview shows of each CRD: its served versions and the digest of its content."""
+    """The served versions and the digest of each CRD: what a preview shows of it."""
     return {
         document["metadata"]["name"]: {
             "digest": digest(document["spec"]),
@@ -42,28 +40,29 @@ def summary(documents: Sequence[Crd]) -> dict[str, dict[str, str]]:
 
 
 def get(api: Api, name: str) -> dict[str, Any] | None:
+    """The live CRD; None: it does not exist."""
     return api.get(f"{CRDS_PATH}/{name}")
 
 
 def fields(crd: Crd) -> set[str]:
-    """Path of every field in the stored version's schema, such as `spec.workerGroupSpecs[].template.spec`."""
+    """The path of every field in the schema of the stored version, such as `spec.workerGroupSpecs[].template.spec`."""
     stored = next(version for version in crd["spec"]["versions"] if version.get("storage"))
-    found: set[str] = set()
+    paths: set[str] = set()
 
     def walk(schema: Mapping[str, Any], path: str) -> None:
         for name, entry in (schema.get("properties") or {}).items():
             inner = f"{path}.{name}" if path else name
-            found.add(inner)
+            paths.add(inner)
             walk(entry, inner)
         if isinstance(schema.get("items"), Mapping):
             walk(schema["items"], f"{path}[]")
 
     walk(stored.get("schema", {}).get("openAPIV3Schema", {}), "")
-    return found
+    return paths
 
 
 def field_changes(old: Crd, new: Crd) -> str:
-    """What a new CRD adds and takes away, field by field; a field inside a new one is not said again."""
+    """The fields that a new CRD adds and removes, in words. A field inside another one of these is not listed."""
     before, after = fields(old), fields(new)
 
     def outermost(paths: set[str]) -> list[str]:
@@ -76,11 +75,11 @@ def field_changes(old: Crd, new: Crd) -> str:
     added, removed = outermost(after - before), outermost(before - after)
     parts = [f"adds {shown(added)}"] if added else []
     parts += [f"REMOVES {shown(removed)}"] if removed else []
-    return "; ".join(parts) or "changes the rules of existing fields"
+    return "; ".join(parts) or "changes the validation of existing fields"
 
 
 def pending_changes(api: Api, documents: Sequence[Crd]) -> list[str]:
-    """What `apply` would do to each CRD on the cluster, a line each; empty where all of them are as they should be."""
+    """What `apply` would change in each live CRD, one line each; empty: it would change none."""
     known = {
         metadata["name"]: (metadata.get("annotations") or {}).get(DIGEST_ANNOTATION)
         for metadata in api.metadata(CRDS_PATH)
@@ -94,19 +93,31 @@ def pending_changes(api: Api, documents: Sequence[Crd]) -> list[str]:
 
 
 def foreign(api: Api, names: Sequence[str], owner: str) -> list[str]:
-    """Which of the CRDs are on the cluster and were not put there, or left there, by the stack `owner`."""
-    found = ((name, get(api, name)) for name in names)
+    """Names of the live CRDs that the stack `owner` did not apply."""
+    crds = ((name, get(api, name)) for name in names)
     return [
         name
-        for name, live in found
+        for name, live in crds
         if live is not None and (live["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != owner
     ]
 
 
 def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> dict[str, str]:
-    """Server-side apply, in place, and wait until each is established. Returns the digest of each live spec.
+    """Applies the CRDs in place by server-side apply, and waits until each is established.
 
-    Conflicts are forced: the caller has made sure whose CRDs these are, and a field edited by hand is drift.
+    Conflicts are forced: the caller has checked whose CRDs these are, and a field that was edited by hand is drift.
+
+    Args:
+        api: of the cluster.
+        documents: the CRDs.
+        version: of KubeRay; written into an annotation.
+        owner: the stack, as `organization/project/stack`; written into an annotation.
+
+    Returns:
+        The digest of each live spec.
+
+    Raises:
+        ClusterError: the server refuses, or a CRD is not established in time.
     """
     for document in documents:
         metadata = {
@@ -129,13 +140,13 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
 
 
 def live_digests(api: Api, names: Sequence[str]) -> dict[str, str | None]:
-    """Digest of each live spec; None for a CRD that is not there."""
-    found = {name: get(api, name) for name in names}
-    return {name: digest(live["spec"]) if live else None for name, live in found.items()}
+    """The digest of each live spec; None for a CRD that does not exist."""
+    crds = {name: get(api, name) for name in names}
+    return {name: digest(live["spec"]) if live else None for name, live in crds.items()}
 
 
 def remaining_objects(api: Api, names: Sequence[str]) -> list[str]:
-    """Every custom resource that would go with these CRDs, as `Kind namespace/name`."""
+    """Every object that would be deleted with these CRDs, as `Kind namespace/name`."""
     objects = []
     for name in names:
         live = get(api, name)
@@ -152,17 +163,18 @@ def remaining_objects(api: Api, names: Sequence[str]) -> list[str]:
 
 
 def remove(api: Api, names: Sequence[str]) -> None:
-    """Delete the CRDs and wait until they are gone.
+    """Deletes the CRDs and waits until they are gone.
 
-    Raises ClusterError, with nothing deleted, while any custom resource of theirs is left: deleting a CRD deletes
-    every object of its kind on the cluster, other teams' too.
+    Raises:
+        ClusterError: an object of one of their kinds exists. Nothing is deleted then: with a CRD Kubernetes deletes
+            every object of its kind on the cluster, those of other teams too.
     """
     left = remaining_objects(api, names)
     if left:
         shown = ", ".join(left[:10]) + (f" and {len(left) - 10} more" if len(left) > 10 else "")
         raise ClusterError(
-            f"the CRDs are kept: these objects would be deleted with them: {shown}. Delete them first, or keep "
-            "the CRDs with `kuberay.retainCrds: true`, `pulumi up`, and destroy again."
+            f"the CRDs are kept: these objects would be deleted with them: {shown}. Delete them first; or set "
+            "`kuberay.retainCrds: true`, run `pulumi up`, and destroy again."
         )
     for name in names:
         api.delete(f"{CRDS_PATH}/{name}")
@@ -175,20 +187,21 @@ def _gone(api: Api, name: str) -> bool | None:
 
 
 def _established(api: Api, name: str) -> str:
-    def look() -> str | None:
+    def established_digest() -> str | None:
         live = get(api, name)
         conditions = (live or {}).get("status", {}).get("conditions") or []
         if live and any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
             return digest(live["spec"])
         return None
 
-    return str(_wait(look, f"CRD {name} to be established"))
+    return str(_wait(established_digest, f"CRD {name} to be established"))
 
 
-def _wait(look: Callable[[], Any], what: str) -> Any:
+def _wait(poll: Callable[[], Any], event: str) -> Any:
+    """The first result of `poll` that is not None. Raises ClusterError after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while (answer := look()) is None:
+    while (result := poll()) is None:
         if time.monotonic() > deadline:
-            raise ClusterError(f"waited {WAIT_SECONDS:.0f} s for {what}. `kubectl describe crd` says why.")
+            raise ClusterError(f"waited {WAIT_SECONDS:.0f} s for {event}. `kubectl describe crd` shows the reason.")
         time.sleep(0.2)
-    return answer
+    return result

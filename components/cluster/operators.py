@@ -1,4 +1,4 @@
-"""KubeRay operators as they are on a cluster, whoever installed them."""
+"""KubeRay operators on a cluster, by whatever means they were installed."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from typing import Any
 
 import yaml
 
-from components.cluster.api import Api, Forbidden
+from components.cluster.api import Api
+from components.errors import Forbidden
 
 NAME = "kuberay-operator"
-# Of the Deployment that kustomize makes; and of the Helm chart's.
+# The label of upstream's kustomization, and that of the Helm chart.
 LABELS = (f"app.kubernetes.io/component={NAME}", f"app.kubernetes.io/name={NAME}")
-WATCH = "watch-namespace"
+WATCH_FLAG = "watch-namespace"
 
 
 def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
-    """The namespaces that an operator acts in, from its container's arguments; empty: the whole cluster."""
-    args, text = _args(deployment), ""
-    for arg, following in zip_longest(args, args[1:], fillvalue=""):
-        flag, equals, value = arg.partition("=")
-        if flag.startswith("-") and flag.lstrip("-") == WATCH:
-            text = value if equals else following  # of two, Go's flags take the last
-    return _names(text)
+    """The namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
+    args, value = _args(deployment), ""
+    for arg, next_arg in zip_longest(args, args[1:], fillvalue=""):
+        flag, equals, inline = arg.partition("=")
+        if flag.startswith("-") and flag.lstrip("-") == WATCH_FLAG:
+            value = inline if equals else next_arg  # of two equal flags Go uses the last
+    return _names(value)
 
 
 def watches(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
-    """As `watched`, also of an operator with its settings in a file, which newer Helm charts make in a ConfigMap.
+    """As `watched`, and also for an operator that reads its settings from a file, as in newer Helm charts.
 
-    One that this user may not read counts as watching the whole cluster.
+    The file is in a ConfigMap. If this user cannot read it, the operator counts as watching the whole cluster.
     """
     if not any(arg.startswith("-") and arg.lstrip("-").partition("=")[0] == "config" for arg in _args(deployment)):
         return watched(deployment)
-    where = f"/api/v1/namespaces/{deployment['metadata']['namespace']}/configmaps"
+    folder = f"/api/v1/namespaces/{deployment['metadata']['namespace']}/configmaps"
     for volume in _pod(deployment).get("volumes") or []:
         try:
-            found = api.get(f"{where}/{volume['configMap']['name']}") if "configMap" in volume else None
+            config_map = api.get(f"{folder}/{volume['configMap']['name']}") if "configMap" in volume else None
         except Forbidden:
             continue
-        for text in ((found or {}).get("data") or {}).values():
+        for text in ((config_map or {}).get("data") or {}).values():
             try:
                 settings = yaml.safe_load(text)
             except yaml.YAMLError:
@@ -63,17 +64,18 @@ def _names(text: str) -> frozenset[str]:
 
 
 def available(deployment: Mapping[str, Any]) -> bool:
+    """Whether a replica of the operator is available."""
     return bool((deployment.get("status") or {}).get("availableReplicas"))
 
 
 def find(api: Api, namespace: str) -> list[dict[str, Any]]:
-    """The Deployments of the operators in `namespace`."""
+    """The Deployments of operators in `namespace`."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
-    return _labelled(api, path) or [named for named in [api.get(f"{path}/{NAME}")] if named]
+    return _labelled(api, path) or [deployment for deployment in [api.get(f"{path}/{NAME}")] if deployment]
 
 
 def find_everywhere(api: Api) -> list[dict[str, Any]]:
-    """Those of the whole cluster; none for who may not look outside namespaces of their own."""
+    """The Deployments of operators on the whole cluster; none for a user who cannot list Deployments there."""
     try:
         return _labelled(api, "/apis/apps/v1/deployments")
     except Forbidden:
@@ -81,6 +83,7 @@ def find_everywhere(api: Api) -> list[dict[str, Any]]:
 
 
 def _labelled(api: Api, path: str) -> list[dict[str, Any]]:
-    found = [one for label in LABELS for one in (api.get(path, labelSelector=label) or {"items": []})["items"]]
-    unique = {(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in found}
-    return list(unique.values())
+    lists = [(api.get(path, labelSelector=label) or {"items": []})["items"] for label in LABELS]
+    deployments = [deployment for items in lists for deployment in items]
+    by_name = {(entry["metadata"]["namespace"], entry["metadata"]["name"]): entry for entry in deployments}
+    return list(by_name.values())

@@ -1,6 +1,6 @@
-"""Resources that had another URN before: renamed, moved into a component, or from a program of one's own.
+"""Resources that had another URN before: renamed, moved into a component, or declared by another program.
 
-Pulumi's aliases, from the stack file: they belong to one environment's history, not to the program.
+These are Pulumi's aliases. They come from the stack file: they belong to the history of one stack, not to the program.
 """
 
 from __future__ import annotations
@@ -9,33 +9,37 @@ from collections.abc import Mapping
 
 import pulumi
 
-from components.errors import StackError
-
 
 class Aliases:
-    """`former`: the end of a URN of this program, `type::name`, to the URN that the state has for it."""
+    """Gives resources their old URNs.
 
-    def __init__(self, former: Mapping[str, str]) -> None:
-        self.former = former
-        self.seen: dict[str, None] = {}
-        if former:
-            # A transform, not an option of each resource: it reaches what kustomize makes, too.
+    Args:
+        old_urns: the end of a URN of this program, `type::name`, to the URN that the state has.
+    """
+
+    def __init__(self, old_urns: Mapping[str, str]) -> None:
+        self.old_urns = old_urns
+        self.declared: dict[str, None] = {}
+        if old_urns:
+            # A transform, not an option of each resource, so that it also reaches the resources that kustomize makes.
             pulumi.runtime.register_resource_transform(self._transform)
 
     def _transform(self, args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
         key = f"{args.type_}::{args.name}"
-        self.seen[key] = None
-        if key not in self.former:
+        self.declared[key] = None
+        if key not in self.old_urns:
             return None
-        named = pulumi.ResourceOptions(aliases=[self.former[key]])
-        return pulumi.ResourceTransformResult(args.props, pulumi.ResourceOptions.merge(args.opts, named))
+        alias = pulumi.ResourceOptions(aliases=[self.old_urns[key]])
+        return pulumi.ResourceTransformResult(args.props, pulumi.ResourceOptions.merge(args.opts, alias))
 
-    def expect_used(self, last: pulumi.Resource) -> None:
-        """Once `last` is registered, which waits for all others, raises StackError for an alias of nothing."""
-        if self.former:
-            last.urn.apply(self._check)
+    def refuse_unused(self, last: pulumi.Resource) -> None:
+        """Stops the program for an alias that matches no resource. `last` is a resource that depends on all others."""
+        if self.old_urns:
+            last.urn.apply(self._refuse_unused)
 
-    def _check(self, _urn: str) -> None:
-        unused = [key for key in self.former if key not in self.seen]
+    def _refuse_unused(self, _urn: str) -> None:
+        unused = [key for key in self.old_urns if key not in self.declared]
         if unused:
-            raise StackError("\n  - ".join([f"aliases: the program has no {', '.join(unused)}; allowed:", *self.seen]))
+            raise pulumi.RunError(
+                "\n  - ".join([f"aliases: the program has no {', '.join(unused)}; allowed:", *self.declared])
+            )

@@ -1,7 +1,7 @@
-"""Environment values of Ray pods as secrets: encrypted in the state, never shown in a diff.
+"""Environment values of Ray pods as secrets: encrypted in the state, and not shown in a diff.
 
-The engine says of a whole key of the stack file that something in it is secure, not where in it. `env` is where a
-secret sensibly is, so all values there are kept once any value of the key is secure.
+The engine knows only that a key of the stack file holds a secure value, not where in it. A secret belongs into `env`,
+so all values there become secrets once any value of `clusters` is secure.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 import pulumi
 
 
-def keep() -> None:
-    """Of every RayCluster that the program declares from now on; to be called after any other transform is registered.
+def encrypt() -> None:
+    """Encrypts the environment values of every RayCluster that is declared from now on.
 
-    A transform, because Python hands a later one of them the whole spec as a secret, which no reviewer could read.
+    Call it after all other transforms are registered: Python hands a later transform the whole spec as one secret, and
+    no reviewer could read the diff.
     """
     pulumi.runtime.register_resource_transform(_transform)
 
@@ -27,7 +28,7 @@ def _transform(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformRe
 
 
 def with_secret_env(manifest: Any) -> Any:
-    """`manifest` as inputs whose environment values are secrets."""
+    """`manifest` with every value of an environment variable as a secret."""
     if isinstance(manifest, Mapping):
         return {
             key: [_with_secret_value(entry) for entry in value]

@@ -1,9 +1,11 @@
-"""What a change of a RayCluster's spec does to its running pods. Pure; the rules are the operator's (v1.6 and later).
+"""What a change of a RayCluster's spec does to its running pods; pure. The rules are those of KubeRay v1.6 and later.
 
-The operator restarts pods for one reason only: `upgradeStrategy: Recreate` and a spec whose hash differs, where the
-hash leaves out replica counts, tolerations, scheduling gates and the strategy itself. Then every pod goes, the head
-with all jobs too. Otherwise running pods keep what they were made with; later pods get the new template (KubeRay's
-raycluster_controller.go, `shouldRecreatePodsForUpgrade`, and util.go, `GenerateHashWithoutReplicasAndWorkersToDelete`).
+The operator restarts pods only with `upgradeStrategy: Recreate`, and only for a spec with another hash. The hash
+ignores replica counts, tolerations, scheduling gates and the strategy itself. A restart deletes every pod, the head and
+all jobs with it. Without a restart running pods keep their spec, and only new pods get the new one.
+
+Source: KubeRay's raycluster_controller.go (`shouldRecreatePodsForUpgrade`) and util.go
+(`GenerateHashWithoutReplicasAndWorkersToDelete`).
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ Spec = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Effect:
-    """Names of groups (`head`, or a worker group's name), in the spec's order.
+    """The effect of an update. A group is `head` or the name of a worker group.
 
-    `restarted`: every pod of theirs is deleted and made again. `stale`: changed, but running pods keep the old
-    settings. `orphaned`: gone from the spec, while their pods run on. `shrunk`: groups
-    that may lose workers, because fewer are wanted or allowed than before. `stopped`: the cluster is suspended.
+    Attributes:
+        restarted: groups of which every pod is deleted and created again.
+        stale: groups that changed, but whose running pods keep the old settings.
+        orphaned: groups that are no longer in the spec, but whose pods keep running.
+        shrunk: groups that may lose workers, because their new number or maximum is lower.
+        stopped: the cluster is suspended.
     """
 
     restarted: tuple[str, ...] = ()
@@ -35,78 +40,77 @@ class Effect:
 
     @property
     def ends_jobs(self) -> bool:
+        """Whether running jobs end: the head is deleted."""
         return self.stopped or HEAD in self.restarted
 
     def lines(self) -> list[str]:
-        """For a person who reads a preview; empty where running pods are not concerned."""
+        """One sentence for each effect, for the reader of a preview. Each continues "this update"."""
         if self.stopped:
             return ["suspends the cluster: every pod is deleted, running jobs end and are lost"]
-        found = []
+        lines = []
         if self.restarted:
-            found.append(
+            lines.append(
                 f"restarts {_listed(self.restarted)} (upgradeStrategy Recreate): running jobs end, and without GCS "
-                "fault tolerance Ray forgets them"
+                "fault tolerance they are lost"
             )
         if self.stale:
-            found.append(
-                f"does not restart {_listed(self.stale)}: running pods keep the old settings, new ones get the new; "
-                "delete the pods, or set `upgradeStrategy: Recreate`, to roll them out"
+            lines.append(
+                f"does not restart {_listed(self.stale)}: running pods keep the old settings, only new pods get the "
+                "new ones; to roll them out, delete the pods or set `upgradeStrategy: Recreate`"
             )
         if self.orphaned:
-            found.append(
-                f"leaves pods of {_listed(self.orphaned)} running, and the operator no longer looks after them"
-            )
+            lines.append(f"leaves pods of {_listed(self.orphaned)} running, and the operator no longer manages them")
         if self.shrunk:
-            found.append(
-                f"may remove workers of {_listed(self.shrunk)}, where more run than are allowed from now on; what ran "
-                "on them is lost or tried again"
+            lines.append(
+                f"may remove workers of {_listed(self.shrunk)}, if more of them run than the new maximum; tasks on "
+                "them are lost or retried"
             )
-        return found
+        return lines
 
 
 def effect(old: Spec, new: Spec) -> Effect:
-    """Effect of replacing `old` by `new`.
+    """The effect of an update from the spec `old` to the spec `new`.
 
-    Where the operator itself is upgraded in the same update it takes the new spec for granted and restarts nothing;
-    that cannot be seen from the specs, and is said as a restart.
+    An operator that is upgraded in the same update accepts the new spec and restarts nothing. The specs do not show
+    that, so it counts as a restart here.
     """
     if new.get("suspend") and not old.get("suspend"):
         return Effect(stopped=True)
     if old.get("suspend"):
-        return Effect()  # nothing runs that could be concerned
+        return Effect()  # no pod runs
     before, after = _groups(old), _groups(new)
-    kept = [name for name in after if name in before]
+    remaining = [name for name in after if name in before]
     removed = tuple(name for name in before if name not in after)
     changed = _hashed(old) != _hashed(new)
     recreates = (new.get("upgradeStrategy") or {}).get("type") == "Recreate"
     if changed and recreates:
-        return Effect(restarted=tuple(kept) + removed)
-    stale = tuple(name for name in kept if before[name] != after[name] or _shared(old) != _shared(new))
-    most_before, most_after = _most(old), _most(new)
-    shrunk = tuple(name for name in kept if name != HEAD and most_after[name] < most_before[name])
+        return Effect(restarted=tuple(remaining) + removed)
+    stale = tuple(name for name in remaining if before[name] != after[name] or _shared(old) != _shared(new))
+    limits_before, limits_after = _most_workers(old), _most_workers(new)
+    shrunk = tuple(name for name in remaining if name != HEAD and limits_after[name] < limits_before[name])
     return Effect(stale=stale, orphaned=removed, shrunk=shrunk)
 
 
-def _most(spec: Spec) -> dict[str, float]:
-    """How many workers each group can have: as the autoscaler may, without it as many as are asked for."""
-    found = {}
+def _most_workers(spec: Spec) -> dict[str, float]:
+    """The most workers that each group can have: its maximum, or without the autoscaler its number of replicas."""
+    limits = {}
     for group in spec.get("workerGroupSpecs") or []:
         most = float(group.get("maxReplicas", "inf"))
         if not spec.get("enableInTreeAutoscaling"):
             most = min(most, max(group.get("replicas", 0), group.get("minReplicas", 0)))
-        found[group["groupName"]] = most
-    return found
+        limits[group["groupName"]] = most
+    return limits
 
 
 def _groups(spec: Spec) -> dict[str, Any]:
-    """What a pod of each group is made from."""
+    """The part of the spec that makes up a pod of each group."""
     workers = {group["groupName"]: _without_counts(group) for group in spec.get("workerGroupSpecs") or []}
     autoscaler = (spec.get("enableInTreeAutoscaling"), spec.get("autoscalerOptions"))
     return {HEAD: (spec.get("headGroupSpec"), autoscaler), **workers}
 
 
 def _shared(spec: Spec) -> tuple[Any, ...]:
-    """Settings that go into the pods of every group."""
+    """Settings that are part of the pods of every group."""
     keys = ("rayVersion", "authOptions", "gcsFaultToleranceOptions", "tlsOptions")
     return tuple(spec.get(key) for key in keys)
 
@@ -117,17 +121,17 @@ def _without_counts(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hashed(spec: Spec) -> dict[str, Any]:
-    """The part of the spec that the operator's hash is over."""
-    found = copy.deepcopy(dict(spec))
-    found.pop("upgradeStrategy", None)
-    for group in [found.get("headGroupSpec") or {}, *(found.get("workerGroupSpecs") or [])]:
+    """The part of the spec that the operator's hash covers."""
+    hashed = copy.deepcopy(dict(spec))
+    hashed.pop("upgradeStrategy", None)
+    for group in [hashed.get("headGroupSpec") or {}, *(hashed.get("workerGroupSpecs") or [])]:
         for key in COUNTS:
             group.pop(key, None)
         (group.get("scaleStrategy") or {}).pop("workersToDelete", None)
         pod = (group.get("template") or {}).get("spec") or {}
         pod.pop("tolerations", None)
         pod.pop("schedulingGates", None)
-    return found
+    return hashed
 
 
 def _listed(names: tuple[str, ...]) -> str:

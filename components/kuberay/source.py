@@ -1,4 +1,4 @@
-"""KubeRay's manifests on disk: version to directory, checked against the digest recorded in this repository."""
+"""KubeRay's files on disk: the directory of a version, checked against the digest that this repository records."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from components.errors import StackError
+from components.kuberay.files import write_atomically
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import SPLIT_CONFIG, at_least
 
@@ -28,23 +29,24 @@ APISERVER_FOLDER = "apiserver/deploy/base"
 
 
 def folders(version: str) -> tuple[str, ...]:
-    """The folders of the upstream tree that an installation of `version` is made from."""
+    """The folders of the upstream repository that an installation of `version` uses."""
     config = (CRD_FOLDER, RBAC_FOLDER, MANAGER_FOLDER, "ray-operator/config/default")
     return config if at_least(version, SPLIT_CONFIG) else (*config, "manifests", APISERVER_FOLDER)
 
 
 def digest(tree: Path, version: str) -> str:
-    """SHA-256 over sorted paths and contents of the manifests in the folders in use.
+    """SHA-256 over the sorted paths and contents of the manifests in `folders(version)`.
 
-    Raises StackError where a folder is missing: an empty folder would have a digest too.
+    Raises:
+        StackError: a folder has no manifests. Without this check an empty folder would have a digest too.
     """
     total = hashlib.sha256()
     for folder in sorted(folders(version)):
         files = sorted(p for p in (tree / folder).rglob("*") if p.suffix in MANIFEST_SUFFIXES and p.is_file())
         if not files:
             raise StackError(
-                f"kuberay.source: {tree}: no manifests in {folder}; allowed: a directory that holds the tree of "
-                f"KubeRay {version}, with {', '.join(folders(version))}"
+                f"kuberay.source: {tree}: no manifests in {folder}; allowed: a directory with the files of "
+                f"KubeRay {version}: {', '.join(folders(version))}"
             )
         for file in files:
             content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -53,52 +55,57 @@ def digest(tree: Path, version: str) -> str:
 
 
 def recorded() -> dict[str, str]:
-    """Digest by version, as this repository has them."""
-    found: dict[str, str] = json.loads(DIGESTS.read_text())
-    return found
+    """The recorded digest of each version."""
+    digests: dict[str, str] = json.loads(DIGESTS.read_text())
+    return digests
 
 
 def resolve(version: str, source: str = UPSTREAM) -> Path:
-    """The version's tree: of the upstream tag, or in the directory `source`, in place.
+    """The directory with KubeRay's files of a version.
 
-    What is on the machine already needs no network. Raises StackError for a version that was never published, one
-    without a recorded digest, a missing directory, and contents that differ from the digest.
+    Args:
+        version: an upstream tag, such as `v1.7.0`.
+        source: `upstream`, which fetches the tag once, or a directory, which is used in place.
+
+    Raises:
+        StackError: the version was never published or has no recorded digest, the directory does not exist, the
+            files differ from the digest, or they cannot be fetched.
     """
     known = recorded()
     if version not in known:
         raise StackError(
-            f"kuberay.version: {version}: no such version is recorded here; allowed: {', '.join(sorted(known))}. "
-            f"If it was published: `python -m ops manifests record {version}`, and commit {DIGESTS.relative_to(ROOT)}."
+            f"kuberay.version: {version}: no digest of this version is recorded; allowed: {', '.join(sorted(known))}. "
+            f"For a new version run `python -m ops manifests record {version}` and commit {DIGESTS.relative_to(ROOT)}."
         )
     tree = fetch(version) if source == UPSTREAM else _local(source)
-    found = digest(tree, version)
-    if found != known[version]:
+    actual = digest(tree, version)
+    if actual != known[version]:
         raise StackError(
-            f"KubeRay {version} in {tree}: the manifests are not the ones recorded.\n"
-            f"  recorded: {known[version]}\n  found:    {found}\n"
-            "If they were changed on purpose, record them with `python -m ops manifests record "
-            f"{version} --source {tree}`; otherwise remove the directory, and fetch again."
+            f"KubeRay {version} in {tree}: the files differ from the recorded digest.\n"
+            f"  recorded: {known[version]}\n  actual:   {actual}\n"
+            "If you changed them on purpose, record them with `python -m ops manifests record "
+            f"{version} --source {tree}`. Otherwise delete the directory and run again."
         )
     return tree
 
 
 def record(version: str, folder: Path | None = None) -> str:
-    """Writes the digest of a version's manifests, upstream's or those in `folder`, into digests.json."""
+    """Writes the digest of a version's files, upstream's or those in `folder`, to digests.json; returns it."""
     tree = _local(str(folder)) if folder else fetch(version)
-    found = digest(tree, version)
-    known = {**recorded(), version: found}
-    _write(DIGESTS, json.dumps(dict(sorted(known.items())), indent=2) + "\n")
-    return found
+    actual = digest(tree, version)
+    known = {**recorded(), version: actual}
+    write_atomically(DIGESTS, json.dumps(dict(sorted(known.items())), indent=2) + "\n")
+    return actual
 
 
 def fetch(version: str) -> Path:
-    """The tree of the upstream tag, from the cache or over the network; never half of it."""
+    """The directory with the files of an upstream tag, from the cache or over the network. Raises StackError."""
     tree = CACHE / "kuberay" / version
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tree.parent, prefix=f".{version}-") as scratch:
-        clone, wanted = Path(scratch, "clone"), Path(scratch, "tree")
+        clone, files = Path(scratch, "clone"), Path(scratch, "tree")
         _git(
             version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone)
         )
@@ -106,11 +113,11 @@ def fetch(version: str) -> Path:
         for folder in folders(version):
             if not (clone / folder).is_dir():
                 raise StackError(f"KubeRay {version}: the upstream tag has no folder {folder}")
-            shutil.copytree(clone / folder, wanted / folder)
+            shutil.copytree(clone / folder, files / folder)
         try:
-            wanted.rename(tree)
+            files.rename(tree)
         except OSError:
-            if not tree.is_dir():  # else: another run was faster, and its tree is as good
+            if not tree.is_dir():  # otherwise another run was faster
                 raise
     return tree
 
@@ -131,7 +138,7 @@ def _git(version: str, *arguments: str) -> None:
     except subprocess.TimeoutExpired as error:
         raise StackError(
             f"KubeRay {version}: fetching {REPOSITORY} took more than {FETCH_SECONDS} s; "
-            "try again, or set `kuberay.source` to a directory that holds it"
+            "try again, or set `kuberay.source` to a directory with these files"
         ) from error
     if done.returncode == 0:
         return
@@ -143,7 +150,7 @@ def _git(version: str, *arguments: str) -> None:
         )
     raise StackError(
         f"KubeRay {version} could not be fetched from {REPOSITORY}: {reason}. "
-        "Without a network set `kuberay.source` to a directory that holds that version's tree."
+        "Without a network set `kuberay.source` to a directory with the files of that version."
     )
 
 
@@ -153,9 +160,3 @@ def _local(source: str) -> Path:
     if not tree.is_dir():
         raise StackError(f'kuberay.source: "{source}": no such directory; allowed: {UPSTREAM}, or a directory')
     return tree.resolve()
-
-
-def _write(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)

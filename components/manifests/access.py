@@ -1,27 +1,28 @@
-"""Who reaches a RayCluster and as whom its pods run: plain Kubernetes objects from settings; pure."""
+"""Access to a RayCluster and identity of its pods: ServiceAccount, NetworkPolicies, Ingress, Service, Role; pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from components.manifests.pods import stated
-from components.settings.access import subject
+from components.manifests.merge import drop_empty
+from components.settings.access import Subject
 from components.settings.kuberay import KubeRay
-from components.settings.raycluster import Cluster
+from components.settings.raycluster import RayClusterSettings
+from jobs.target.contract import DASHBOARD_PORT
 
 Object = dict[str, Any]
 
-DASHBOARD, CLIENT, SERVE = 8265, 10001, 8000
-METRICS = (8080, 44217, 44227)  # Ray, autoscaler, dashboard
-OPERATOR_PORTS = (DASHBOARD, 52365, SERVE)
+CLIENT_PORT, SERVE_PORT = 10001, 8000
+METRICS_PORTS = (8080, 44217, 44227)  # Ray, autoscaler, dashboard
+OPERATOR_PORTS = (DASHBOARD_PORT, 52365, SERVE_PORT)
 
 
-def _metadata(cluster: Cluster, name: str, **more: Any) -> Object:
+def _metadata(cluster: RayClusterSettings, name: str, **more: Any) -> Object:
     labels = {"app.kubernetes.io/name": "ray", "app.kubernetes.io/instance": cluster.name}
-    return {"name": name, "namespace": cluster.namespace, "labels": labels, **stated(more)}
+    return {"name": name, "namespace": cluster.namespace, "labels": labels, **drop_empty(more)}
 
 
-def _pods(cluster: Cluster, node_type: str | None = None) -> Object:
+def _pods(cluster: RayClusterSettings, node_type: str | None = None) -> Object:
     labels = {"ray.io/cluster": cluster.name, **({"ray.io/node-type": node_type} if node_type else {})}
     return {"matchLabels": labels}
 
@@ -34,8 +35,8 @@ def _namespace(name: str) -> Object:
     return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
-def service_account(cluster: Cluster) -> Object:
-    """Its token reaches the head alone, where the autoscaler needs it: pods ask for it one by one."""
+def service_account(cluster: RayClusterSettings) -> Object:
+    """The ServiceAccount of the pods. A pod gets its token only where its template asks for it: for the autoscaler."""
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -46,12 +47,13 @@ def service_account(cluster: Cluster) -> Object:
     }
 
 
-def network_policies(cluster: Cluster, kuberay: KubeRay) -> list[Object]:
-    """Everything between the cluster's own pods; to the head from its namespace, the operator, `allowFrom`; metrics.
+def network_policies(cluster: RayClusterSettings, kuberay: KubeRay) -> list[Object]:
+    """Two NetworkPolicies: one of all pods, one of the head.
 
-    A port-forward comes from the node itself, which a NetworkPolicy does not concern.
+    They allow all traffic between the cluster's pods, and metrics from everywhere. They allow the head's ports from its
+    namespace, the operator and `allowFrom`. A NetworkPolicy does not apply to a port-forward: it comes from the node.
     """
-    # The one label that upstream's manifests and its Helm chart have in common.
+    # The only label that upstream's manifests and its Helm chart have in common.
     operator = {
         **_namespace(kuberay.namespace),
         "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
@@ -66,14 +68,14 @@ def network_policies(cluster: Cluster, kuberay: KubeRay) -> list[Object]:
         "policyTypes": ["Ingress"],
         "ingress": [
             {"from": [{"podSelector": _pods(cluster)}]},
-            {"from": [{"namespaceSelector": {}}], "ports": _ports(*METRICS)},
+            {"from": [{"namespaceSelector": {}}], "ports": _ports(*METRICS_PORTS)},
         ],
     }
     head = {
         "podSelector": _pods(cluster, "head"),
         "policyTypes": ["Ingress"],
         "ingress": [
-            {"from": callers, "ports": _ports(DASHBOARD, CLIENT, SERVE)},
+            {"from": callers, "ports": _ports(DASHBOARD_PORT, CLIENT_PORT, SERVE_PORT)},
             {"from": [operator], "ports": _ports(*OPERATOR_PORTS)},
         ],
     }
@@ -88,52 +90,55 @@ def network_policies(cluster: Cluster, kuberay: KubeRay) -> list[Object]:
     ]
 
 
-def ingress(cluster: Cluster) -> Object | None:
-    wanted = cluster.ingress
-    if wanted is None:
+def ingress(cluster: RayClusterSettings) -> Object | None:
+    """The Ingress for the dashboard's port; None: the settings have none."""
+    settings = cluster.ingress
+    if settings is None:
         return None
-    backend = {"service": {"name": cluster.head_service, "port": {"number": DASHBOARD}}}
-    # Without the annotation Pulumi waits for an address, which many controllers never write.
-    annotations = {**wanted.annotations, "pulumi.com/skipAwait": "true"}
+    backend = {"service": {"name": cluster.head_service, "port": {"number": DASHBOARD_PORT}}}
+    # Without this annotation Pulumi waits for an address, which many controllers never write.
+    annotations = {**settings.annotations, "pulumi.com/skipAwait": "true"}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": _metadata(cluster, f"{cluster.name}-dashboard", annotations=annotations),
         "spec": {
-            **stated({"ingressClassName": wanted.class_name}),
-            "tls": [{"hosts": [wanted.host], "secretName": wanted.tls_secret}],
+            **drop_empty({"ingressClassName": settings.class_name}),
+            "tls": [{"hosts": [settings.host], "secretName": settings.tls_secret}],
             "rules": [
-                {"host": wanted.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
+                {"host": settings.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
             ],
         },
     }
 
 
-def external_url(cluster: Cluster) -> str | None:
-    """Of the Ingress; a load balancer's address is known to nobody before it is there."""
+def external_url(cluster: RayClusterSettings) -> str | None:
+    """URL of the Jobs API through the Ingress. The address of a load balancer is not known before its creation."""
     return f"https://{cluster.ingress.host}" if cluster.ingress else None
 
 
-def load_balancer(cluster: Cluster) -> Object | None:
-    wanted = cluster.load_balancer
-    if wanted is None:
+def load_balancer(cluster: RayClusterSettings) -> Object | None:
+    """The Service of type LoadBalancer for the dashboard's port; None: the settings have none."""
+    settings = cluster.load_balancer
+    if settings is None:
         return None
-    annotations = {**wanted.annotations, **({"pulumi.com/skipAwait": "true"} if cluster.suspend else {})}
+    # Pulumi waits for an endpoint, and a suspended cluster has none.
+    annotations = {**settings.annotations, **({"pulumi.com/skipAwait": "true"} if cluster.suspend else {})}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": _metadata(cluster, f"{cluster.name}-dashboard", annotations=annotations),
         "spec": {
             "type": "LoadBalancer",
-            "loadBalancerSourceRanges": wanted.source_ranges,
+            "loadBalancerSourceRanges": settings.source_ranges,
             "selector": _pods(cluster, "head")["matchLabels"],
-            "ports": [{"name": "dashboard", "protocol": "TCP", "port": DASHBOARD, "targetPort": DASHBOARD}],
+            "ports": [{"name": "dashboard", "protocol": "TCP", "port": DASHBOARD_PORT, "targetPort": DASHBOARD_PORT}],
         },
     }
 
 
-def disruption_budget(cluster: Cluster) -> Object:
-    """The head is one of a kind: draining its node is to be a decision."""
+def disruption_budget(cluster: RayClusterSettings) -> Object:
+    """A PodDisruptionBudget that refuses to drain the head's node: there is only one head."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -142,8 +147,8 @@ def disruption_budget(cluster: Cluster) -> Object:
     }
 
 
-def job_users(cluster: Cluster) -> list[Object]:
-    """The least Role with which `jobs` works, the same as docs/jobs-rbac.yaml, and who has it."""
+def job_users(cluster: RayClusterSettings) -> list[Object]:
+    """The least Role that `rayjobs` needs, the same as docs/jobs-rbac.yaml, and its RoleBinding."""
     rights: list[tuple[str, list[str], list[str]]] = [
         ("", ["services"], ["get"]),
         ("", ["pods"], ["get", "list"]),
@@ -166,6 +171,13 @@ def job_users(cluster: Cluster) -> list[Object]:
             "kind": "RoleBinding",
             "metadata": _metadata(cluster, name),
             "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
-            "subjects": [subject(one) for one in cluster.job_users],
+            "subjects": [_subject(subject) for subject in cluster.job_users],
         },
     ]
+
+
+def _subject(subject: Subject) -> Object:
+    """As a RoleBinding has it."""
+    if subject.kind == "ServiceAccount":
+        return {"kind": subject.kind, "name": subject.name, "namespace": subject.namespace}
+    return {"kind": subject.kind, "name": subject.name, "apiGroup": "rbac.authorization.k8s.io"}

@@ -1,56 +1,62 @@
-"""What the program exports: the contract that `jobs` reads, and flat outputs for people. See docs/architecture.md."""
+"""The outputs of the stack: the contract that `rayjobs` reads, and single values for people; pure.
+
+The schema of the contract is in jobs/target/contract.py, its description in docs/architecture.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import pulumi
-
-from components.cluster import context as clusters
 from components.manifests.access import external_url
-from components.settings.load import Settings
-from components.settings.raycluster import TOKEN_KEY, Cluster
-
-SCHEMA_VERSION = 1
-DASHBOARD_PORT = 8265
+from components.settings import Settings
+from components.settings.raycluster import RayClusterSettings
+from jobs.target.contract import DASHBOARD_PORT, TOKEN_KEY, Cluster, Contract
 
 
-def contract(settings: Settings, cluster: clusters.Cluster | None) -> dict[str, Any]:
-    """The versioned record; `cluster` is None in render mode. It names the token's Secret and never holds its value."""
-    return {
-        "schemaVersion": SCHEMA_VERSION,
-        "project": pulumi.get_project(),
-        "stack": pulumi.get_stack(),
-        "kubeconfig": settings.kubeconfig or None,
-        "kubeContext": cluster.context if cluster else "",
-        "clusterUid": cluster.uid if cluster else None,
-        "operator": {"namespace": settings.kuberay.namespace, "version": settings.kuberay.version},
-        "clusters": [_cluster(entry) for entry in settings.clusters],
-    }
+def contract(settings: Settings, *, project: str, stack: str, context: str, cluster_uid: str | None) -> dict[str, Any]:
+    """The contract as the stack exports it.
+
+    Args:
+        settings: of the stack.
+        project, stack: names in Pulumi.
+        context: of the kubeconfig; empty in render mode and in a pod.
+        cluster_uid: UID of the namespace `kube-system`; None in render mode.
+    """
+    return Contract(
+        source=f"stack {stack}",
+        project=project,
+        stack=stack,
+        kubeconfig=settings.kubeconfig or None,
+        kube_context=context,
+        cluster_uid=cluster_uid,
+        operator_namespace=settings.kuberay.namespace,
+        operator_version=settings.kuberay.version,
+        clusters=tuple(map(_cluster, settings.clusters)),
+    ).to_dict()
 
 
-def _cluster(cluster: Cluster) -> dict[str, Any]:
-    secret = cluster.auth_secret
-    return {
-        "name": cluster.name,
-        "namespace": cluster.namespace,
-        "headService": cluster.head_service,
-        "dashboardPort": DASHBOARD_PORT,
-        "rayVersion": cluster.ray_version,
-        "externalUrl": external_url(cluster),
-        "authSecret": {"name": secret, "key": TOKEN_KEY} if secret else None,
-    }
+def _cluster(cluster: RayClusterSettings) -> Cluster:
+    return Cluster(
+        name=cluster.name,
+        namespace=cluster.namespace,
+        head_service=cluster.head_service,
+        dashboard_port=DASHBOARD_PORT,
+        ray_version=cluster.ray_version,
+        external_url=external_url(cluster),
+        auth_secret=(cluster.auth_secret, TOKEN_KEY) if cluster.auth_secret else None,
+    )
 
 
-def flat(record: dict[str, Any]) -> dict[str, Any]:
-    """The outputs that a person types, of the first cluster where there are several."""
+def flat_outputs(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """Single values for a person at `pulumi stack output NAME`, those of the first cluster where there are several."""
     outputs = {
-        "operatorNamespace": record["operator"]["namespace"],
-        "operatorVersion": record["operator"]["version"],
-        "kubeContext": record["kubeContext"],
+        "operatorNamespace": contract["operator"]["namespace"],
+        "operatorVersion": contract["operator"]["version"],
+        "kubeContext": contract["kubeContext"],
     }
-    if record["clusters"]:
-        first = record["clusters"][0]
+    if contract["clusters"]:
+        first = contract["clusters"][0]
         outputs |= {key: first[key] for key in ("namespace", "headService", "dashboardPort", "rayVersion")}
         outputs["cluster"] = first["name"]
     return outputs

@@ -1,23 +1,22 @@
-"""Pod templates of a RayCluster, from settings; pure."""
+"""Pod templates of a RayCluster; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from components.manifests.deep_merge import merged
+from components.manifests.merge import deep_merge, drop_empty
 from components.settings.pods import Pod, SecretKey
-from components.settings.raycluster import Cluster
+from components.settings.raycluster import RayClusterSettings
 
-# What Pod Security `restricted` asks for; the user is that of the official images.
+# Required by Pod Security `restricted`. The user is that of Ray's official images.
 RESTRICTED_POD: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 RAY_USER, RAY_GROUP = 1000, 100
 
 HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
 
-
-# What Kubernetes itself would mount into every container of a pod; as a volume it goes into one alone.
+# The volume that Kubernetes itself would mount into every container of a pod. This one can be mounted into one of them.
 TOKEN_VOLUME: dict[str, Any] = {
     "name": "autoscaler-token",
     "projected": {
@@ -36,9 +35,9 @@ TOKEN_MOUNT: dict[str, Any] = {
 
 
 def resources(pod: Pod) -> dict[str, Any]:
-    """Limits, and requests that equal them unless stated otherwise.
+    """Limits, and requests that equal them unless the settings differ.
 
-    CPU and memory are always there: the autoscaler cannot count a group without a figure.
+    CPU and memory are always set: without a figure the autoscaler cannot count a group.
     """
     limits: dict[str, Any] = {"cpu": pod.cpu, "memory": pod.memory}
     requests = {"cpu": pod.requests.cpu or pod.cpu, "memory": pod.requests.memory or pod.memory}
@@ -50,6 +49,7 @@ def resources(pod: Pod) -> dict[str, Any]:
 
 
 def env(pod: Pod) -> list[dict[str, Any]]:
+    """Environment variables, as a container has them."""
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
         if isinstance(value, SecretKey)
@@ -59,7 +59,7 @@ def env(pod: Pod) -> list[dict[str, Any]]:
 
 
 def template(
-    cluster: Cluster,
+    cluster: RayClusterSettings,
     pod: Pod,
     container: str,
     *,
@@ -67,9 +67,15 @@ def template(
     volumes: Sequence[dict[str, Any]] = (),
     mount_token: bool = False,
 ) -> dict[str, Any]:
-    """The pod template of a group; `container` is the name of its Ray container.
+    """The pod template of a group.
 
-    `volumes` come after the pod's own; `mount_token`: whether each container gets the ServiceAccount's token.
+    Args:
+        cluster: settings of the cluster.
+        pod: settings of the head or of a worker group.
+        container: name of the Ray container, which KubeRay expects first.
+        ports: name and number of its ports.
+        volumes: added to those of the settings.
+        mount_token: whether every container gets the token of the ServiceAccount.
     """
     restricted = cluster.pod_security == "restricted"
     user = {**RESTRICTED_POD, "runAsUser": RAY_USER, "runAsGroup": RAY_GROUP} if restricted else {}
@@ -83,10 +89,10 @@ def template(
         "env": env(pod),
         "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
         "volumeMounts": pod.volume_mounts,
-        "securityContext": merged(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
+        "securityContext": deep_merge(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
     }
     spec = {
-        "containers": [stated(ray)],
+        "containers": [drop_empty(ray)],
         "volumes": [*pod.volumes, *volumes],
         "nodeSelector": pod.node_selector,
         "tolerations": pod.tolerations,
@@ -96,13 +102,8 @@ def template(
         "serviceAccountName": pod.service_account_name or account,
         "automountServiceAccountToken": mount_token,
         "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
-        "securityContext": merged(user, pod.pod_security_context),
+        "securityContext": deep_merge(user, pod.pod_security_context),
     }
-    metadata = stated({"labels": pod.labels, "annotations": pod.annotations})
-    result: dict[str, Any] = merged(stated({"metadata": metadata, "spec": stated(spec)}), pod.pod_template)
+    metadata = drop_empty({"labels": pod.labels, "annotations": pod.annotations})
+    result: dict[str, Any] = deep_merge(drop_empty({"metadata": metadata, "spec": drop_empty(spec)}), pod.pod_template)
     return result
-
-
-def stated(fields: dict[str, Any]) -> dict[str, Any]:
-    """Without what was left out: empty objects would be written into every manifest and diff."""
-    return {key: value for key, value in fields.items() if value not in (None, {}, [], ())}

@@ -1,11 +1,13 @@
-"""Fault tolerance: the operator's options, and a Redis in the cluster for trial."""
+"""GCS fault tolerance: options of the RayCluster, and a Redis beside it for trial; pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from components.manifests.pods import RESTRICTED_CONTAINER, RESTRICTED_POD, stated
-from components.settings.raycluster import Cluster
+from components.manifests.merge import drop_empty
+from components.manifests.pods import RESTRICTED_CONTAINER, RESTRICTED_POD
+from components.settings.pods import SecretKey
+from components.settings.raycluster import RayClusterSettings
 
 Object = dict[str, Any]
 
@@ -14,48 +16,49 @@ USER = 999  # of the redis image
 DELETION_TIMEOUT_ANNOTATION = "ray.io/gcs-ft-deletion-timeout"
 
 
-def name(cluster: Cluster) -> str:
+def name(cluster: RayClusterSettings) -> str:
+    """Name of the Deployment and the Service."""
     return f"{cluster.name}-redis"
 
 
-def options(cluster: Cluster) -> Object | None:
+def options(cluster: RayClusterSettings) -> Object | None:
     """`spec.gcsFaultToleranceOptions`; None without fault tolerance."""
-    wanted = cluster.fault_tolerance
-    if wanted is None:
+    tolerance = cluster.fault_tolerance
+    if tolerance is None:
         return None
 
-    def credential(one: Any) -> Object | None:
-        return {"valueFrom": {"secretKeyRef": {"name": one.secret, "key": one.key}}} if one else None
+    def credential(source: SecretKey | None) -> Object | None:
+        return {"valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}} if source else None
 
     return {
-        "redisAddress": wanted.redis.address or f"{name(cluster)}:{PORT}",
-        **stated(
+        "redisAddress": tolerance.redis.address or f"{name(cluster)}:{PORT}",
+        **drop_empty(
             {
-                "redisUsername": credential(wanted.redis.username),
-                "redisPassword": credential(wanted.redis.password),
-                "externalStorageNamespace": wanted.storage_namespace,
+                "redisUsername": credential(tolerance.redis.username),
+                "redisPassword": credential(tolerance.redis.password),
+                "externalStorageNamespace": tolerance.storage_namespace,
             }
         ),
     }
 
 
-def deletion_annotation(cluster: Cluster) -> dict[str, str]:
-    """So that the end of a cluster whose Redis is gone has an end too."""
-    wanted = cluster.fault_tolerance
-    seconds = wanted.deletion_timeout_seconds if wanted else 0
+def deletion_annotation(cluster: RayClusterSettings) -> dict[str, str]:
+    """The annotation that limits the clean-up of Redis: without it a cluster whose Redis is gone is never deleted."""
+    tolerance = cluster.fault_tolerance
+    seconds = tolerance.deletion_timeout_seconds if tolerance else 0
     return {DELETION_TIMEOUT_ANNOTATION: str(seconds)} if seconds else {}
 
 
-def objects(cluster: Cluster) -> list[Object]:
-    """The Redis of a trial: one pod, nothing on disk; what it holds outlives the head and not itself."""
-    wanted = cluster.fault_tolerance
-    if wanted is None or not wanted.redis.in_cluster:
+def objects(cluster: RayClusterSettings) -> list[Object]:
+    """The Redis for trial: one pod without a disk. Its content survives the head's pod, but not its own."""
+    tolerance = cluster.fault_tolerance
+    if tolerance is None or not tolerance.redis.in_cluster:
         return []
     labels = {"app.kubernetes.io/name": "redis", "app.kubernetes.io/instance": cluster.name}
     metadata = {"name": name(cluster), "namespace": cluster.namespace, "labels": labels}
-    password = wanted.redis.password
-    # The password goes in by a file: process arguments can be read by everybody on the node.
-    # Without `protected-mode no` and without a password it answers to its own pod alone; a NetworkPolicy guards it.
+    password = tolerance.redis.password
+    # The password is written to a file: everyone on the node can read the arguments of a process.
+    # Redis without a password answers its own pod only, unless `protected-mode no`. A NetworkPolicy protects it.
     settings = 'protected-mode no\\nsave ""\\nappendonly no\\ndir /data\\n%s\\n'
     write = f"umask 077; printf '{settings}' \"${{PASSWORD:+requirepass $PASSWORD}}\" > /data/redis.conf"
     command = ["sh", "-c", f"{write} && exec redis-server /data/redis.conf"]
@@ -66,9 +69,9 @@ def objects(cluster: Cluster) -> list[Object]:
     )
     container = {
         "name": "redis",
-        "image": wanted.redis.image,
+        "image": tolerance.redis.image,
         "command": command,
-        **stated({"env": env}),
+        **drop_empty({"env": env}),
         "ports": [{"name": "redis", "containerPort": PORT}],
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 2},
         "resources": {"limits": {"cpu": "200m", "memory": "256Mi"}, "requests": {"cpu": "50m", "memory": "256Mi"}},

@@ -1,8 +1,11 @@
-"""The Kubernetes cluster that a stack belongs to.
+"""The Kubernetes cluster that a stack belongs to, as two resources.
 
-Contexts are names on one machine; two clusters can have the same. The stack records the UID of `kube-system` at its
-first `up`; from then on a context that leads to another cluster stops `preview` and `up` before anything is sent, and
-`refresh` before it could take every object for deleted.
+The first `up` records the cluster's identity. From then on a context that leads to another cluster stops `preview` and
+`up` before anything is sent, and `refresh` before it takes every object for deleted. A guard does the same for
+`destroy`.
+
+Pulumi pickles a dynamic provider into the state by module and class name. Old states need the old names: see
+components/cluster_identity.py before you move or rename a provider.
 """
 
 from __future__ import annotations
@@ -24,38 +27,23 @@ from pulumi.dynamic import (
     UpdateResult,
 )
 
-from components.cluster.api import Api, ClusterError
+from components.cluster.context import KubernetesCluster
+from components.cluster.identity import connect_to_recorded, other_cluster_message
+from components.errors import StackError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def other_cluster(recorded: str, found: str, context: str) -> str:
-    return (
-        f"context {context} leads to another cluster (kube-system UID {found}) than the one this stack was made on "
-        f"({recorded}). Point `kubeContext` to the right cluster; for a new cluster use a new stack, or, if the old "
-        "one is gone for good, remove this stack's state with `pulumi stack rm --force` and `pulumi stack init` again."
-    )
-
-
-def connect_to_recorded(kubeconfig: str | None, context: str, uid: str) -> Api:
-    """Raises ValueError unless this leads to the cluster with the recorded UID, ClusterError where none answers."""
-    api = Api(kubeconfig, context)
-    found = api.cluster_uid()
-    if found != uid:
-        raise ValueError(other_cluster(uid, found, context or "(current)"))
-    return api
-
-
-def plainly(method: Callable[P, T]) -> Callable[P, T]:
-    """A provider's method whose failures are shown without the frames that led there: the message says it all."""
+def without_traceback(method: Callable[P, T]) -> Callable[P, T]:
+    """A provider's method whose StackErrors are shown without the frames that led to them."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
         try:
             return method(*arguments, **named)
-        except (ClusterError, ValueError) as error:
-            raise ClusterError(str(error)) from None
+        except StackError as error:
+            raise StackError(str(error)) from None
 
     return call
 
@@ -66,7 +54,8 @@ class _IdentityProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         recorded = olds.get("uid")
         if recorded and recorded != news["uid"]:
-            return CheckResult(news, [CheckFailure("uid", other_cluster(recorded, news["uid"], news["context"]))])
+            reason = other_cluster_message(recorded, news["uid"], news["context"])
+            return CheckResult(news, [CheckFailure("uid", reason)])
         return CheckResult(news, [])
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -78,53 +67,65 @@ class _IdentityProvider(ResourceProvider):
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(dict(news))
 
-    @plainly
+    @without_traceback
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         connect_to_recorded(props.get("kubeconfig"), props["context"], props["uid"])
         return ReadResult(id_, dict(props))
 
 
 class _StateProvider(_IdentityProvider):
-    """Also gives the stack's state an id of its own, once."""
+    """Also gives the state of the stack an id, once."""
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        # Made here and not by `create`: an input is known in previews too.
+        # Here and not in `create`: a preview knows only inputs.
         return super().check(olds, {**news, "state_id": olds.get("state_id") or uuid.uuid4().hex})
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        new = olds.get("state_id") != news["state_id"]  # a state from before there were ids
-        return DiffResult(changes=new or super().diff(id_, olds, news).changes)
+        changed = olds.get("state_id") != news["state_id"]  # a state from before ids existed
+        return DiffResult(changes=changed or super().diff(id_, olds, news).changes)
 
 
 class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
-    """Depend on this, through the provider, with everything that goes to the cluster.
+    """The identity of the cluster. The Kubernetes provider depends on it, and so does everything on the cluster.
 
-    `uid`: of kube-system, as found now. `context`, `kubeconfig`: how it was found; a change of these alone is no fault.
-    `state_id`: random, in this stack's state alone: stacks of one name on two backends have the same URNs.
+    Args:
+        name: of the resource.
+        cluster: as it answers now. Another context or kubeconfig is an update, another UID is an error.
+        opts: options of the resource.
+
+    Attributes:
+        uid: of the namespace `kube-system`.
+        state_id: random id of this stack's state: two stacks of one name on two backends have the same URNs.
     """
 
     uid: pulumi.Output[str]
     state_id: pulumi.Output[str]
 
-    def __init__(
-        self, name: str, *, uid: str, context: str, kubeconfig: str | None, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        inputs = {"uid": uid, "context": context, "kubeconfig": kubeconfig, "state_id": None}
-        super().__init__(_StateProvider(), name, inputs, opts)
+    def __init__(self, name: str, cluster: KubernetesCluster, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(_StateProvider(), name, {**_inputs(cluster), "state_id": None}, opts)
 
 
 class _GuardProvider(_IdentityProvider):
-    @plainly
+    @without_traceback
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         connect_to_recorded(props.get("kubeconfig"), props["context"], props["uid"])
 
 
 class ClusterGuard(Resource, module="cluster", name="ClusterGuard"):
-    """Made after everything in `depends_on`, and so the first to go: a plain `pulumi destroy` that would meet another
-    cluster, or none, ends here. Without it every object would count as gone, for that cluster has none of them."""
+    """Stops a plain `pulumi destroy` that would reach another cluster, or none.
 
-    def __init__(
-        self, name: str, *, uid: str, context: str, kubeconfig: str | None, depends_on: Sequence[pulumi.Resource]
-    ) -> None:
-        inputs = {"uid": uid, "context": context, "kubeconfig": kubeconfig}
-        super().__init__(_GuardProvider(), name, inputs, pulumi.ResourceOptions(depends_on=list(depends_on)))
+    It is created last and so deleted first. Without it every object would count as deleted: another cluster has none of
+    them.
+
+    Args:
+        name: of the resource.
+        cluster: as it answers now.
+        depends_on: everything on the cluster.
+    """
+
+    def __init__(self, name: str, cluster: KubernetesCluster, *, depends_on: Sequence[pulumi.Resource]) -> None:
+        super().__init__(_GuardProvider(), name, _inputs(cluster), pulumi.ResourceOptions(depends_on=list(depends_on)))
+
+
+def _inputs(cluster: KubernetesCluster) -> dict[str, Any]:
+    return {"uid": cluster.uid, "context": cluster.context, "kubeconfig": cluster.kubeconfig}

@@ -1,9 +1,12 @@
 """KubeRay's CRDs as one small resource.
 
-Four CRDs are 1.3 MB of schema. Handed to the engine as resources they cost a no-op preview 50 seconds and the state
-file 3.8 MB (docs/decisions.md has the figures). So the engine gets each CRD's name, served versions and digest, and
-a dynamic provider puts the documents themselves on the cluster by server-side apply. In render mode there is no cluster
-to apply to: there the CRDs go through kustomize's Directory like the operator, and end up as files.
+Four CRDs are 1.3 MB of schema. As resources of the engine they cost a preview without changes 50 seconds and the state
+file 3.8 MB (figures: docs/decisions.md). So the engine gets the name, the served versions and the digest of each CRD,
+and a dynamic provider applies the documents by server-side apply. In render mode there is no cluster to apply them to:
+there they go through kustomize's Directory, as the operator does, and end up as files.
+
+Pulumi pickles a dynamic provider into the state by module and class name. Old states need the old names: see
+components/crds.py before you move or rename a provider.
 """
 
 from __future__ import annotations
@@ -25,13 +28,17 @@ from pulumi.dynamic import (
 )
 from pulumi_kubernetes import kustomize
 
-from components.cluster import crds as crd_apply
+from components.cluster import crds
 from components.cluster.api import Api
-from components.kuberay.overlay import crd_documents
-from components.resources.cluster_identity import connect_to_recorded, plainly
+from components.cluster.context import KubernetesCluster
+from components.cluster.identity import connect_to_recorded
+from components.errors import StackError
+from components.kuberay.crds import crd_documents
+from components.resources.cluster_identity import without_traceback
+from components.settings.kuberay import KubeRay
 
-# What an update looks at. `live` is an output of ours, the SDK's own `__provider` is left out on purpose: another
-# Python version pickles differently, which is no change to a CRD.
+# The properties that an update compares. `live` is an output. The SDK's `__provider` is left out on purpose: the pickle
+# differs with the version of Python and with the name of this module, and neither changes a CRD.
 COMPARED = ("crds", "version", "owner", "context", "kubeconfig", "clusterUid")
 OUTPUTS_ONLY = ("live", "__provider")
 
@@ -42,25 +49,25 @@ def _api(props: dict[str, Any]) -> Api:
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
     documents = crd_documents(Path(props["source"]))
-    if crd_apply.summary(documents) != props["crds"]:
-        raise ValueError(f"{props['source']}: the CRDs changed while `up` was running; run it again")
-    live = crd_apply.apply(_api(props), documents, version=props["version"], owner=props["owner"])
+    if crds.summary(documents) != props["crds"]:
+        raise StackError(f"{props['source']}: the CRDs changed during `up`; run it again")
+    live = crds.apply(_api(props), documents, version=props["version"], owner=props["owner"])
     return {**props, "live": live}
 
 
 class _CrdProvider(ResourceProvider):
     serialize_as_secret_always = False
 
-    @plainly
+    @without_traceback
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        # No old inputs: the CRDs are about to be created, in a preview as well as in an update.
+        # Without old inputs the CRDs are about to be created, in a preview or in an update.
         if not olds and not news["adopt"]:
-            names = crd_apply.foreign(_api(news), sorted(news["crds"]), news["owner"])
+            names = crds.foreign(_api(news), sorted(news["crds"]), news["owner"])
             if names:
                 reason = (
                     f"already on the cluster, from another installation: {', '.join(names)}. "
-                    "Use that installation with `kuberay.operator: existing`, or take its CRDs over with "
-                    "`kuberay.crds: adopt`, or everything with `adopt: true`."
+                    "Use that installation with `kuberay.operator: existing`, take over its CRDs with "
+                    "`kuberay.crds: adopt`, or take over everything with `adopt: true`."
                 )
                 return CheckResult(news, [CheckFailure("crds", reason)])
         return CheckResult(news, [])
@@ -68,44 +75,44 @@ class _CrdProvider(ResourceProvider):
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         return DiffResult(changes=any(olds.get(key) != news.get(key) for key in COMPARED))
 
-    @plainly
+    @without_traceback
     def create(self, props: dict[str, Any]) -> CreateResult:
         return CreateResult("kuberay-crds", _apply(props))
 
-    @plainly
+    @without_traceback
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         outputs = _apply(news)
-        # A CRD that the new version no longer has goes, unless objects of it are left.
-        dropped = sorted(set(olds["crds"]) - set(news["crds"]))
-        if dropped:
-            crd_apply.remove(_api(news), dropped)
+        # A CRD that the new version no longer has is deleted, unless it has objects.
+        removed = sorted(set(olds["crds"]) - set(news["crds"]))
+        if removed:
+            crds.remove(_api(news), removed)
         return UpdateResult(outputs)
 
-    @plainly
+    @without_traceback
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        found = crd_apply.live_digests(_api(props), sorted(props["live"]))
-        if not any(found.values()):
+        digests = crds.live_digests(_api(props), sorted(props["live"]))
+        if not any(digests.values()):
             return ReadResult("", {})
-        # Written into the compared field, so that refresh shows what drifted and the next preview what it will do.
-        crds = {
-            name: entry if found[name] == props["live"][name] else {**entry, "digest": _drift(found[name])}
+        # Drift goes into the compared property, so that a refresh shows it and the next preview repairs it.
+        summaries = {
+            name: entry if digests[name] == props["live"][name] else {**entry, "digest": _drift(digests[name])}
             for name, entry in props["crds"].items()
         }
-        outputs = {**props, "crds": crds}
-        if crds == props["crds"]:
+        outputs = {**props, "crds": summaries}
+        if summaries == props["crds"]:
             return ReadResult(id_, outputs)
         return ReadResult(id_, outputs, {key: value for key, value in outputs.items() if key not in OUTPUTS_ONLY})
 
-    @plainly
+    @without_traceback
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         api = _api(props)
-        # CRDs that another stack has adopted meanwhile are that stack's.
-        adopted = set(crd_apply.foreign(api, sorted(props["crds"]), props["owner"]))
-        crd_apply.remove(api, sorted(set(props["crds"]) - adopted))
+        # CRDs that another stack has adopted since belong to that stack.
+        adopted = set(crds.foreign(api, sorted(props["crds"]), props["owner"]))
+        crds.remove(api, sorted(set(props["crds"]) - adopted))
 
 
-def _drift(found: str | None) -> str:
-    return f"edited on the cluster ({found})" if found else "deleted from the cluster"
+def _drift(digest: str | None) -> str:
+    return f"edited on the cluster ({digest})" if digest else "deleted from the cluster"
 
 
 class AppliedCRDs(Resource, module="kuberay", name="CRDs"):
@@ -116,51 +123,55 @@ class AppliedCRDs(Resource, module="kuberay", name="CRDs"):
 
 
 class KubeRayCRDs(pulumi.ComponentResource):
-    """KubeRay's CRDs, wherever the stack goes; what needs them depends on this.
+    """KubeRay's CRDs. Everything that needs them depends on this component.
 
-    `source`: the version's tree on disk; `overlay`: the kustomize overlay of the CRDs alone, for render mode.
-    `uid`, `context`, `kubeconfig`: the live cluster; `uid` None: render mode.
-    `adopt`: take over CRDs that somebody else installed. `retain`: they stay on the cluster after `destroy`.
-    `depends_on`: the provider, which has compared the cluster's identity: a dynamic resource does not use it otherwise.
-    Raises at preview, naming them, where foreign CRDs are on the cluster and `adopt` is not set.
+    Args:
+        name: of the component.
+        settings: version of KubeRay, and whether the CRDs stay after `destroy`.
+        source: KubeRay's files of that version.
+        overlay: folder of the CRDs' kustomize overlay, relative to the project (components.kuberay.overlay). Only
+            render mode uses it.
+        cluster: the cluster; None: render mode.
+        adopt: take over CRDs that something else installed, as with `crds: adopt`. Otherwise a preview stops and names
+            them.
+        depends_on: the provider, which has compared the cluster's identity; a dynamic resource does not use it
+            otherwise.
+        opts: options of the component.
     """
 
     def __init__(
         self,
         name: str,
+        settings: KubeRay,
         *,
         source: Path,
         overlay: Path,
-        version: str,
-        uid: str | None,
-        context: str,
-        kubeconfig: str | None,
-        adopt: bool,
-        retain: bool,
+        cluster: KubernetesCluster | None,
+        adopt: bool = False,
         depends_on: Sequence[pulumi.Resource] = (),
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("ray-on-kubernetes:kuberay:CRDs", name, {"version": version}, opts)
-        if uid is None:
+        super().__init__("ray-on-kubernetes:kuberay:CRDs", name, {"version": settings.version}, opts)
+        if cluster is None:
             kustomize.v2.Directory(name, directory=str(overlay), opts=pulumi.ResourceOptions(parent=self))
         else:
             documents = crd_documents(source)
             if pulumi.runtime.is_dry_run():
-                for line in crd_apply.pending_changes(Api(kubeconfig, context), documents):
+                for line in crds.pending_changes(cluster.api, documents):
                     pulumi.log.info(f"CRD {line}", self)
             owner = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
             AppliedCRDs(
                 name,
                 {
-                    "crds": crd_apply.summary(documents),
-                    "version": version,
+                    "crds": crds.summary(documents),
+                    "version": settings.version,
                     "owner": owner,
-                    "adopt": adopt,
+                    "adopt": adopt or settings.crds == "adopt",
                     "source": str(source),
-                    "context": context,
-                    "kubeconfig": kubeconfig,
-                    "clusterUid": uid,
+                    "context": cluster.context,
+                    "kubeconfig": cluster.kubeconfig,
+                    "clusterUid": cluster.uid,
                 },
-                pulumi.ResourceOptions(parent=self, retain_on_delete=retain, depends_on=list(depends_on)),
+                pulumi.ResourceOptions(parent=self, retain_on_delete=settings.retain_crds, depends_on=list(depends_on)),
             )
-        self.register_outputs({"version": version})
+        self.register_outputs({"version": settings.version})

@@ -1,41 +1,44 @@
-"""Namespaces: made by the stack, or used as they are; and what guards them."""
+"""A namespace of the stack, created or existing, with its ResourceQuota and LimitRange."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pulumi
 
+from components.manifests import namespace
 from components.resources.kubernetes_object import declare
-
-
-def manifest(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+from components.settings.access import NamespaceSettings
 
 
 class Namespace(pulumi.ComponentResource):
-    """A namespace of the stack. `create`: made and removed by it; otherwise used, and neither made nor removed.
+    """A namespace of the stack.
 
-    `guards`: its ResourceQuota and LimitRange, made before anything that they are to count.
+    Args:
+        name: of the namespace, and of this component.
+        settings: its labels.
+        create: whether the stack creates and deletes the namespace; otherwise it exists.
+        limits: its ResourceQuota and LimitRange. They come before everything that they have to count.
+        protect: refuse to delete a namespace that the stack creates.
+        opts: options of the component.
     """
 
     def __init__(
         self,
         name: str,
+        settings: NamespaceSettings,
         *,
         create: bool,
-        labels: Mapping[str, str],
-        guards: Sequence[dict[str, Any]],
-        protect: bool,
+        limits: Sequence[dict[str, Any]] = (),
+        protect: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("ray-on-kubernetes:namespace:Namespace", name, {}, opts)
-        needed: list[pulumi.Resource] = []
+        created: list[pulumi.Resource] = []
         if create:
-            own = pulumi.ResourceOptions(parent=self, protect=protect)
-            needed.append(declare(name, manifest(name, labels), own))
-        for guard in guards:
-            declare(f"{name}/{guard['kind']}", guard, pulumi.ResourceOptions(parent=self, depends_on=needed))
+            options = pulumi.ResourceOptions(parent=self, protect=protect)
+            created.append(declare(name, namespace.manifest(name, settings.namespace_labels()), options))
+        for manifest in limits:
+            declare(f"{name}/{manifest['kind']}", manifest, pulumi.ResourceOptions(parent=self, depends_on=created))
         self.register_outputs({"name": name})

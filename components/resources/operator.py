@@ -1,4 +1,4 @@
-"""The KubeRay operator: RBAC and manager from its kustomize overlay."""
+"""The KubeRay operator: its RBAC and its Deployment, from their kustomize overlay."""
 
 from __future__ import annotations
 
@@ -8,26 +8,33 @@ from pathlib import Path
 import pulumi
 from pulumi_kubernetes import kustomize
 
+from components.settings.kuberay import KubeRay
+
 
 class KubeRayOperator(pulumi.ComponentResource):
-    """`overlay`: its directory, relative to the project. `depends_on`: its namespace and the CRDs, which it watches.
+    """The KubeRay operator. It is created once its Deployment is available.
 
-    Registered when the operator's Deployment is available; its end comes before that of what it depends on.
+    Args:
+        name: of the component.
+        settings: of the operator.
+        overlay: folder of its kustomize overlay, relative to the project (components.kuberay.overlay).
+        depends_on: its namespace, and the CRDs that it watches. It is deleted before them.
+        opts: options of the component.
     """
 
     def __init__(
         self,
         name: str,
+        settings: KubeRay,
         *,
         overlay: Path,
-        version: str,
         depends_on: Sequence[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("ray-on-kubernetes:kuberay:Operator", name, {"version": version}, opts)
+        super().__init__("ray-on-kubernetes:kuberay:Operator", name, {"version": settings.version}, opts)
         kustomize.v2.Directory(
             name,
             directory=str(overlay),
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(depends_on)),
         )
-        self.register_outputs({"version": version})
+        self.register_outputs({"version": settings.version})

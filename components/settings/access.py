@@ -1,4 +1,4 @@
-"""Settings of who reaches a cluster and what guards it."""
+"""Settings of access to a cluster (network, identity, users), of its Redis, and of its namespace's limits."""
 
 # ruff: noqa: RUF012 (pydantic copies defaults)
 
@@ -15,17 +15,17 @@ from components.settings.fields import (
     HOST,
     Annotations,
     Cpu,
+    FieldProblems,
     Image,
     Labels,
     Memory,
     Model,
     Namespace,
     ObjectName,
-    Problems,
-    amount,
-    of_form,
+    matching,
 )
 from components.settings.pods import Object, SecretKey
+from jobs.kubernetes.quantities import parse_quantity
 
 SELECTORS = ("podSelector", "namespaceSelector")
 PEER_KEYS = {*SELECTORS, "ipBlock"}
@@ -34,36 +34,36 @@ SELECTOR_KEYS = {"matchLabels", "matchExpressions"}
 
 def _network(value: Any) -> Any:
     if not isinstance(value, str) or not re.fullmatch(r"[^/]+/\d+", value):
-        raise ValueError("no network; allowed: such as 10.0.0.0/8")
+        raise ValueError("not a network; allowed: an address range such as 10.0.0.0/8")
     try:
         ipaddress.ip_network(value)
     except ValueError as error:
-        raise ValueError(f"{error}; allowed: such as 10.0.0.0/8") from None
+        raise ValueError(f"{error}; allowed: an address range such as 10.0.0.0/8") from None
     return value
 
 
 def _peers(peers: list[Object]) -> list[Object]:
     for peer in peers:
-        _peer(peer)
+        _check_peer(peer)
     return peers
 
 
-def _peer(peer: Object) -> None:
-    """A field that the API server does not know would be dropped, and what is left may be everybody."""
-    # An empty peer would be read as everybody by a person and as nobody by Kubernetes.
+def _check_peer(peer: Object) -> None:
+    """Raises ValueError for a field that is unknown: the API server would drop it, and the rest may match every pod."""
+    # People read an empty peer as every pod, Kubernetes reads it as none.
     if not peer or set(peer) - PEER_KEYS:
-        raise ValueError(f"not peers of a NetworkPolicy; allowed in each: {', '.join(sorted(PEER_KEYS))}")
+        raise ValueError(f"not a list of NetworkPolicy peers; allowed in each: {', '.join(sorted(PEER_KEYS))}")
     if "ipBlock" in peer:
         block = peer["ipBlock"]
         fields = set(block) if isinstance(block, Mapping) else set()
         if len(peer) > 1 or "cidr" not in fields or fields - {"cidr", "except"}:
-            raise ValueError("ipBlock: allowed: alone in its peer, with cidr and except")
+            raise ValueError("ipBlock: allowed: cidr and except, and no selector beside it")
         for network in (block["cidr"], *(block.get("except") or [])):
             _network(network)
     for key in SELECTORS:
         selector = peer.get(key, {})
         if not isinstance(selector, Mapping) or set(selector) - SELECTOR_KEYS:
-            raise ValueError(f"{key}: allowed: an object with {', '.join(sorted(SELECTOR_KEYS))}; {{}} is all of them")
+            raise ValueError(f"{key}: allowed: an object with {', '.join(sorted(SELECTOR_KEYS))}; {{}} matches all")
         if not isinstance(selector.get("matchLabels", {}), Mapping):
             raise ValueError(f"{key}.matchLabels: allowed: an object")
         if not isinstance(selector.get("matchExpressions", []), list):
@@ -71,116 +71,137 @@ def _peer(peer: Object) -> None:
 
 
 class NetworkPolicy(Model):
-    """Who reaches the pods: the cluster itself, its namespace, the operator, metrics; `allowFrom` for more."""
+    """Who can connect to the pods: the cluster's own pods, its namespace, the operator, scrapers of metrics."""
 
     enabled: bool = True
+    """Create the NetworkPolicies. They need a network plugin (CNI) that enforces them."""
     allow_from: Annotated[list[Object], AfterValidator(_peers)] = []
+    """More peers, as in a NetworkPolicy, that can reach the dashboard, Ray Client and Serve. Every field is checked."""
 
     @model_validator(mode="after")
     def _check(self) -> NetworkPolicy:
         if self.allow_from and not self.enabled:
-            Problems.check([("allowFrom", "set, but `enabled` is false; remove one of the two")])
+            raise FieldProblems(("allowFrom", "set, but `enabled` is false; remove one of them"))
         return self
 
 
 class Ingress(Model):
-    """The Jobs API and dashboard from outside, over TLS; needs token authentication."""
+    """The Jobs API and the dashboard from outside, over TLS. Needs token authentication."""
 
-    host: Annotated[str, of_form(HOST, "a host's name such as ray.example.com", "no host name")]
+    host: Annotated[str, matching(HOST, "a name such as ray.example.com", "not a host name")]
+    """Host name."""
     tls_secret: ObjectName
+    """Secret with the certificate."""
     class_name: ObjectName | None = None
+    """IngressClass. Default: the cluster's default class."""
     annotations: Annotations = {}
-    """Such as `cert-manager.io/cluster-issuer`, which then fills `tlsSecret`."""
+    """Annotations of the Ingress. `cert-manager.io/cluster-issuer`, for one, fills `tlsSecret`."""
     controller_namespace: Namespace | None = None
-    """Where the ingress controller runs: let through by the NetworkPolicy."""
+    """Namespace of the ingress controller, which the NetworkPolicy then lets in."""
 
 
 class LoadBalancer(Model):
-    """A Service of type LoadBalancer on the Jobs API, in clear text: for private networks only."""
+    """A Service of type LoadBalancer for the Jobs API, without TLS: for private networks only."""
 
     source_ranges: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(min_length=1)]
+    """Address ranges that can connect."""
     annotations: Annotations = {}
+    """Annotations of the Service, which most clouds need for an internal load balancer."""
 
 
 class ServiceAccount(Model):
-    """One for each cluster; on workers its token is not mounted."""
+    """The ServiceAccount of the cluster's pods. Only the autoscaler's container gets its token."""
 
     create: bool = True
+    """Create a ServiceAccount for the cluster. `false`: KubeRay's default, or `serviceAccountName` of the pods."""
     annotations: Annotations = {}
-    """Such as those that tie it to an identity of the cloud."""
+    """Annotations of the ServiceAccount, such as those that bind it to an identity of the cloud."""
 
     @model_validator(mode="after")
     def _check(self) -> ServiceAccount:
         if self.annotations and not self.create:
-            Problems.check([("annotations", "set, but `create` is false; remove one of the two")])
+            raise FieldProblems(("annotations", "set, but `create` is false; remove one of them"))
         return self
 
 
 class Subject(Model):
-    """Who may run jobs."""
+    """A user, group or ServiceAccount that gets the Role for jobs."""
 
     kind: Literal["User", "Group", "ServiceAccount"]
+    """Kind of the subject."""
     name: Annotated[str, Field(min_length=1)]
+    """Name of the subject."""
     namespace: Namespace | None = None
+    """Namespace of a ServiceAccount; refused for the other kinds."""
 
     @model_validator(mode="after")
     def _check(self) -> Subject:
         if (self.kind == "ServiceAccount") != (self.namespace is not None):
-            Problems.check([("namespace", "belongs to a ServiceAccount, and only to one")])
+            raise FieldProblems(("namespace", "a ServiceAccount requires it, no other kind can have it"))
         return self
 
 
 def _address(value: str) -> str:
-    found = re.fullmatch(r"(rediss?://)?[^/:@\s]+:(\d{1,5})", value)
-    if not found or not 0 < int(found.group(2)) < 65536:
-        raise ValueError("no address; allowed: host:port or rediss://host:port, the password as `password`")
+    match = re.fullmatch(r"(rediss?://)?[^/:@\s]+:(\d{1,5})", value)
+    if not match or not 0 < int(match.group(2)) < 65536:
+        raise ValueError("not an address; allowed: host:port or rediss://host:port. Set the password as `password`")
     return value
 
 
 class Redis(Model):
-    """Where the head keeps its state: one in the cluster for trial, or one of yours."""
+    """The Redis in which the head keeps its state: one beside the cluster for trial, or one of yours."""
 
     in_cluster: bool = False
+    """Run one Redis pod beside the cluster, for trial: it keeps everything in memory."""
     image: Image = "redis:7"
+    """Image of that pod."""
     address: Annotated[str, AfterValidator(_address)] | None = None
+    """Your Redis, as `host:port` or `rediss://host:port`. Requires `password`."""
     username: SecretKey | None = None
+    """User name for your Redis, as `{secret, key}`."""
     password: SecretKey | None = None
+    """Password, as `{secret, key}`."""
 
     @model_validator(mode="after")
     def _check(self) -> Redis:
-        problems = []
+        problems = FieldProblems()
         if self.in_cluster == (self.address is not None):
-            problems.append(("address", "exactly one of `address` and `inCluster: true` is needed"))
+            problems.add("address", "set exactly one of `address` and `inCluster: true`")
         if self.address and not self.password:
-            problems.append(("password", "missing: a Redis of one's own needs one, as {secret, key}"))
+            problems.add("password", "is missing: your own Redis requires one, as {secret, key}")
         if self.in_cluster and self.username:
-            problems.append(("username", "the Redis in the cluster has no users; leave it out"))
-        Problems.check(problems)
+            problems.add("username", "the Redis in the cluster has no users; remove it")
+        problems.raise_if_any()
         return self
 
 
 class FaultTolerance(Model):
-    """The head's state outlives the head."""
+    """GCS fault tolerance: the state of the head survives the loss of its pod."""
 
     redis: Redis
+    """Where the state is kept."""
     storage_namespace: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = None
-    """Default: the RayCluster's UID, so that a cluster made anew never finds the state of the one before."""
+    """Namespace of the keys in Redis. Default: the UID of the RayCluster: a new cluster never finds old state."""
     deletion_timeout_seconds: Annotated[int, Field(ge=0)] = 120
-    """How long the operator tries to clean Redis when the cluster goes; 0: KubeRay before v1.7, which has no end."""
+    """Seconds that the clean-up of Redis can delay `destroy`. 0: no limit, the only choice before KubeRay v1.7."""
 
 
 class Quota(Model):
     """A ResourceQuota on requests."""
 
     cpu: Cpu | None = None
+    """CPUs. Default: no limit."""
     memory: Memory | None = None
+    """Bytes. Default: no limit."""
     gpu: Annotated[int, Field(ge=0)] | None = None
+    """GPUs (`nvidia.com/gpu`). Default: no limit."""
     pods: Annotated[int, Field(ge=1)] | None = None
+    """Pods. Default: no limit."""
 
     @model_validator(mode="after")
     def _check(self) -> Quota:
         if all(size is None for _, size in self):
-            Problems.check([("", "empty, it would bound nothing; allowed: cpu, memory, gpu, pods, or `quota: fit`")])
+            raise FieldProblems(("", "empty, it would limit nothing; allowed: cpu, memory, gpu, pods, or `quota: fit`"))
         return self
 
 
@@ -201,59 +222,65 @@ AnyQuota = Annotated[
 
 
 class Sizes(Model):
+    """CPU and memory of a container."""
+
     cpu: Cpu | None = None
+    """CPUs."""
     memory: Memory | None = None
+    """Bytes."""
 
 
 class Limits(Model):
     """A LimitRange on containers."""
 
     default: Sizes = Sizes()
+    """Limits of a container that states none."""
     default_request: Sizes = Sizes()
+    """Requests of a container that states none."""
     max: Sizes = Sizes()
+    """Highest limits of a container."""
 
     @model_validator(mode="after")
     def _check(self) -> Limits:
-        problems = []
-        order = (("defaultRequest", self.default_request), ("default", self.default), ("max", self.max))
-        for place, (key, sizes) in enumerate(order):
-            for above, bound in order[place + 1 :]:
-                for kind, size in sizes:
-                    limit = getattr(bound, kind)
-                    if size and limit and amount(size) > amount(limit):
-                        problems.append((f"{key}.{kind}", f'"{size}": above `{above}`; allowed: up to {limit}'))
-        if not any(size for _, sizes in order for _, size in sizes):
-            problems.append(("", "empty, it would bound nothing; allowed: default, defaultRequest, max"))
-        Problems.check(problems)
+        problems = FieldProblems()
+        ascending = (("defaultRequest", self.default_request), ("default", self.default), ("max", self.max))
+        for place, (key, sizes) in enumerate(ascending):
+            for upper_key, upper in ascending[place + 1 :]:
+                for resource, size in sizes:
+                    limit = getattr(upper, resource)
+                    if size and limit and parse_quantity(size) > parse_quantity(limit):
+                        problems.add(f"{key}.{resource}", f'"{size}": above `{upper_key}`; allowed: up to {limit}')
+        if not any(size for _, sizes in ascending for _, size in sizes):
+            problems.add("", "empty, it would limit nothing; allowed: default, defaultRequest, max")
+        problems.raise_if_any()
         return self
 
 
-ENFORCE = "pod-security.kubernetes.io/enforce"
+ENFORCE_LABEL = "pod-security.kubernetes.io/enforce"
 
 
 class NamespaceSettings(Model):
-    """An entry of `namespaces`: what guards one of the stack's namespaces."""
+    """An entry of `namespaces`: labels and limits of one namespace of the stack."""
 
     labels: Labels = {}
+    """Labels of a namespace that the stack creates."""
     pod_security: Literal["privileged", "baseline", "restricted"] | None = None
+    """Pod Security level that the namespace enforces. Default: none."""
     quota: AnyQuota | None = None
-    """`fit`: what the clusters in it take at their largest, sidecars included."""
+    """ResourceQuota: `fit`, or sizes. `fit` is what its clusters request at their largest, sidecars and the operator
+    included."""
     limits: Limits | None = None
+    """LimitRange."""
 
     @model_validator(mode="after")
     def _check(self) -> NamespaceSettings:
-        if ENFORCE in self.labels:
-            Problems.check([("labels", f"{ENFORCE}: allowed: `podSecurity`, of which the clusters in it are checked")])
+        if ENFORCE_LABEL in self.labels:
+            text = f"{ENFORCE_LABEL}: allowed: `podSecurity`, against which the clusters are checked"
+            raise FieldProblems(("labels", text))
         return self
 
     def namespace_labels(self) -> dict[str, str]:
+        """Labels of the Namespace object, with those of its Pod Security level."""
         level = self.pod_security
         modes = {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "warn")} if level else {}
         return {**self.labels, **modes}
-
-
-def subject(one: Subject) -> dict[str, Any]:
-    """As a RoleBinding has it."""
-    if one.kind == "ServiceAccount":
-        return {"kind": one.kind, "name": one.name, "namespace": one.namespace}
-    return {"kind": one.kind, "name": one.name, "apiGroup": "rbac.authorization.k8s.io"}

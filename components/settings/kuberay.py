@@ -1,4 +1,4 @@
-"""Settings of the operator and its CRDs: the stack key `kuberay`."""
+"""Settings of the operator and its CRDs: the key `kuberay` of a stack file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from components.settings.fields import Cpu, Image, Memory, Model, Namespace, Problems, namespace_problem
-from components.settings.fields import version as version_like
+from components.settings.fields import (
+    Cpu,
+    FieldProblems,
+    Image,
+    Memory,
+    Model,
+    Namespace,
+    namespace_problem,
+    version_like,
+)
 from components.settings.versions import (
     CONDITIONS,
     DEFAULT_KUBERAY_VERSION,
@@ -22,94 +30,109 @@ UPSTREAM = "upstream"
 
 
 class OperatorResources(Model):
-    """Requests and limits alike; unset: what the version's own manifest says."""
+    """Resources of the operator's container: requests and limits are equal."""
 
     cpu: Cpu | None = None
+    """CPUs. Default: those of the version's own manifest (100m in v1.7.0)."""
     memory: Memory | None = None
+    """Bytes. Default: that of the version's own manifest (512Mi in v1.7.0). Upstream counts 1 MB for each Ray pod."""
 
 
 class KubeRay(Model):
-    """`kuberay` of a stack file."""
+    """The operator and its CRDs."""
 
     version: Annotated[str, version_like(KUBERAY_PATTERN, "v1.7.0")] = DEFAULT_KUBERAY_VERSION
+    """Upstream tag. Its digest must be in `components/kuberay/digests.json`."""
     namespace: Namespace = "ray-system"
+    """Namespace of the operator."""
     create_namespace: bool = True
+    """Whether the stack creates and deletes that namespace; `false`: it exists."""
     source: Annotated[str, Field(min_length=1)] = UPSTREAM
-    """`upstream`: the pinned tag; else a directory that holds that version's tree."""
+    """`upstream`: fetch the tag. Otherwise a directory that holds the files of that version."""
     image: Image | None = None
+    """Image of the operator, with a tag or digest. Default: upstream's image of that version."""
     image_registry: Annotated[str, Field(min_length=1)] | None = None
-    """Registry (and path) that stands in for the upstream one, for sites without access to it."""
+    """Registry (and path) that replaces upstream's, for sites that cannot reach it."""
     args: tuple[str, ...] = ()
+    """Flags of the operator. Feature gates are merged with upstream's."""
     resources: OperatorResources = OperatorResources()
+    """Resources of the operator's container."""
     apiserver: bool = False
-    """The KubeRay API server with its NodePorts, which versions before v1.1 bundle."""
+    """Install the KubeRay API server and its NodePorts too, which KubeRay before v1.1 bundles."""
     operator: Literal["own", "existing"] = "own"
-    stated_crds: Literal["own", "adopt", "existing"] | None = Field(default=None, alias="crds")
+    """`own`: the stack installs the operator. `existing`: it uses an installed one, whose version must be `version`."""
+    crds_setting: Literal["own", "adopt", "existing"] | None = Field(default=None, alias="crds")
+    """`own`: the stack installs the CRDs. `adopt`: it takes over installed ones. `existing`: it does not change them.
+    Default: as `operator`."""
     retain_crds: bool = False
+    """Keep the CRDs on `destroy`. Set it wherever other teams have objects of these kinds: they go with the CRDs."""
     watch_namespaces: tuple[Namespace, ...] = ()
-    """Only these namespaces, with a Role in each instead of a ClusterRole; empty: the whole Kubernetes cluster."""
+    """Namespaces in which the operator acts, with a Role in each and no ClusterRole. Default: the whole cluster."""
 
     @property
     def crds(self) -> Literal["own", "adopt", "existing"]:
-        """Who has an operator of somebody else's uses its CRDs, unless told otherwise."""
-        return self.stated_crds or ("own" if self.operator == "own" else "existing")
+        """The value of `crds`, or its default: an existing operator has brought its CRDs."""
+        return self.crds_setting or ("own" if self.operator == "own" else "existing")
 
     @property
     def owns_namespace(self) -> bool:
+        """Whether the stack creates the operator's namespace."""
         return self.operator == "own" and self.create_namespace
 
     @property
     def feature_gates(self) -> frozenset[str]:
-        """Gates switched on by `args`."""
-        gates = [arg.split("=", 1)[1] for arg in self.args if arg.startswith("--feature-gates=")]
-        return frozenset(found for text in gates for found in re.findall(r"(\w+)=true", text))
+        """Names of the feature gates that `args` switch on."""
+        values = [arg.split("=", 1)[1] for arg in self.args if arg.startswith("--feature-gates=")]
+        return frozenset(gate for value in values for gate in re.findall(r"(\w+)=true", value))
 
     @model_validator(mode="after")
     def _check(self) -> KubeRay:
-        problems = []
+        problems = FieldProblems()
         if self.apiserver and at_least(self.version, SPLIT_CONFIG):
-            problems.append(
-                (
-                    "apiserver",
-                    f"true: KubeRay {self.version} has none; allowed: false, or a version before v1.1",
-                )
+            problems.add(
+                "apiserver",
+                f"true: KubeRay {self.version} does not bundle it; allowed: false, or a version before v1.1",
             )
         if self.image and self.image_registry:
-            problems.append(("imageRegistry", "set together with `image`; allowed: one of them"))
+            problems.add("imageRegistry", "set together with `image`; remove one of them")
         if self.image and is_moving(self.image):
-            problems.append(("image", f'"{self.image}": its tag moves; allowed: a version or digest'))
-        for index, arg in enumerate(self.args):
-            if not arg.startswith("--"):
-                problems.append((f"args[{index}]", f'"{arg}": not a flag; allowed: such as --reconcile-concurrency=2'))
-            if arg.startswith("--watch-namespace"):
-                problems.append((f"args[{index}]", "set `watchNamespaces` instead: it makes the Roles as well"))
-            if arg == "--config" or arg.startswith("--config="):
-                problems.append((f"args[{index}]", "the operator then reads no other flag; allowed: leave it out"))
-        off = "RayClusterStatusConditions=false"
-        if any(off in arg for arg in self.args) and at_least(self.version, CONDITIONS):
-            problems.append(("args", f"{off}: readiness is read from these conditions; allowed: leave the gate on"))
-        twice = sorted({name for name in self.watch_namespaces if self.watch_namespaces.count(name) > 1})
-        problems += [("watchNamespaces", f'"{name}": there twice; allowed: once') for name in twice]
+            problems.add("image", f'"{self.image}": its tag moves; allowed: a version or a digest')
         if self.owns_namespace and (text := namespace_problem(self.namespace)):
-            problems.append(("createNamespace", text))
+            problems.add("createNamespace", text)
         if self.retain_crds and self.crds == "existing":
-            problems.append(("retainCrds", "true: `existing` CRDs are not ours; leave it out, or `crds: own`"))
+            problems.add("retainCrds", "true: the stack never deletes `existing` CRDs; remove it, or set `crds: own`")
+        for name in sorted({name for name in self.watch_namespaces if self.watch_namespaces.count(name) > 1}):
+            problems.add("watchNamespaces", f'"{name}": listed twice; allowed: once')
+        self._check_args(problems)
         if self.operator == "existing":
-            unused = {
-                "image": self.image,
-                "imageRegistry": self.image_registry,
-                "args": self.args,
-                "apiserver": self.apiserver,
-                "watchNamespaces": self.watch_namespaces,
-                "resources": self.resources.cpu or self.resources.memory,
-            }
-            problems += [
-                (
-                    key,
-                    "set, but an `existing` operator is not ours; leave it out, or `operator: own`",
-                )
-                for key, value in unused.items()
-                if value
-            ]
-        Problems.check(problems)
+            self._check_existing(problems)
+        problems.raise_if_any()
         return self
+
+    def _check_args(self, problems: FieldProblems) -> None:
+        for index, arg in enumerate(self.args):
+            key = f"args[{index}]"
+            if not arg.startswith("--"):
+                problems.add(key, f'"{arg}": not a flag; allowed: a flag such as --reconcile-concurrency=2')
+            if arg.startswith("--watch-namespace"):
+                problems.add(key, "set `watchNamespaces` instead, which creates the Roles too")
+            if arg == "--config" or arg.startswith("--config="):
+                problems.add(key, "with --config the operator ignores all other flags; remove it")
+        gate = "RayClusterStatusConditions=false"
+        if any(gate in arg for arg in self.args) and at_least(self.version, CONDITIONS):
+            problems.add("args", f"{gate}: `up` reads these conditions to see that a cluster is ready; remove it")
+
+    def _check_existing(self, problems: FieldProblems) -> None:
+        settings = {
+            "image": self.image,
+            "imageRegistry": self.image_registry,
+            "args": self.args,
+            "apiserver": self.apiserver,
+            "watchNamespaces": self.watch_namespaces,
+            "resources": self.resources.cpu or self.resources.memory,
+        }
+        for key, value in settings.items():
+            if value:
+                problems.add(
+                    key, "set, but the stack does not install an `existing` operator; remove it, or set `operator: own`"
+                )

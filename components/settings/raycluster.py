@@ -1,4 +1,4 @@
-"""Settings of one RayCluster: an entry of the stack key `clusters`."""
+"""Settings of one RayCluster: an entry of the key `clusters` of a stack file."""
 
 # ruff: noqa: RUF012 (pydantic copies defaults)
 
@@ -24,17 +24,17 @@ from components.settings.fields import (
     ClusterName,
     Cpu,
     EnvName,
+    FieldProblems,
     Image,
     Labels,
     Memory,
     Model,
     Namespace,
     ObjectName,
-    Problems,
     Text,
     namespace_problem,
+    version_like,
 )
-from components.settings.fields import version as version_like
 from components.settings.pods import Head, Object, Requests, WorkerGroup, WorkerGroups
 from components.settings.versions import (
     DEFAULT_RAY_VERSION,
@@ -45,12 +45,12 @@ from components.settings.versions import (
     at_least,
     image_tag,
     is_moving,
+    parts,
     ray_version_of_tag,
 )
 
-TOKEN_KEY = "auth_token"
-# What `spec` may not say, because a setting does: checks and outputs read the setting.
-OWN_SETTINGS = {
+# Fields that `spec` must not set, each with its own setting: checks and outputs read the setting.
+FIELDS_WITH_SETTING = {
     "authOptions.mode": "auth",
     "authOptions.secretName": "auth.secretName",
     "autoscalerOptions.version": "autoscaling.version",
@@ -66,112 +66,162 @@ OWN_SETTINGS = {
 
 
 class AutoscalerResources(Model):
+    """Resources of the autoscaler's container, a sidecar of the head. The defaults are upstream's."""
+
     cpu: Cpu = "500m"
+    """CPU limit, and request unless `requests` differs."""
     memory: Memory = "512Mi"
+    """Memory limit, and request unless `requests` differs."""
     requests: Requests = Requests()
+    """Requests where they differ from the limits."""
 
 
 class Autoscaling(Model):
-    """`autoscaling` of a cluster."""
+    """Ray's autoscaler."""
 
     enabled: bool = True
+    """Let Ray's autoscaler set the number of workers; `false`: it is fixed, see `replicas`."""
     version: Literal["v1", "v2"] = "v2"
+    """Version of the autoscaler. It is always written into the manifest: without it the operator and Ray decide
+    independently."""
     idle_timeout_seconds: Annotated[int, Field(ge=0)] = 60
+    """Seconds after which an idle worker is removed. The default is upstream's."""
     upscaling_mode: Literal["Default", "Aggressive", "Conservative"] = "Default"
+    """How fast workers are added, as in KubeRay."""
     resources: AutoscalerResources = AutoscalerResources()
+    """Resources of the autoscaler's container."""
     env: dict[EnvName, Text] = {}
+    """Environment variables of the autoscaler's container."""
 
     @model_validator(mode="after")
     def _check(self) -> Autoscaling:
         if not self.enabled:
-            unread = sorted(to_camel(field) for field in self.model_fields_set - {"enabled"})
-            Problems.check([(key, "set, but `enabled` is false; remove one of the two") for key in unread])
+            problems = FieldProblems()
+            for field in sorted(self.model_fields_set - {"enabled"}):
+                problems.add(to_camel(field), "set, but `enabled` is false; remove one of them")
+            problems.raise_if_any()
         return self
 
 
 class Auth(Model):
-    """`auth` of a cluster: token, from a Secret of yours or one that the operator makes."""
+    """Authentication of everyone who calls the cluster."""
 
     mode: Literal["token", "disabled"] = "token"
+    """`token`: every call carries a token. `disabled`: everyone who can connect can run code."""
     secret_name: ObjectName | None = None
+    """Your Secret with the token under the key `auth_token`. Default: the operator creates one with a random token."""
 
     @model_validator(mode="after")
     def _check(self) -> Auth:
         if self.secret_name and self.mode == "disabled":
-            Problems.check([("secretName", f'"{self.secret_name}": with `mode: disabled` nothing reads it')])
+            raise FieldProblems(
+                ("secretName", f'"{self.secret_name}": set, but `mode` is disabled; remove one of them')
+            )
         return self
 
 
 def _groups_by_name(value: Any) -> Any:
-    """A list of groups with `name` is the same as a mapping."""
+    """Turns a list of groups with `name` into a mapping."""
     if not isinstance(value, list):
         return value
     names = [str(group["name"]) for group in value if isinstance(group, Mapping) and "name" in group]
     if len(names) < len(value):
-        raise ValueError("every group in a list needs a `name`; allowed: that, or a mapping of name to group")
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(f"names used twice: {', '.join(twice)}; allowed: each name once")
+        raise ValueError("every group in a list requires a `name`; allowed: that, or a mapping of name to group")
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise ValueError(f"names used twice: {', '.join(repeated)}; allowed: each name once")
     return {str(group["name"]): {key: item for key, item in group.items() if key != "name"} for group in value}
 
 
-def _auth_by_word(value: Any) -> Any:
+def _auth_from_mode(value: Any) -> Any:
     return {"mode": value} if isinstance(value, str) else value
 
 
-class Cluster(Model):
-    """An entry of `clusters`; without any key: upstream's autoscaling sample, with token authentication."""
+class RayClusterSettings(Model):
+    """One RayCluster. Without any key it is upstream's autoscaling sample, with token authentication."""
 
     name: ClusterName = "raycluster-autoscaler"
+    """Name of the RayCluster."""
     namespace: Namespace = "ray-cluster"
+    """Namespace of the RayCluster."""
     create_namespace: bool = True
-    stated_ray_version: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
+    """Whether the stack creates and deletes that namespace; `false`: it exists. `default` and `kube-*` are never
+    created."""
+    ray_version_setting: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    stated_image: Image | None = Field(default=None, alias="image")
+    """Version of Ray. Default: that of the image's tag, else 2.60.0. It must agree with the tag."""
+    image_setting: Image | None = Field(default=None, alias="image")
+    """Image of the head and the workers. Default: `rayproject/ray` of the version."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """Pull policy of that image. Default: Kubernetes' own."""
     labels: Labels = {}
+    """Labels of the RayCluster."""
     annotations: Annotations = {}
+    """Annotations of the RayCluster."""
     head: Head = Head()
+    """The head pod."""
     worker_groups: Annotated[WorkerGroups, BeforeValidator(_groups_by_name)] = {"small-group": WorkerGroup()}
+    """Worker groups by name, or a list of groups with `name`."""
     autoscaling: Autoscaling = Autoscaling()
-    auth: Annotated[Auth, BeforeValidator(_auth_by_word)] = Auth()
+    """The autoscaler."""
+    auth: Annotated[Auth, BeforeValidator(_auth_from_mode)] = Auth()
+    """Authentication: `token`, `disabled`, or an object with `mode` and `secretName`."""
     suspend: bool = False
+    """Delete all pods and keep the RayCluster. Running jobs are lost."""
     ready_timeout_seconds: Annotated[int, Field(ge=10)] = 600
+    """Seconds that `up` waits for the cluster to be ready, 10 to 86400."""
     delete_timeout_seconds: Annotated[int, Field(ge=10)] = 600
+    """Seconds that `destroy` waits for the cluster to be deleted."""
     readiness: Literal["conditions", "state"] = "conditions"
-    """`state` for KubeRay before v1.3, which has no conditions."""
+    """What `up` reads to see that the cluster is ready. `state` is for KubeRay before v1.3, which has no conditions."""
     upgrade_strategy: Literal["Recreate", "None"] | None = None
+    """`Recreate`: a changed spec restarts all pods, the head included. Default: running pods keep the old spec."""
     fault_tolerance: FaultTolerance | None = None
+    """GCS fault tolerance. Default: off, all jobs are lost with the head's pod."""
     network_policy: NetworkPolicy = NetworkPolicy()
+    """NetworkPolicies of the pods."""
     ingress: Ingress | None = None
+    """Ingress for the Jobs API and the dashboard. Default: none."""
     load_balancer: LoadBalancer | None = None
+    """Load balancer for the Jobs API and the dashboard. Default: none."""
     service_account: ServiceAccount = ServiceAccount()
+    """ServiceAccount of the pods."""
     pod_security: Literal["restricted"] | None = None
-    """`restricted`: pods that a namespace of that Pod Security level takes."""
+    """`restricted`: pods that a namespace of that Pod Security level admits. They run as the user of Ray's official
+    images."""
     head_disruption_budget: bool = False
+    """Refuse to drain the node of the head, of which there is only one."""
     job_users: list[Subject] = []
-    """Who gets the least Role that `jobs` needs."""
+    """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml)."""
     allow: list[Literal["old-ray", "moving-tag"]] = []
-    """What is refused unless it is written here."""
+    """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag."""
     spec: Object = {}
-    """Laid over the finished RayCluster spec, for whatever has no setting of its own."""
+    """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name, null
+    removes."""
 
     @property
     def ray_version(self) -> str:
-        stated = ray_version_of_tag(image_tag(self.stated_image) or "") if self.stated_image else None
-        return self.stated_ray_version or stated or DEFAULT_RAY_VERSION
+        """The version of Ray: `rayVersion`, else that of the image's tag, else the default."""
+        return self.ray_version_setting or self._ray_version_of_image or DEFAULT_RAY_VERSION
+
+    @property
+    def _ray_version_of_image(self) -> str | None:
+        return ray_version_of_tag(image_tag(self.image_setting) or "") if self.image_setting else None
 
     @property
     def image(self) -> str:
-        return self.stated_image or f"rayproject/ray:{self.ray_version}"
+        """The image of the head and the workers."""
+        return self.image_setting or f"rayproject/ray:{self.ray_version}"
 
     @property
     def head_service(self) -> str:
+        """Name of the head's Service, which the operator creates."""
         return f"{self.name}-head-svc"
 
     @property
     def service_account_name(self) -> str:
+        """Name of the ServiceAccount that the stack creates for the cluster."""
         return f"{self.name}-ray"
 
     @property
@@ -180,113 +230,90 @@ class Cluster(Model):
         return (self.auth.secret_name or self.name) if self.auth.mode == "token" else None
 
     @model_validator(mode="after")
-    def _check(self) -> Cluster:
-        problems = self._version_problems() + self._scaling_problems() + self._access_problems()
-        problems += [
-            (f"spec.{path}", f"there is a setting for it; allowed: `{setting}`")
-            for path, setting in OWN_SETTINGS.items()
-            if _states(self.spec, path)
-        ]
+    def _check(self) -> RayClusterSettings:
+        problems = FieldProblems()
+        self._check_images(problems)
+        self._check_ray_version(problems)
+        self._check_scaling(problems)
+        self._check_access(problems)
+        for path, setting in FIELDS_WITH_SETTING.items():
+            if _sets(self.spec, path):
+                problems.add(f"spec.{path}", f"this field has its own setting; allowed: `{setting}`")
         if self.create_namespace and (text := namespace_problem(self.namespace)):
-            problems.append(("createNamespace", text))
+            problems.add("createNamespace", text)
         if self.ready_timeout_seconds > 24 * 3600:
-            problems.append(("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400"))
-        Problems.check(problems)
+            problems.add("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400")
+        problems.raise_if_any()
         return self
 
-    def _version_problems(self) -> list[tuple[str, str]]:
-        problems = []
-        if self.stated_image:
-            tag = image_tag(self.stated_image)
-            stated = ray_version_of_tag(tag or "")
-            if stated is None and self.stated_ray_version is None:
-                problems.append(
-                    (
-                        "image",
-                        f'"{self.stated_image}": its tag states no Ray version; set `rayVersion` as well',
-                    )
-                )
-            if stated and self.stated_ray_version and parts_differ(stated, self.stated_ray_version):
-                problems.append(
-                    (
-                        "image",
-                        f'"{self.stated_image}": states Ray {stated}, `rayVersion` is {self.stated_ray_version}; '
-                        "allowed: the same version, or leave `rayVersion` out",
-                    )
-                )
-        if self.stated_image and is_moving(self.stated_image) and "moving-tag" not in self.allow:
-            text = f'"{self.stated_image}": its tag moves, pods of one cluster would differ; state a version or digest'
-            problems.append(("image", f"{text}, or `allow: [moving-tag]`"))
+    def _check_images(self, problems: FieldProblems) -> None:
+        version = self._ray_version_of_image
+        if self.image_setting and version is None and self.ray_version_setting is None:
+            problems.add("image", f'"{self.image_setting}": its tag states no Ray version; set `rayVersion` too')
+        if version and self.ray_version_setting and parts(version) != parts(self.ray_version_setting):
+            problems.add(
+                "image",
+                f'"{self.image_setting}": its tag states Ray {version}, `rayVersion` is {self.ray_version_setting}; '
+                "allowed: the same version, or no `rayVersion`",
+            )
+        if "moving-tag" in self.allow:
+            return
+        if self.image_setting and is_moving(self.image_setting):
+            text = "its tag moves, so pods of one cluster could differ; allowed: a version or digest, or"
+            problems.add("image", f'"{self.image_setting}": {text} `allow: [moving-tag]`')
         redis = self.fault_tolerance.redis.image if self.fault_tolerance else None
-        if redis and is_moving(redis) and "moving-tag" not in self.allow:
-            text = f'"{redis}": its tag moves; state a version or digest, or `allow: [moving-tag]`'
-            problems.append(("faultTolerance.redis.image", text))
+        if redis and is_moving(redis):
+            text = "its tag moves; allowed: a version or digest, or `allow: [moving-tag]`"
+            problems.add("faultTolerance.redis.image", f'"{redis}": {text}')
+
+    def _check_ray_version(self, problems: FieldProblems) -> None:
         if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
             text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
-            problems.append(("rayVersion", text))
+            problems.add("rayVersion", text)
         if self.auth.mode == "token" and not at_least(self.ray_version, TOKEN_AUTH_RAY):
-            problems.append(
-                (
-                    "auth",
-                    f'"token": needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; '
-                    "allowed: a newer Ray, or `auth: disabled`",
-                )
-            )
-        return problems
+            text = f"needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; allowed: a newer Ray, or `auth: disabled`"
+            problems.add("auth", f'"token": {text}')
 
-    def _access_problems(self) -> list[tuple[str, str]]:
-        problems = []
+    def _check_access(self, problems: FieldProblems) -> None:
         if self.auth.mode == "disabled":
-            problems += [
-                (key, "opens the cluster to whoever reaches it; allowed: with `auth: token` alone")
-                for key, wanted in (("ingress", self.ingress), ("loadBalancer", self.load_balancer))
-                if wanted
-            ]
+            for key, value in (("ingress", self.ingress), ("loadBalancer", self.load_balancer)):
+                if value:
+                    problems.add(key, "opens the cluster to everyone who can connect; allowed: only with `auth: token`")
         if self.ingress and self.load_balancer:
-            problems.append(("loadBalancer", "set together with `ingress`; keep one of the two"))
+            problems.add("loadBalancer", "set together with `ingress`; remove one of them")
         policy = self.network_policy
         if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
-            text = "missing: the NetworkPolicy would keep the ingress controller out"
-            problems.append(("ingress.controllerNamespace", f"{text}; or `networkPolicy.allowFrom`"))
+            text = "is missing: the NetworkPolicy would block the ingress controller; set it, or"
+            problems.add("ingress.controllerNamespace", f"{text} `networkPolicy.allowFrom`")
         tolerance = self.fault_tolerance
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
-            text = f"{tolerance.deletion_timeout_seconds}: has to end before `deleteTimeoutSeconds`"
-            problems.append(
-                ("faultTolerance.deletionTimeoutSeconds", f"{text}; allowed: below {self.delete_timeout_seconds}")
+            text = f"{tolerance.deletion_timeout_seconds}: must be shorter than `deleteTimeoutSeconds`"
+            problems.add(
+                "faultTolerance.deletionTimeoutSeconds", f"{text}; allowed: below {self.delete_timeout_seconds}"
             )
-        return problems
 
-    def _scaling_problems(self) -> list[tuple[str, str]]:
-        problems = []
+    def _check_scaling(self, problems: FieldProblems) -> None:
         scaling = self.autoscaling
         for name, group in self.worker_groups.items():
             key = f"workerGroups.{name}"
             if scaling.enabled and group.replicas is not None:
-                problems.append(
-                    (
-                        f"{key}.replicas",
-                        f"{group.replicas}: the autoscaler sets it; use `min`, or `autoscaling.enabled: false`",
-                    )
-                )
-            for option in ("idle_timeout_seconds", "priority"):
-                value = getattr(group, option)
+                text = f"{group.replicas}: the autoscaler sets it; allowed: `min`, or `autoscaling.enabled: false`"
+                problems.add(f"{key}.replicas", text)
+            for field in ("idle_timeout_seconds", "priority"):
+                value = getattr(group, field)
                 if value is not None and not (scaling.enabled and scaling.version == "v2"):
-                    alias = WorkerGroup.model_fields[option].alias
-                    problems.append((f"{key}.{alias}", f"{value}: only the autoscaler v2 reads it; leave it out"))
+                    alias = WorkerGroup.model_fields[field].alias
+                    problems.add(f"{key}.{alias}", f"{value}: only the autoscaler v2 reads it; remove it")
             if group.priority is not None and not at_least(self.ray_version, PRIORITY_RAY):
-                problems.append((f"{key}.priority", f"{group.priority}: needs Ray {PRIORITY_RAY}"))
+                problems.add(f"{key}.priority", f"{group.priority}: needs Ray {PRIORITY_RAY}")
         if scaling.enabled and not self.worker_groups:
-            problems.append(("workerGroups", "empty, nothing to scale; add a group or `autoscaling.enabled: false`"))
-        return problems
+            text = "empty, the autoscaler has nothing to scale; add a group, or set `autoscaling.enabled: false`"
+            problems.add("workerGroups", text)
 
 
-def _states(spec: Object, path: str) -> bool:
-    """Whether `spec` says something of the field at `path`, or removes what it is in."""
+def _sets(spec: Object, path: str) -> bool:
+    """Whether `spec` sets the field at `path`, or removes an object that holds it."""
     step, _, rest = path.partition(".")
     if not rest or spec.get(step, {}) is None:
         return step in spec
-    return isinstance(spec.get(step), dict) and _states(spec[step], rest)
-
-
-def parts_differ(one: str, other: str) -> bool:
-    return not (at_least(one, other) and at_least(other, one))
+    return isinstance(spec.get(step), dict) and _sets(spec[step], rest)

@@ -1,25 +1,16 @@
-"""Many jobs over one connection: a bounded number at a time, one list request a poll whatever their number."""
+"""Many jobs over one connection: a bounded number at a time, one list request a poll however many they are."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from functools import partial
 
-from ..dashboard.logs import Limits
 from ..deadline import Deadline
 from ..errors import (
-    EXIT_DEADLINE,
-    EXIT_FAILED,
-    EXIT_LOST,
-    EXIT_REFUSED,
-    EXIT_STOPPED,
-    EXIT_SUCCEEDED,
-    EXIT_UNREACHABLE,
     Conflict,
     DeadlinePassed,
     JobsError,
@@ -28,31 +19,41 @@ from ..errors import (
     UnknownJob,
     Unreachable,
 )
-from ..ledger.recorder import Recorder, origin_of
-from ..ledger.store import Origin, TailBuffer
+from ..ledger.records import TailBuffer
 from ..retries import RetryPolicy, attempt_id, judge
-from ..session import STOP_SECONDS, Session, in_thread
+from ..session import STOP_SECONDS, Session
 from ..spec.job_info import LOST, JobInfo, Result
-from ..spec.job_spec import JobSpec, difference
-from ..upload.pack import Plan
-from .jobs_file import Batch, BatchJob
-from .prepare import SharedUpload, spec_of
+from ..spec.job_spec import difference
+from ..spec.limits import Limits
+from ..submit import PreparedJob
+from .jobs_file import BatchJob
+from .prepare import PreparedBatch
 
-# The exit code of several jobs is the first of these that one of them has.
-WORST_FIRST = (EXIT_UNREACHABLE, EXIT_LOST, EXIT_FAILED, EXIT_DEADLINE, EXIT_REFUSED, EXIT_STOPPED, EXIT_SUCCEEDED)
 WAITING, SUBMITTING, ERROR = "WAITING", "SUBMITTING", "ERROR"
 POLL_SECONDS = 1.0
-# A job counts as lost after so many lists without it: a head that comes back reads its store first.
-ABSENCES = 3
-# How long the end of a batch may wait for logs that are still being read for the ledger.
+# How long the server need not be asked again for a package that it had.
+PACKAGE_SECONDS = 300.0
+# How long the end of a batch may wait for logs that are still being read for the ledger, and how many are read at once.
 TAILS_SECONDS = 30.0
+TAILS_AT_ONCE = 2
 # How long after an interrupt a submission that was being sent may still reach the server.
-ARRIVES_SECONDS = 3.0
+ARRIVAL_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Options:
-    """`concurrency`: jobs that are submitted and have not ended; with `wait` off, submissions at a time."""
+class BatchOptions:
+    """How a batch is run. Times are in seconds; None means no limit.
+
+    Args:
+        concurrency: Jobs that are submitted and have not ended; without `wait`, submissions at a time.
+        resume: Continue a batch that was submitted before.
+        wait: Until all jobs have ended, not only until all are submitted.
+        policy: Which jobs are tried again.
+        queue_seconds: See Limits, of each attempt.
+        start_seconds: See Limits.
+        run_seconds: See Limits.
+        submit_seconds: For the server to accept a job.
+    """
 
     concurrency: int = 8
     resume: bool = False
@@ -63,14 +64,31 @@ class Options:
     run_seconds: float | None = None
     submit_seconds: float = 120.0
 
+    def limits(self) -> Limits:
+        """The limits of an attempt that begins now."""
+        return Limits(self.queue_seconds, self.start_seconds, self.run_seconds)
+
 
 @dataclass
-class Track:
-    """One job of the batch on its way. `status` is the server's, or WAITING, SUBMITTING, ERROR, LOST."""
+class BatchItem:
+    """One job of a running batch.
+
+    Attributes:
+        job: The job.
+        first: Its first attempt.
+        attempt: The number of the attempt under way, from 0.
+        status: The server's; or WAITING, SUBMITTING, ERROR, LOST.
+        info: The last record of the attempt.
+        result: How the job ended.
+        error: Why it has no result.
+        since: When the status changed last, in seconds since the epoch.
+        limits: Of the attempt under way.
+        passed: The limit that passed, from then on.
+        stop_deadline: For the stop that followed.
+    """
 
     job: BatchJob
-    spec: JobSpec
-    plan: Plan | None
+    first: PreparedJob
     attempt: int = 0
     status: str = WAITING
     info: JobInfo | None = None
@@ -78,28 +96,29 @@ class Track:
     error: JobsError | None = None
     since: float = 0.0
     limits: Limits | None = None
-    absences: int = 0
-    # Once one of its limits has passed: what to report, and how long its stop may take.
     passed: DeadlinePassed | None = None
-    stopping: Deadline = field(default_factory=lambda: Deadline(None))
+    stop_deadline: Deadline = field(default_factory=lambda: Deadline(None))
 
     @property
     def base(self) -> str:
-        assert self.job.request.submission_id is not None
-        return self.job.request.submission_id
+        """The id of the first attempt."""
+        return self.first.submission_id
 
     @property
     def submission_id(self) -> str:
+        """The id of the attempt under way."""
         return attempt_id(self.base, self.attempt)
 
     @property
-    def source(self) -> str | None:
-        """The working directory as it was given."""
-        return self.plan.source if self.plan else self.job.request.working_dir
+    def prepared(self) -> PreparedJob:
+        """The attempt under way."""
+        attempt_of = self.base if self.attempt else None
+        origin = replace(self.first.origin, attempt_of=attempt_of, attempt=self.attempt)
+        return replace(self.first, submission_id=self.submission_id, origin=origin)
 
     @property
     def accepted(self) -> bool:
-        """The server has it, and it has not ended."""
+        """Whether the server has it and it has not ended."""
         return not self.done and self.status not in (WAITING, SUBMITTING)
 
     @property
@@ -108,255 +127,231 @@ class Track:
 
     @property
     def exit_code(self) -> int | None:
+        """None until it is done."""
         if self.error is not None:
             return self.error.exit_code
         return self.result.exit_code if self.result else None
 
 
-def worst(codes: Sequence[int]) -> int:
-    """One exit code for several jobs, by WORST_FIRST."""
-    return next(code for code in WORST_FIRST if code in codes)
-
-
 class BatchRun:
-    """One batch on one cluster. `on_change` is told of every track that changed."""
+    """One batch on one cluster.
+
+    Args:
+        session: A session that records.
+        batch: The jobs.
+        options: How it is run.
+        on_change: Gets every item whose status changed.
+    """
 
     def __init__(
         self,
         session: Session,
-        batch: Batch,
-        plans: Mapping[str, Plan],
-        options: Options,
-        recorder: Recorder,
-        on_change: Callable[[Track], None] = lambda _track: None,
+        batch: PreparedBatch,
+        options: BatchOptions,
+        on_change: Callable[[BatchItem], None] = lambda _item: None,
     ) -> None:
+        if session.recorder is None:
+            raise ValueError("a batch needs a session that records")
         self.session = session
         self.batch = batch
-        self.plans = plans
         self.options = options
-        self.recorder = recorder
+        self.recorder = session.recorder
         self.on_change = on_change
-        self.tracks: list[Track] = []
-        self._packages = {uri: SharedUpload() for uri in plans}
-        self._origins: dict[str | None, Origin] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.items: list[BatchItem] = []
+        self._submitter = session.submitter(package_seconds=PACKAGE_SECONDS)
+        self._poller = session.watcher.poller(by_list=True, known_to_exist=True)
+        self._poll_at = 0.0
+        self._submissions: set[asyncio.Task[None]] = set()
         self._tails: set[asyncio.Task[None]] = set()
-        self._reading = asyncio.Semaphore(2)
-        self._next_poll = 0.0
+        self._tail_gate = asyncio.Semaphore(TAILS_AT_ONCE)
 
-    async def run(self) -> list[Track]:
-        """Runs it to its end, or (without `wait`) until all is submitted.
+    async def run(self) -> list[BatchItem]:
+        """Runs the batch to its end, or (without `wait`) until all jobs are submitted.
 
-        Raises Refused (the batch is there and `resume` is off), Conflict, and Unreachable or NotAllowed when the
-        server is out of reach for the session's patience: what was submitted goes on, and `resume` continues.
+        Raises:
+            Refused: The batch exists and `resume` is off, or a package cannot be sent.
+            Conflict: Jobs of the batch exist with other content.
+            Unreachable, NotAllowed: The server did not answer for the session's patience. Submitted jobs keep running,
+                and `resume` continues the batch.
         """
-        self.tracks = [
-            Track(job, spec_of(job.request), self.plans.get(job.request.working_dir or "")) for job in self.batch.jobs
-        ]
-        for track in self.tracks:
-            if track.source not in self._origins:
-                self._origins[track.source] = await in_thread(partial(origin_of, track.source, batch=self.batch.name))
-        await self._look_what_is_there()
+        self.items = [BatchItem(job, first) for job, first in zip(self.batch.jobs, self.batch.prepared, strict=True)]
+        await self._find_existing()
         try:
-            while not all(track.done or (track.accepted and not self.options.wait) for track in self.tracks):
-                self._start_some()
-                await self._pause()
-                if self.options.wait and any(track.accepted for track in self.tracks):
+            while not all(item.done or (item.accepted and not self.options.wait) for item in self.items):
+                self._start_submissions()
+                await self._wait_for_submissions()
+                if self.options.wait and any(item.accepted for item in self.items):
                     await self._poll()
             if self._tails:
                 await asyncio.wait(self._tails, timeout=TAILS_SECONDS)
         finally:
-            for task in (*self._tasks, *self._tails):
+            for task in (*self._submissions, *self._tails):
                 task.cancel()
-            await asyncio.gather(*self._tasks, *self._tails, return_exceptions=True)
-        return self.tracks
+            await asyncio.gather(*self._submissions, *self._tails, return_exceptions=True)
+        return self.items
 
     async def stop_all(self) -> None:
-        """Asks for the stop of every job that is on the server, or may be since it was just being sent."""
-        under_way = [track for track in self.tracks if not track.done and track.status != WAITING]
-        await asyncio.gather(*(self._stop(track) for track in under_way))
+        """Asks for the stop of every job that is on the server, or that may be because it was being sent."""
+        active = [item for item in self.items if not item.done and item.status != WAITING]
+        await asyncio.gather(*(self._stop(item) for item in active))
 
-    async def _stop(self, track: Track) -> None:
-        arrives = Deadline(ARRIVES_SECONDS)
-        while not arrives.passed:
+    async def _stop(self, item: BatchItem) -> None:
+        arrival = Deadline(ARRIVAL_SECONDS)
+        while not arrival.passed:
             try:
-                return await self.session.client.stop(track.submission_id)
-            except JobsError as error:  # The others are to be stopped all the same.
-                if track.status != SUBMITTING or not isinstance(error, UnknownJob):
-                    return self.session.note(f"Job {track.submission_id} could not be stopped: {error.what}")
+                return await self.session.client.stop_job(item.submission_id)
+            except JobsError as error:  # The other jobs are still stopped.
+                if item.status != SUBMITTING or not isinstance(error, UnknownJob):
+                    return self.session.notify(f"Job {item.submission_id} could not be stopped: {error.message}")
             await asyncio.sleep(0.5)
         return None  # It never arrived.
 
-    async def _look_what_is_there(self) -> None:
-        there = await self._list()
-        found, conflicts = 0, []
-        for track in self.tracks:
-            while attempt_id(track.base, track.attempt + 1) in there:
-                track.attempt += 1
-            info = there.get(track.submission_id)
-            if info is not None:
-                found += 1
-                if info.digest != track.spec.digest:
-                    conflicts.append(f"{track.submission_id}: {difference(track.spec, info)}")
+    async def _find_existing(self) -> None:
+        """Attaches to jobs of an earlier run. Raises Refused, Conflict."""
+        listed = await self.session.client.list_jobs(Deadline(self.session.patience))
+        existing = {job.submission_id: job for job in listed}
+        count, conflicts = 0, []
+        for item in self.items:
+            while attempt_id(item.base, item.attempt + 1) in existing:
+                item.attempt += 1
+            job = existing.get(item.submission_id)
+            if job is not None:
+                count += 1
+                if job.digest != item.first.spec.digest:
+                    conflicts.append(f"{item.submission_id}: {difference(item.first.spec, job)}")
                 elif self.options.resume:
-                    self.recorder.submitting(track.submission_id, track.spec, self._origin(track))
-                    self._attach(track, info)
+                    self.recorder.record_submission(item.submission_id, item.first.spec, item.prepared.origin)
+                    item.limits = self.options.limits()
+                    self._update(item, job)
             elif self.options.resume:
-                self._recall(track)
-        if found and not self.options.resume:
+                self._recall(item)
+        if count and not self.options.resume:
             raise Refused(
-                f"The batch {self.batch.name} was submitted before: {found} of its {len(self.tracks)} jobs are there.",
+                f"The batch {self.batch.name} was submitted before: {count} of its {len(self.items)} jobs exist.",
                 "--resume continues it; --batch NAME submits it again under another name.",
             )
         if conflicts:
-            raise Conflict("\n  ".join(["Jobs of this batch are there with other content:", *conflicts[:5]]))
-        self.recorder.seen(track.info for track in self.tracks if track.info is not None)
+            raise Conflict("\n  ".join(["Jobs of this batch exist with other content:", *conflicts[:5]]))
+        self.recorder.record_jobs(item.info for item in self.items if item.info is not None)
 
-    async def _list(self) -> dict[str, JobInfo]:
-        listed = await self.session.client.list(Deadline(self.session.patience))
-        return {job.submission_id: job for job in listed}
+    def _recall(self, item: BatchItem) -> None:
+        """Takes the result of a job that the server does not have from the ledger."""
+        job = self.recorder.find_job(item.submission_id, item.first.spec)
+        if job is not None and job.ended:
+            self._finish(item, Result(item.submission_id, job.status, job))
+        elif job is not None:
+            self._lose(item)
 
-    def _attach(self, track: Track, info: JobInfo) -> None:
-        track.limits = self._limits()
-        self._saw(track, info)
-
-    def _recall(self, track: Track) -> None:
-        """What the ledger knows of a job that the server does not have."""
-        known = self.recorder.known(track.submission_id, track.spec)
-        if known is not None and known.ended:
-            self._finish(track, Result(track.submission_id, known.status, known))
-        elif known is not None:
-            self._lost(track)
-
-    def _limits(self) -> Limits:
-        return Limits(self.options.queue_seconds, self.options.start_seconds, self.options.run_seconds)
-
-    def _start_some(self) -> None:
+    def _start_submissions(self) -> None:
         busy = sum(
-            track.status == SUBMITTING or (self.options.wait and track.accepted)
-            for track in self.tracks
-            if not track.done
+            item.status == SUBMITTING or (self.options.wait and item.accepted) for item in self.items if not item.done
         )
-        for track in self.tracks:
+        for item in self.items:
             if busy >= self.options.concurrency:
                 return
-            if track.status == WAITING and not track.done:
+            if item.status == WAITING and not item.done:
                 busy += 1
-                self._set(track, SUBMITTING)
-                self._tasks.add(asyncio.create_task(self._submit(track)))
+                self._set_status(item, SUBMITTING)
+                self._submissions.add(asyncio.create_task(self._submit(item)))
 
-    async def _submit(self, track: Track) -> None:
-        if track.plan is not None:
-            await self._packages[track.plan.uri].ensure(self.session, track.plan)
-        deadline = Deadline(self.options.submit_seconds)  # for the acceptance; the upload has its own
-        self.recorder.submitting(track.submission_id, track.spec, self._origin(track))
+    async def _submit(self, item: BatchItem) -> None:
+        if item.first.plan is not None:
+            # A package that cannot be sent ends the batch, not only the job: other jobs need it too.
+            await self._submitter.packages.provide(item.first.plan.uri, item.first.plan)
         try:
-            await self.session.client.submit(track.spec, track.submission_id, deadline=deadline, note=self.session.note)
+            await self._submitter.submit(item.prepared, seconds=self.options.submit_seconds)
         except JobsError as error:
             if isinstance(error, Unreachable) and not isinstance(error, ServerFault):
-                raise  # Not this job's trouble but everybody's.
-            track.error = error
-            if isinstance(error, Refused):
-                self.recorder.status(track.submission_id, "REFUSED")
-            self._set(track, ERROR)
+                raise  # It concerns all jobs.
+            item.error = error
+            self._set_status(item, ERROR)
             return
-        track.limits = self._limits()
-        self.recorder.status(track.submission_id, "PENDING")
-        self._set(track, "PENDING")
+        item.limits = self.options.limits()
+        self._set_status(item, "PENDING")
 
-    def _origin(self, track: Track) -> Origin:
-        attempt_of = track.base if track.attempt else None
-        return replace(self._origins[track.source], attempt_of=attempt_of, attempt=track.attempt)
-
-    async def _pause(self) -> None:
-        """Until a submission is through, or the next poll is due. Raises what a submission raised."""
-        if self._tasks:
-            done, self._tasks = await asyncio.wait(
-                self._tasks, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            errors = [error for task in done if (error := task.exception()) is not None]
-            if errors:
-                raise errors[0]
-        else:
+    async def _wait_for_submissions(self) -> None:
+        """Until a submission is done, or the next poll is due. Raises the error of a submission."""
+        if not self._submissions:
             await asyncio.sleep(POLL_SECONDS)
+            return
+        done, self._submissions = await asyncio.wait(
+            self._submissions, timeout=POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        errors = [error for task in done if (error := task.exception()) is not None]
+        if errors:
+            raise errors[0]
 
     async def _poll(self) -> None:
-        now = time.monotonic()
-        if now < self._next_poll:
+        if time.monotonic() < self._poll_at:
             return
-        known = [track for track in self.tracks if track.accepted]
-        there = await self._list()
-        # A list of thousands takes the server a while: it is not asked all the time.
-        self._next_poll = time.monotonic() + max(POLL_SECONDS, 4 * (time.monotonic() - now))
+        items = {item.submission_id: item for item in self.items if item.accepted}
+        jobs = await self._poller.poll(items, self.session.patience)
+        self._poll_at = time.monotonic() + self._poller.pause
         changed = []
-        for track in known:
-            info = there.get(track.submission_id)
-            if info is None:
-                track.absences += 1
-                if track.absences >= ABSENCES:
-                    self._lost(track)
-                continue
-            track.absences = 0
-            if track.info is None or track.info.status != info.status:
-                changed.append(info)
-            self._saw(track, info)
-            if not track.done:
-                await self.session.client.orphans.wake(info)
-                await self._check_limits(track)
-        self.recorder.seen(changed)
+        for job in jobs:
+            item = items[job.submission_id]
+            if item.info is None or item.info.status != job.status:
+                changed.append(job)
+            self._update(item, job)
+            if not item.done:
+                await self._check_limits(item)
+        for submission_id in self._poller.lost & items.keys():
+            self._lose(items[submission_id])
+        self.recorder.record_jobs(changed)
 
-    def _saw(self, track: Track, info: JobInfo) -> None:
-        before, track.info = track.status, info
-        if info.ended:
-            self._tails.add(asyncio.create_task(self._keep_tail(info)))
-            self._finish(track, Result(track.submission_id, info.status, info))
-        elif info.status != before:
-            self._set(track, info.status)
+    def _update(self, item: BatchItem, job: JobInfo) -> None:
+        before, item.info = item.status, job
+        if job.ended:
+            self._tails.add(asyncio.create_task(self._record_tail(job)))
+            self._finish(item, Result(item.submission_id, job.status, job))
+        elif job.status != before:
+            self._set_status(item, job.status)
 
-    async def _keep_tail(self, info: JobInfo) -> None:
-        """The end of an ended job's log, for the ledger: best effort, a few at a time, beside everything else."""
-        follower = self.session.follower(info.submission_id, follow=False, seen=True)
-        follower.info = info
+    async def _record_tail(self, job: JobInfo) -> None:
+        """Reads the log of a job that has ended into the ledger: best effort, beside everything else."""
+        follower = self.session.follower(job.submission_id, follow=False, known_to_exist=True)
+        follower.job = job
         buffer = TailBuffer()
         with contextlib.suppress(JobsError):
-            async with self._reading, aclosing(follower.chunks()) as chunks:
+            async with self._tail_gate, aclosing(follower.chunks()) as chunks:
                 async for chunk in chunks:
                     buffer.feed(chunk)
-            self.recorder.tail(info.submission_id, buffer)
+            self.recorder.record_tail(job.submission_id, buffer)
 
-    def _lost(self, track: Track) -> None:
-        self.recorder.status(track.submission_id, LOST)
-        self._finish(track, Result(track.submission_id, LOST, track.info))
+    def _lose(self, item: BatchItem) -> None:
+        self.recorder.record_status(item.submission_id, LOST)
+        self._finish(item, Result(item.submission_id, LOST, item.info))
 
-    def _finish(self, track: Track, result: Result) -> None:
-        if track.passed is not None and result.status == "STOPPED":
-            track.error = DeadlinePassed(f"{track.passed.what} It was stopped.", track.passed.remedy)
-            self._set(track, result.status)
+    def _finish(self, item: BatchItem, result: Result) -> None:
+        """Sets the result, or begins another attempt."""
+        if item.passed is not None and result.status == "STOPPED":
+            item.error = DeadlinePassed(f"{item.passed.message} It was stopped.", item.passed.remedy)
+            self._set_status(item, result.status)
             return
-        verdict = judge(self.options.policy, result, track.attempt + 1)
+        verdict = judge(self.options.policy, result, item.attempt + 1)
         if verdict.again and self.options.wait:
-            self.session.note(f"Job {track.submission_id}: another attempt, since {verdict.why}.")
-            track.attempt, track.absences, track.info = track.attempt + 1, 0, None
-            self._set(track, WAITING)
+            self.session.notify(f"Job {item.submission_id}: another attempt, because {verdict.why}.")
+            item.attempt, item.info = item.attempt + 1, None
+            self._set_status(item, WAITING)
             return
-        track.result = result
-        self._set(track, result.status)
+        item.result = result
+        self._set_status(item, result.status)
 
-    async def _check_limits(self, track: Track) -> None:
-        if track.passed is not None:
-            if track.stopping.passed:
-                track.error = DeadlinePassed(f"{track.passed.what} It was asked to stop and has not ended.")
-                self._set(track, ERROR)
+    async def _check_limits(self, item: BatchItem) -> None:
+        if item.passed is not None:
+            if item.stop_deadline.passed:
+                item.error = DeadlinePassed(f"{item.passed.message} It was asked to stop and has not ended.")
+                self._set_status(item, ERROR)
             return
         try:
-            if track.limits is not None:
-                track.limits.check(track.submission_id, track.info)
+            if item.limits is not None:
+                item.limits.check(item.submission_id, item.info)
         except DeadlinePassed as passed:
-            self.session.note(passed.what)
-            track.passed, track.stopping = passed, Deadline(STOP_SECONDS)
+            self.session.notify(passed.message)
+            item.passed, item.stop_deadline = passed, Deadline(STOP_SECONDS)
             with contextlib.suppress(UnknownJob):
-                await self.session.client.stop(track.submission_id)
+                await self.session.client.stop_job(item.submission_id)
 
-    def _set(self, track: Track, status: str) -> None:
-        track.status, track.since = status, time.time()
-        self.on_change(track)
+    def _set_status(self, item: BatchItem, status: str) -> None:
+        item.status, item.since = status, time.time()
+        self.on_change(item)

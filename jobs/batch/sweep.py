@@ -1,4 +1,4 @@
-"""Parameter sweeps: `lr=1e-3,1e-4` and `seed=0..9` become every combination, put where `{lr}` and `{seed}` stand."""
+"""Parameter sweeps: every combination of `lr=1e-3,1e-4` and `seed=0..9`, in the places of `{lr}` and `{seed}`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Refused
 
-MOST = 10_000
+MAX_COMBINATIONS = 10_000
 Params = dict[str, str]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -18,23 +18,23 @@ _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
 
 def parse(given: Sequence[str]) -> dict[str, list[str]]:
-    """`name=value,value` or `name=first..last` (whole numbers, both ends included), as often as wanted."""
+    """Sweeps from `name=value,value` or `name=first..last` (whole numbers, both included). Raises Refused."""
     sweep: dict[str, list[str]] = {}
     for text in given:
         name, equals, values = text.partition("=")
         if not equals:
             raise Refused(f"--sweep {text!r} has no '='.", "Write it like lr=1e-3,1e-4 or seed=0..9.")
         if name in sweep:
-            raise Refused(f"--sweep names {name!r} twice.", "Give all its values at once, like lr=1e-3,1e-4.")
+            raise Refused(f"--sweep names {name!r} twice.", "Write all its values at once, like lr=1e-3,1e-4.")
         sweep[name] = values_of(name, values.split(","))
     return sweep
 
 
 def values_of(name: str, given: Sequence[str]) -> list[str]:
-    """The values, ranges written out. Raises Refused."""
+    """The values, with ranges expanded. Raises Refused."""
     if not _NAME.fullmatch(name):
         raise Refused(
-            f"A sweep cannot be named {name!r}.", "Allowed: letters, digits and '_', not beginning with a digit."
+            f"A sweep cannot be named {name!r}.", "Allowed: letters, digits and '_'; the first must not be a digit."
         )
     values: list[str] = []
     for value in (each.strip() for each in given):
@@ -45,28 +45,31 @@ def values_of(name: str, given: Sequence[str]) -> list[str]:
             values.append(value)
             continue
         first, last = int(ends[1]), int(ends[2])
-        if last < first or last - first >= MOST:
-            raise Refused(f"The sweep {name!r} has the range {value}.", f"From the smaller, and up to {MOST} values.")
+        if last < first or last - first >= MAX_COMBINATIONS:
+            raise Refused(
+                f"The sweep {name!r} has the range {value}.",
+                f"Write the smaller number first; at most {MAX_COMBINATIONS} values.",
+            )
         values += map(str, range(first, last + 1))
     if len(set(values)) < len(values):
-        raise Refused(f"The sweep {name!r} has a value twice.", "Leave one out: it would be the same job.")
+        raise Refused(f"The sweep {name!r} has a value twice.", "Remove one: it would be the same job.")
     return values
 
 
 def combinations(sweep: Mapping[str, Sequence[str]]) -> list[Params]:
-    """Every combination, the last name varying fastest; one empty one for no sweep. Raises Refused."""
+    """Every combination, the last name varying fastest; an empty one without a sweep. Raises Refused."""
     count = 1
     for values in sweep.values():
         count *= len(values)
-    if count > MOST:
-        raise Refused(f"The sweep has {count} combinations; {MOST} are allowed.", "Split it.")
+    if count > MAX_COMBINATIONS:
+        raise Refused(f"The sweep has {count} combinations; {MAX_COMBINATIONS} are allowed.", "Split it.")
     return [dict(zip(sweep, values, strict=True)) for values in itertools.product(*sweep.values())]
 
 
 def fill(value: Any, params: Mapping[str, str]) -> Any:
-    """The value with `{name}` replaced in every string in it. Other braces (shell, JSON) are left as they are."""
+    """The value with `{name}` replaced in every string in it. Other braces (shell, JSON) stay."""
     if isinstance(value, str):
-        # In one pass: a value that itself looks like {name} is not replaced again.
+        # In one pass, so that a value that looks like {name} is not replaced again.
         return _PLACE.sub(lambda match: params.get(match[1], match[0]), value)
     if isinstance(value, Mapping):
         return {key: fill(inner, params) for key, inner in value.items()}
@@ -76,5 +79,5 @@ def fill(value: Any, params: Mapping[str, str]) -> Any:
 
 
 def uses(value: Any, name: str) -> bool:
-    """Whether `{name}` stands anywhere in it."""
+    """Whether `{name}` is anywhere in the value."""
     return bool(fill(value, {name: "\0"}) != value)

@@ -1,1 +1,13 @@
-"""TODO"""
+"""The command line: a file per command, and nothing that a Python program would need.
+
+Each command reads its options, calls the library, prints, and ends with an exit code. Its file is loaded when the
+command is used, so `--help` and `list` start fast. Only this folder imports click and rich.
+
+- `main.py`: the group of commands and `main()`; `help.py`: the look of `--help`
+- `options.py`: options that most commands have; `submit_options.py`: those of `submit` and `rerun`
+- `run.py`: event loop, signals, sessions, errors as exit codes; `output.py`: all that is printed
+- `follow_job.py`: one job from submission to exit code; `run_batch.py`, `batch_view.py`: the same for many jobs
+- `upload_plan.py`: `submit --plan`; `ledger_log.py`: a log from the local job history
+
+A new command: a file with `NAME_command`, and a line in `main.COMMANDS`. What it does belongs into the library.
+"""

@@ -1,4 +1,4 @@
-"""How a batch is shown: a live table for a person, plain lines without a terminal, JSON lines for machines."""
+"""The progress of a batch: a live table at a terminal, plain lines without one, or JSON lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..batch.run import ERROR, SUBMITTING, WAITING, Track
+from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ GROUPS = ("waiting", "queued", "running", "done", "failed", "stopped", "lost")
 
 
 class View(Protocol):
-    """Used as a context manager around the run."""
+    """Shows the jobs of a batch while they run; a context manager around the run."""
 
     def __enter__(self) -> object: ...
 
@@ -32,82 +32,84 @@ class View(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None: ...
 
-    def changed(self, track: Track) -> None: ...
+    def changed(self, item: BatchItem) -> None: ...
 
 
-def counts(tracks: list[Track]) -> dict[str, int]:
-    """Group to number of jobs, every group of GROUPS present."""
-    found = Counter(_GROUPS.get(track.status, "waiting") for track in tracks)
-    return {group: found[group] for group in GROUPS}
+def counts(items: list[BatchItem]) -> dict[str, int]:
+    """The number of jobs in each of GROUPS."""
+    numbers = Counter(_GROUPS.get(item.status, "waiting") for item in items)
+    return {group: numbers[group] for group in GROUPS}
 
 
-def counted(tracks: list[Track]) -> str:
-    """The groups that have jobs, in words: `2 running, 5 done`."""
-    return ", ".join(f"{number} {group}" for group, number in counts(tracks).items() if number) or "no jobs"
+def counts_text(items: list[BatchItem]) -> str:
+    """The groups that have jobs, such as `2 running, 5 done`."""
+    return ", ".join(f"{number} {group}" for group, number in counts(items).items() if number) or "no jobs"
 
 
-def as_json(track: Track, batch: str) -> dict[str, Any]:
-    """One JSON line. `exit_code` is null until the job is done."""
+def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
+    """The JSON line of a job. `exit_code` is null until the job is done."""
     return {
         "event": "job",
         "time": time.time(),
         "batch": batch,
-        "submission_id": track.submission_id,
-        "attempt": track.attempt,
-        "params": dict(track.job.params),
-        "status": track.status,
-        "exit_code": track.exit_code,
-        "driver_exit_code": track.info.driver_exit_code if track.info else None,
-        "error_type": track.info.error_type if track.info else None,
-        "error": str(track.error) if track.error else None,
+        "submission_id": item.submission_id,
+        "attempt": item.attempt,
+        "params": dict(item.job.params),
+        "status": item.status,
+        "exit_code": item.exit_code,
+        "driver_exit_code": item.info.driver_exit_code if item.info else None,
+        "error_type": item.info.error_type if item.info else None,
+        "error": str(item.error) if item.error else None,
     }
 
 
-def end_as_json(tracks: list[Track], batch: str, exit_code: int | None) -> dict[str, Any]:
-    """The last JSON line."""
-    return {"event": "end", "time": time.time(), "batch": batch, "exit_code": exit_code, "counts": counts(tracks)}
+def end_as_json(items: list[BatchItem], batch: str, exit_code: int | None) -> dict[str, Any]:
+    """The last JSON line, for the whole batch."""
+    return {"event": "end", "time": time.time(), "batch": batch, "exit_code": exit_code, "counts": counts(items)}
 
 
-class _Plain:
-    def __enter__(self) -> _Plain:
+class _Stateless:
+    """A view that needs no beginning and no end."""
+
+    def __enter__(self) -> _Stateless:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         return None
 
 
-class JsonLines(_Plain):
-    """A line a change, to `write`."""
+class JsonLines(_Stateless):
+    """A JSON line for each change of a job."""
 
     def __init__(self, batch: str, write: Callable[[str], None]) -> None:
         self.batch, self.write = batch, write
 
-    def changed(self, track: Track) -> None:
-        if track.status not in (WAITING, SUBMITTING):
-            self.write(json.dumps(as_json(track, self.batch)))
+    def changed(self, item: BatchItem) -> None:
+        if item.status not in (WAITING, SUBMITTING):
+            self.write(json.dumps(as_json(item, self.batch)))
 
 
-class Lines(_Plain):
-    """A plain line a change, to `say`."""
+class Lines(_Stateless):
+    """A plain line for each change of a job."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
 
-    def changed(self, track: Track) -> None:
-        if track.error is not None:
-            self.say(f"Job {track.submission_id}: {track.error}")
-        elif track.status not in (WAITING, SUBMITTING):
-            self.say(f"Job {track.submission_id} is {track.status}.")
+    def changed(self, item: BatchItem) -> None:
+        if item.error is not None:
+            self.write(f"Job {item.submission_id}: {item.error}")
+        elif item.status not in (WAITING, SUBMITTING):
+            self.write(f"Job {item.submission_id} is {item.status}.")
 
 
 class LiveTable:
-    """One table on stderr that is drawn over: what runs, what went wrong, and the counts of all."""
+    """A table on stderr that is redrawn: the running jobs, the failed ones, and the counts of all."""
 
-    def __init__(self, batch: str, tracks: Callable[[], list[Track]]) -> None:
+    def __init__(self, batch: str, items: Callable[[], list[BatchItem]]) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self.batch, self.tracks, self.started = batch, tracks, time.time()
+        self.batch, self.items, self.started = batch, items, time.time()
         console = Console(stderr=True)
         self._live = Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False)
 
@@ -118,26 +120,26 @@ class LiveTable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.stop()
 
-    def changed(self, track: Track) -> None:
-        """The table is drawn by the clock."""
+    def changed(self, item: BatchItem) -> None:
+        """Nothing to do: the table is redrawn twice a second."""
 
     def table(self) -> Table:
         from rich.markup import escape
         from rich.table import Table
 
-        tracks = self.tracks()
+        items = self.items()
         elapsed = time.strftime("%H:%M:%S", time.gmtime(time.time() - self.started))
-        table = Table(title=f"{self.batch}: {counted(tracks)}, {elapsed}", title_justify="left", box=None)
+        table = Table(title=f"{self.batch}: {counts_text(items)}, {elapsed}", title_justify="left", box=None)
         for column in ("job", "status", "seconds", ""):
             table.add_column(column, justify="right" if column == "seconds" else "left")
-        shown = sorted((track for track in tracks if track.since), key=lambda track: (track.done, -track.since))[:ROWS]
-        for track in shown:
-            colour = {"RUNNING": "cyan", "SUCCEEDED": "green", "PENDING": "yellow"}.get(track.status, "")
-            colour = "red" if track.status in ("FAILED", LOST, ERROR) else colour
-            said = str(track.error or (track.info.error_type if track.info else "") or "").splitlines()
-            age = "" if track.done else f"{time.time() - track.since:.0f}"
-            status = f"[{colour}]{track.status}[/]" if colour else track.status
-            table.add_row(escape(track.submission_id), status, age, escape(said[0]) if said else "")
-        if len(tracks) > len(shown):
-            table.caption = f"and {len(tracks) - len(shown)} more"
+        shown = sorted((item for item in items if item.since), key=lambda item: (item.done, -item.since))[:ROWS]
+        for item in shown:
+            colour = {"RUNNING": "cyan", "SUCCEEDED": "green", "PENDING": "yellow"}.get(item.status, "")
+            colour = "red" if item.status in ("FAILED", LOST, ERROR) else colour
+            reason = str(item.error or (item.info.error_type if item.info else "") or "").partition("\n")[0]
+            age = "" if item.done else f"{time.time() - item.since:.0f}"
+            status = f"[{colour}]{item.status}[/]" if colour else item.status
+            table.add_row(escape(item.submission_id), status, age, escape(reason))
+        if len(items) > len(shown):
+            table.caption = f"and {len(items) - len(shown)} more"
         return table

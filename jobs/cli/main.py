@@ -1,4 +1,4 @@
-"""The command line: arguments to library to exit code. Commands are loaded when they are used."""
+"""The group of commands. Each command's module is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -9,73 +9,80 @@ import sys
 
 import click
 
-from .options import on_sigterm, report
+from ..errors import COMMAND
+from .help import as_typed
+from .run import on_sigterm, report
 
-# Command -> (module, one line of help). Listing the commands loads none of them.
+# Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
-    "submit": (".submit", "Submit a job, follow its log, exit by its result."),
-    "status": (".jobs", "Show a job as the server has it now."),
-    "list": (".jobs", "List the jobs that the server knows."),
-    "logs": (".jobs", "Print a job's log; --follow to its end."),
-    "wait": (".jobs", "Wait for jobs to end, exit by their result."),
-    "stop": (".jobs", "Stop a job and wait until it has ended."),
-    "delete": (".jobs", "Delete the record of a job that has ended."),
-    "history": (".history", "Show what was submitted from this machine, cluster or no cluster."),
-    "rerun": (".rerun", "Submit a job of the history again."),
-    "why": (".why", "Say why a job waits or failed, and what would help."),
-    "check": (".cluster", "Say whether jobs can run there, or what is wrong."),
-    "forward": (".cluster", "Hold a tunnel open for the ray CLI and the dashboard."),
-    "local": (".cluster", "Start, stop or show the Ray behind --local."),
+    "submit": "Submit a job, follow its log, exit with its result.",
+    "status": "Show jobs as the server has them now.",
+    "list": "List the jobs that the server knows.",
+    "logs": "Print a job's log; with --follow until the job ends.",
+    "wait": "Wait for jobs to end, exit with their result.",
+    "stop": "Stop jobs and wait until they have ended.",
+    "delete": "Delete the server's record of jobs that have ended.",
+    "history": "Show the jobs that were submitted from this machine.",
+    "rerun": "Submit a job of the local job history again.",
+    "why": "Explain why a job waits or failed, and what helps.",
+    "check": "Check whether jobs can run at the target.",
+    "forward": "Open a tunnel for the ray CLI and the dashboard.",
+    "local": "Start, stop or show the Ray that --local uses.",
 }
+
+HELP = """Submit and follow Ray jobs on Kubernetes.
+
+    \b
+    First steps:
+      rayjobs check                                    can jobs run there?
+      rayjobs submit -- python -c "print('hello')"     run a command
+      rayjobs submit --working-dir . -- python train.py --epochs 3
+      rayjobs list                                     the jobs of the server
+      rayjobs logs --follow ID                         follow a job's log
+
+    The target is the selected stack of the Pulumi project around the working directory, an outputs file, or --address
+    URL. --local runs everything on this machine. `rayjobs COMMAND --help` shows options and examples.
+
+    \b
+    stdout is the job's own output; messages of this program go to stderr.
+    Exit codes: 0 succeeded, 1 failed, 2 refused input, 3 stopped, 4 lost,
+    5 a deadline passed, 6 unreachable or not allowed, 130 Ctrl-C, 143 SIGTERM.
+    """
 
 
 class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0], __package__), f"{cmd_name}_command")
+        command = getattr(importlib.import_module(f".{cmd_name}", __package__), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    help=as_typed(HELP),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def cli() -> None:
-    """Submit, follow and account for Ray jobs on Kubernetes.
-
-    \b
-    First steps:
-      jobs check                                    can jobs run there?
-      jobs submit -- python -c "print('hello')"     run a command
-      jobs submit --working-dir . -- python train.py --epochs 3
-      jobs list                                     what is there
-      jobs logs --follow ID                         attach to one
-
-    In the repository `jobs` is `python -m jobs`; installed it is `rayjobs`.
-
-    The target is the selected stack of the Pulumi project around the working directory, an outputs file, or --address
-    URL; --local runs everything on this machine. `jobs COMMAND --help` is a page with examples.
-
-    \b
-    stdout is the job's own output; what this program says goes to stderr.
-    Exit codes: 0 succeeded, 1 failed, 2 refused input, 3 stopped, 4 lost,
-    5 a deadline passed, 6 unreachable or not allowed, 130 Ctrl-C, 143 SIGTERM.
-    """
+    """See HELP."""
 
 
 def main() -> None:
-    """The console command: never ends with a traceback for what a user can meet."""
+    """The console command. It never ends with a traceback for an error that a user can meet."""
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        # Not cli.main(), which has a way of its own with a closed stdout.
-        name = "rayjobs" if sys.argv[0].endswith("rayjobs") else "jobs"
-        with cli.make_context(name, sys.argv[1:]) as context:
+        # Not cli.main(), which handles a closed stdout in its own way.
+        with cli.make_context(COMMAND, sys.argv[1:]) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:

@@ -1,49 +1,42 @@
-"""The rerun command: the same work once more, from the ledger."""
+"""`rerun ID`: a job of the local job history again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .options import EXIT_HELP, TARGET_HELP, output_option, patience_option, target_options
-from .run import run_job, run_options
+from .follow_job import submit_and_follow
+from .help import RESULT_HELP, TARGET_HELP, Command
+from .options import output_option, patience_option, target_options
+from .run import open_ledger
+from .submit_options import RunOptions, no_cache_option, run_options
 
 if TYPE_CHECKING:
-    from ..session import Prepared
-    from ..target.resolve import Options
+    from ..target.options import TargetOptions
 
 
-@click.command("rerun")
+@click.command("rerun", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
 @click.argument("submission_id", metavar="ID")
 @run_options
+@no_cache_option
 @patience_option
 @output_option
 @target_options
-def rerun_command(submission_id: str, no_cache: bool, target_options: Options, **values: Any) -> None:
-    """Submit a job of the ledger again, under the next attempt's id (ID-r1, ID-r2, ...), linked to the first.
+def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_options: TargetOptions) -> None:
+    """Submit a job of the local job history again, under the id of the next attempt (ID-r1, ID-r2, ...).
 
-    For a job that was lost or failed. The ledger keeps no secrets: environment variables that were withheld are taken
-    from this shell. The package is used again where the server still has it, else packed anew from the same
-    directory, which must then be unchanged.
+    For a job that was lost or failed. The local job history contains no secrets: environment variables that were
+    withheld are taken from this shell. If the server no longer has the package, it is packed again from the same
+    directory, which must be unchanged.
 
     \b
     Examples:
-      jobs rerun raysubmit_1f0c
-      jobs rerun raysubmit_1f0c --no-wait
+      rayjobs rerun raysubmit_1f0c
+      rayjobs rerun raysubmit_1f0c --no-wait
     """
-    from ..rerun import rerun_spec
+    from ..rerun import find_rerun, prepare_rerun
     from ..retries import RetryPolicy
-    from ..session import Prepared, plan_again
-    from .history import open_ledger
 
-    again = rerun_spec(open_ledger(target_options.ledger), submission_id)
-
-    async def prepare() -> Prepared:
-        plan = await plan_again(again.spec, again.origin.working_dir, use_cache=not no_cache)
-        return Prepared(again.submission_id, again.spec, plan, True, again.origin)
-
-    run_job(target_options, prepare, RetryPolicy(), **values)
-
-
-rerun_command.epilog = TARGET_HELP + EXIT_HELP
+    job = find_rerun(open_ledger(target_options.ledger), submission_id)
+    submit_and_follow(target_options, lambda: prepare_rerun(job, use_cache=not no_cache), run, RetryPolicy())

@@ -1,73 +1,78 @@
-"""`why ID`: one answer for a job that waits or failed."""
+"""`why [ID]`: why a job waits or failed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE
-from .options import TARGET_HELP, output_option, print_json, recorder_of, run, say, target_options
+from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
+from .help import ANSWER_HELP, TARGET_HELP, Command
+from .options import output_option, target_options
+from .output import notify, print_json
+from .run import open_ledger, run
 
 if TYPE_CHECKING:
     from ..diagnose.evidence import Evidence
     from ..diagnose.finding import Finding
-    from ..ledger.store import Place
-    from ..target.resolve import Options, Target
+    from ..ledger.records import Place
+    from ..target.options import TargetOptions
+    from ..target.resolve import Target
 
 _TITLES = {"fact": "", "cause": "cause", "clue": "clue", "unread": "not read"}
 
 
-@click.command("why")
+@click.command("why", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
 @click.argument("submission_id", metavar="[ID]", required=False)
 @output_option
 @target_options
-def why_command(submission_id: str | None, output: str, target_options: Options) -> None:
-    """Say why a job waits or failed, with the command that helps; without an ID, what is wrong with the cluster.
+def why_command(submission_id: str | None, output: str, target_options: TargetOptions) -> None:
+    """Explain why a job waits or failed, and show what helps. Without an ID, look for problems of the cluster.
 
-    It looks at Ray (the job, its demand, the nodes, the autoscaler) and at Kubernetes (the RayCluster, its pods and
-    their events, quotas). It needs no cluster-wide right; what this user may not read it says. Exits 0 whenever it
-    could answer.
+    The answer comes from Ray (the job, its resources, the nodes, the autoscaler) and from Kubernetes (the RayCluster,
+    its pods and their events, quotas). It needs no cluster-wide right, and names what this user may not read.
 
     \b
     Examples:
-      jobs why raysubmit_1f0c
-      jobs why
-      jobs why raysubmit_1f0c --output json
+      rayjobs why raysubmit_1f0c
+      rayjobs why
+      rayjobs why raysubmit_1f0c --output json
     """
     from ..target.resolve import resolve
 
-    target = resolve(target_options, note=say)
-    evidence, findings = run(lambda: _answer(target, submission_id, target_options))
+    target = resolve(target_options, notify=notify)
+    evidence, findings = run(lambda: _diagnose(target, submission_id, target_options))
     if output == "json":
-        print_json({"submission_id": submission_id, "findings": [vars(finding) for finding in findings]})
+        records = [{"kind": each.kind, "text": each.text, "do": each.remedy} for each in findings]
+        print_json({"submission_id": submission_id, "findings": records})
     else:
-        click.echo(render(findings))
-    raise SystemExit(exit_code(evidence))
+        for finding in findings:
+            _print(finding)
+    raise SystemExit(_exit_code(evidence))
 
 
-why_command.epilog = TARGET_HELP
-
-
-async def _answer(target: Target, submission_id: str | None, options: Options) -> tuple[Evidence, list[Finding]]:
+async def _diagnose(
+    target: Target, submission_id: str | None, options: TargetOptions
+) -> tuple[Evidence, list[Finding]]:
     from ..diagnose.evidence import gather
     from ..diagnose.why import explain
-    from ..ledger.store import LedgerFault
 
-    known: Any = None
-    if submission_id is not None:
-        try:
-            known = recorder_of(target, "", options).ledger.get(submission_id)
-        except LedgerFault as error:
-            say(str(error))
-    if known is not None and not _goes_there(known.place, target):
-        known = None
-    evidence = await gather(target, submission_id, in_ledger=known.status if known else None, note=say)
+    status = None if submission_id is None else _status_in_ledger(submission_id, target, options)
+    evidence = await gather(target, submission_id, in_ledger=status, notify=notify)
     return evidence, explain(evidence)
 
 
-def _goes_there(place: Place, target: Target) -> bool:
-    """Whether a job of the ledger went to this target. Of a cluster the name has to do: it may not be reachable."""
+def _status_in_ledger(submission_id: str, target: Target, options: TargetOptions) -> str | None:
+    try:
+        entry = open_ledger(options.ledger).get(submission_id)
+    except LedgerFault as error:
+        notify(str(error))
+        return None
+    return entry.status if entry is not None and _is_place_of(target, entry.place) else None
+
+
+def _is_place_of(target: Target, place: Place) -> bool:
+    """Whether a job of the ledger went to this target. A cluster is compared by name: it may not be reachable."""
     from ..target.resolve import ClusterTarget, UrlTarget
 
     if isinstance(target, ClusterTarget):
@@ -75,19 +80,15 @@ def _goes_there(place: Place, target: Target) -> bool:
     return place.identity == target.url if isinstance(target, UrlTarget) else place.kind == "local"
 
 
-def render(findings: list[Finding]) -> str:
-    """A line a finding, what to do about it below."""
-    lines = []
-    for finding in findings:
-        title = _TITLES[finding.kind]
-        lines.append(f"{title + ':' if title else '':<10}{finding.text}" if title else finding.text)
-        if finding.do:
-            lines.append(f"{'':<10}-> {finding.do}")
-    return "\n".join(lines)
+def _print(finding: Finding) -> None:
+    title = _TITLES[finding.kind]
+    click.echo(f"{title + ':':<10}{finding.text}" if title else finding.text)
+    if finding.remedy:
+        click.echo(f"{'':<10}-> {finding.remedy}")
 
 
-def exit_code(evidence: Evidence) -> int:
-    """0 where Ray or Kubernetes answered; 2 for a job that neither the server nor the ledger knows."""
+def _exit_code(evidence: Evidence) -> int:
+    """0 if Ray or Kubernetes answered; 2 for a job that neither the server nor the ledger knows."""
     if not evidence.ray_reached and not evidence.kube_read:
         return EXIT_UNREACHABLE
     unknown = evidence.ray_reached and evidence.submission_id and evidence.job is None and evidence.in_ledger is None

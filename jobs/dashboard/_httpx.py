@@ -1,4 +1,4 @@
-"""httpx without its command line, which costs as much to import (rich, pygments) as all the rest of it."""
+"""httpx without its command line, whose imports (rich, pygments) take as long as all the rest of it."""
 
 from __future__ import annotations
 

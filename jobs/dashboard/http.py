@@ -1,32 +1,39 @@
-"""HTTP with a deadline on everything, retries where they are safe, and one clear message for each kind of failure."""
+"""HTTP with a deadline for everything, retries only if they are safe, and one clear message for each failure."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from ..deadline import Deadline, bounded, pauses
-from ..errors import JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable
+from ..deadline import Backoff, Deadline, bounded
+from ..errors import JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable, command
 from ._httpx import httpx
 
 T = TypeVar("T")
 
 REQUEST_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
 # Statuses that a proxy or a server in trouble gives for a moment.
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-# A 500 of Ray's is a traceback: often for good. It is asked again a few times only.
-PATIENCE_WITH_500 = 3
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+# A 500 of Ray is a traceback, and often permanent: it is retried only so often.
+MAX_SERVER_FAULTS = 3
 
 
-class Http:
+class HttpClient:
     """One server: base URL, headers (the token among them), TLS, a connection pool.
 
-    `token` is asked for before the first request and again after a 401 or 403, so that a rotated token is followed.
-    `trouble` tells what is wrong on the way, where the connection leads through a tunnel that knows it.
+    Args:
+        base_url: http or https.
+        token: Read before the first request, and again after a 401 or 403, so that a rotated token is followed.
+        headers: Sent with every request.
+        verify: See `tls_context`.
+        where: The name of the server in messages; the URL by default.
+        tunnel_error: What is wrong with the tunnel that the URL leads through, if it leads through one.
     """
 
     def __init__(
@@ -37,15 +44,15 @@ class Http:
         headers: Mapping[str, str] | None = None,
         verify: bool | str = True,
         where: str = "",
-        trouble: Callable[[], JobsError | None] = lambda: None,
+        tunnel_error: Callable[[], JobsError | None] = lambda: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
-        self._trouble = trouble
-        self._token_source = token
+        self._tunnel_error = tunnel_error
+        self._read_token = token
         self._token: str | None = None
-        self._token_read = token is None
-        # Keep-alive probes find a peer that vanished without a word while a log stream is silent.
+        self._token_is_read = token is None
+        # Keep-alive probes find a peer that vanished silently while a log stream is idle.
         options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         if hasattr(socket, "TCP_KEEPIDLE"):
             options += [
@@ -53,7 +60,7 @@ class Http:
                 (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
                 (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
             ]
-        # Building a TLS context reads every CA of the machine; a plain URL needs none.
+        # Building a TLS context reads every CA of the machine; an http URL needs none.
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = httpx.AsyncHTTPTransport(
             verify=tls, limits=httpx.Limits(max_connections=64, keepalive_expiry=10), socket_options=options
@@ -62,26 +69,26 @@ class Http:
             transport=transport,
             trust_env=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "rayjobs", **(headers or {})},
-            timeout=httpx.Timeout(REQUEST_SECONDS, connect=10.0),
+            timeout=httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS),
         )
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def _authorization(self) -> dict[str, str]:
-        if not self._token_read and self._token_source is not None:
-            self._token = await self._token_source()
-            self._token_read = True
+        if not self._token_is_read and self._read_token is not None:
+            self._token = await self._read_token()
+            self._token_is_read = True
         if self._token is None:
             return {}
         # A reverse proxy may keep Authorization for itself; Ray reads the second header too.
         return {"Authorization": f"Bearer {self._token}", "X-Ray-Authorization": f"Bearer {self._token}"}
 
     async def _token_changed(self) -> bool:
-        """Reads the token again; true if it is another one than before."""
-        if self._token_source is None:
+        """Reads the token again; whether it is a different one now."""
+        if self._read_token is None:
             return False
-        before, self._token = self._token, await self._token_source()
+        before, self._token = self._token, await self._read_token()
         return self._token != before
 
     async def once(
@@ -93,7 +100,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> httpx.Response:
-        """One request and its whole answer within `seconds`, any status. Raises Unreachable when none came."""
+        """One request and its whole answer within `seconds`, whatever its status. Raises Unreachable, NotAllowed."""
         extra = dict(headers or {})
 
         async def send() -> httpx.Response:
@@ -101,30 +108,30 @@ class Http:
                 method,
                 self.base_url + path,
                 headers={**extra, **await self._authorization()},
-                timeout=httpx.Timeout(seconds, connect=10.0),
+                timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
                 **options,
             )
 
-        async def ask() -> httpx.Response:
+        async def send_with_new_token() -> httpx.Response:
             response = await send()
             if response.status_code in (401, 403) and await self._token_changed():
                 response = await send()
             return response
 
         try:
-            return await bounded(ask(), seconds)
+            return await bounded(send_with_new_token(), seconds)
         except asyncio.TimeoutError:
             raise Unreachable(f"No answer from {self.where} within {seconds:.0f} s ({method} {path}).") from None
         except (httpx.TransportError, OSError) as error:
-            raise self._broken(f"Cannot reach {self.where}", error) from error
+            raise self._unreachable(f"Could not reach {self.where}", error) from error
 
-    def _broken(self, what: str, error: Exception) -> JobsError:
-        trouble = self._trouble()
-        if isinstance(trouble, NotAllowed):
-            return trouble
-        if trouble is not None:
-            return Unreachable(f"{what}: {trouble.what}", trouble.remedy)
-        return Unreachable(f"{what}: {reason(error)}", hint(error))
+    def _unreachable(self, message: str, error: Exception) -> JobsError:
+        tunnel_error = self._tunnel_error()
+        if isinstance(tunnel_error, NotAllowed):
+            return tunnel_error
+        if tunnel_error is not None:
+            return Unreachable(f"{message}: {tunnel_error.message}", tunnel_error.remedy)
+        return Unreachable(f"{message}: {reason(error)}", hint(error))
 
     async def ask(
         self,
@@ -137,12 +144,21 @@ class Http:
         seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> T:
-        """What `parse` makes of the answer to an idempotent request.
+        """The parsed answer to an idempotent request, which is repeated as long as the failure may pass.
 
-        Repeated while the failure may pass and the deadline has not; an answer that `parse` raises ServerFault on
-        (cut off, not JSON) counts as one. Statuses in `allowed` go to `parse` too; all others are raised as errors.
+        Args:
+            method: An idempotent one.
+            path: With its query.
+            deadline: Of all attempts together.
+            parse: Reads the answer. A ServerFault that it raises (cut off, not JSON) counts as a failure that may pass.
+            allowed: Unsuccessful statuses that `parse` gets; every other one is raised as an error.
+            seconds: Of one attempt.
+            options: Of httpx.
+
+        Raises:
+            NotAllowed, Refused, Unreachable, ServerFault
         """
-        pause, faults = pauses(), 0
+        backoff, faults = Backoff(deadline), 0
         while True:
             try:
                 response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
@@ -150,18 +166,15 @@ class Http:
                     raise fault(response, self.where)
                 return parse(response)
             except ServerFault as error:
-                faults += error.status not in PASSING or error.status == 500
-                if error.status == 404 or faults >= PATIENCE_WITH_500:
+                faults += error.status not in TRANSIENT_STATUSES or error.status == 500
+                if error.status == 404 or faults >= MAX_SERVER_FAULTS:
                     raise
-                caught: JobsError = error
+                failure: JobsError = error
             except NotAllowed:
                 raise
             except Unreachable as error:
-                caught = error
-            wait = pause()
-            if deadline.left < wait:
-                raise caught
-            await asyncio.sleep(wait)
+                failure = error
+            await backoff.pause(failure)
 
     @asynccontextmanager
     async def stream(
@@ -179,7 +192,7 @@ class Http:
                 "GET",
                 self.base_url + path,
                 headers={**(headers or {}), **await self._authorization()},
-                timeout=httpx.Timeout(idle_seconds, connect=10.0, pool=10.0),
+                timeout=httpx.Timeout(idle_seconds, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
                 **options,
             )
             return await self._client.send(request, stream=True)
@@ -194,11 +207,11 @@ class Http:
             finally:
                 await response.aclose()
         except (httpx.TransportError, httpx.StreamError, OSError) as error:
-            raise self._broken(f"The connection to {self.where} broke", error) from error
+            raise self._unreachable(f"The connection to {self.where} broke", error) from error
 
 
 def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """`verify`: True (the machine's CAs), False (nothing), or the path of a CA file or directory."""
+    """True: the machine's CAs. False: nothing is verified. A path: a CA file or directory. Raises Refused."""
     if verify is False:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -206,8 +219,6 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
         return context
     if isinstance(verify, str):
         try:
-            import os
-
             is_directory = os.path.isdir(verify)
             return ssl.create_default_context(
                 cafile=None if is_directory else verify, capath=verify if is_directory else None
@@ -221,25 +232,27 @@ def reason(error: BaseException) -> str:
     """The cause in a few words: many of httpx' errors have no text of their own."""
     text = str(error).strip()
     if isinstance(error, httpx.ConnectTimeout):
-        return "no connection within 10 s"
+        return f"no connection within {CONNECT_SECONDS:.0f} s"
     if isinstance(error, httpx.TimeoutException):
         return text or "no data in time"
     return text or type(error).__name__
 
 
 def hint(error: BaseException) -> str:
+    """What to do about the cause, if it is a known one."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
-            "Its certificate is not trusted here: name the CA with --verify FILE (or --verify false, at your own risk)."
+            "This machine does not trust its certificate: name the CA with --verify FILE "
+            "(or --verify false, at your own risk)."
         )
     if "Name or service not known" in text or "nodename nor servname" in text or "getaddrinfo" in text:
-        return "The host's name cannot be resolved: check --address."
+        return "The host name cannot be resolved: check --address."
     return ""
 
 
 def last_line(body: str) -> str:
-    """What a server's traceback comes down to."""
+    """The last line of a traceback, which names the error."""
     lines = [line.strip() for line in body.splitlines() if line.strip() and line.strip() != "."]
     return lines[-1][:500] if lines else ""
 
@@ -250,39 +263,39 @@ def fault(response: httpx.Response, where: str) -> JobsError:
     kind = response.headers.get("content-type", "").split(";")[0]
     if status == 401:
         return NotAllowed(
-            f"{where} wants a token (HTTP 401).",
+            f"{where} requires a token (HTTP 401).",
             "With --address: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or name a file with --token-file.",
         )
     if status == 403:
         return NotAllowed(
-            f"{where} refuses this token (HTTP 403).", "It may have been rotated or belong to another cluster."
+            f"{where} refuses this token (HTTP 403).", "It may have been rotated, or belong to another cluster."
         )
     if status == 404:
         return ServerFault(
             f"{where} has no Ray Jobs API at this path (HTTP 404).",
-            "Check the address: it is the one that the dashboard has, without /api.",
+            "Check the address: it is the dashboard's, without /api.",
             status=status,
             body=body,
         )
     if status == 413:
-        return PackageTooLarge(f"{where} refuses a body of this size (HTTP 413).", TOO_LARGE_REMEDY)
+        return PackageTooLarge(
+            f"{where} refuses a body of this size (HTTP 413).",
+            f"{command('submit --plan')} shows what is large; .rayignore or the excludes of runtime_env leave it out.",
+        )
     if status == 400:
         return Refused(f"{where} refuses the request: {last_line(body)}")
     if kind == "text/html":
         return ServerFault(
             f"{where} answered HTTP {status} with a web page: a proxy in between, not Ray.",
-            "Check the address and what stands in front of it.",
+            "Check the address, and the proxy in front of it.",
             status=status,
             body=body,
         )
     return ServerFault(f"{where} answered HTTP {status}: {last_line(body)}", status=status, body=body)
 
 
-TOO_LARGE_REMEDY = "See what is large with `submit --plan`, and leave it out with .rayignore or runtime_env's excludes."
-
-
 def json_of(response: httpx.Response, where: str) -> Any:
-    """The answer's JSON; ServerFault if it is something else or cut off."""
+    """The answer's JSON. Raises ServerFault if it is something else, or cut off."""
     kind = response.headers.get("content-type", "").split(";")[0]
     if kind and kind != "application/json":
         raise ServerFault(

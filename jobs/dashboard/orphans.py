@@ -1,9 +1,9 @@
-"""Jobs that went with a node or with the old head, which Ray itself may notice late or never.
+"""Jobs whose driver died with its node or with the old head, which Ray notices late or never.
 
-A head that comes back with its state (GCS fault tolerance) says RUNNING of every job that ran and PENDING of every job
-that waited. What looks whether the drivers are still there is Ray's job manager, which begins with the first request
-that needs it, such as a submission. Until then a job whose driver died with the old head would be RUNNING for ever; and
-one that waited can never start, since what was to start it was in the old head's memory.
+A head that restarts with its state (GCS fault tolerance) says RUNNING of every job that ran and PENDING of every job
+that waited. Ray's job manager checks whether their drivers are alive, but it starts only with the first request that
+needs it, such as a submission. Until then, a job whose driver died with the old head would be RUNNING for ever. A job
+that waited can never start, because the actor that would start it was in the memory of the old head.
 """
 
 from __future__ import annotations
@@ -11,86 +11,92 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from ..errors import JobsError
 from ..spec.job_info import JobInfo
-from .http import Http, json_of
+from .http import HttpClient
+from .state_api import query_state
 
-EVERY_SECONDS = 15.0
+# Each node is asked about at most this often.
+CHECK_SECONDS = 15.0
+# From the moment that Ray starts to check until the record of the job has the result.
+SETTLE_SECONDS = 4.0
 HEAD = "the head"
-# A job of the head that is there now was submitted after the head's start, by the head's own clock.
+# A job of the head that runs now was submitted after the head's start, by the head's own clock.
 CLOCK_MS = 1000
 
 
-class Orphans:
-    """Asks about the nodes that running jobs have their drivers on, and about the head: each every 15 s at most."""
+class OrphanCheck:
+    """Asks about the nodes of running jobs' drivers, and about the head: each at most every 15 seconds."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: HttpClient) -> None:
         self.http = http
-        self._next: dict[str, float] = {}
+        self._next_check: dict[str, float] = {}
 
-    async def wake(self, info: JobInfo, *, at_once: bool = False) -> bool:
-        """Has Ray look after the job if nothing else does; says whether it did. Raises nothing.
+    async def make_ray_check(self, job: JobInfo, *, at_once: bool = False) -> bool:
+        """Makes Ray check the job if its driver's node is dead, or its head was replaced. Raises nothing.
 
-        What is found stays Ray's to say: the record of a job that ran is FAILED moments later, and that of one that
-        waited once it has waited as long as Ray lets it (15 minutes).
+        The result is Ray's: a job that ran is FAILED moments later; a job that waited is FAILED after the 15 minutes
+        that Ray lets it wait.
+
+        Args:
+            job: Its last record.
+            at_once: Ask about the node now if it was not asked about before; otherwise after 15 seconds.
+
+        Returns:
+            Whether Ray was made to check.
         """
-        node = info.driver_node_id if info.status == "RUNNING" else HEAD if info.status == "PENDING" else None
+        node = job.driver_node_id if job.status == "RUNNING" else HEAD if job.status == "PENDING" else None
         now = time.monotonic()
-        if node is None or now < self._next.setdefault(node, now if at_once else now + EVERY_SECONDS):
+        if node is None or now < self._next_check.setdefault(node, now if at_once else now + CHECK_SECONDS):
             return False
-        self._next[node] = now + EVERY_SECONDS
+        self._next_check[node] = now + CHECK_SECONDS
         if node == HEAD:
-            orphaned = older_than_the_head(info, await self._nodes(state="ALIVE"))
+            orphaned = is_older_than_head(job, await self._query_nodes(state="ALIVE"))
         else:
             orphaned = await self.is_dead(node)
         if not orphaned:
             return False
         # There is nothing to stop: the request only starts the job manager.
-        path = f"/api/jobs/{quote(info.submission_id, safe='')}/stop"
+        path = f"/api/jobs/{quote(job.submission_id, safe='')}/stop"
         try:
             return (await self.http.once("POST", path, seconds=20.0)).is_success
         except JobsError:
-            return False  # The next look tries again.
+            return False  # The next check tries again.
 
-    async def wake_many(self, jobs: Iterable[JobInfo]) -> bool:
-        """`wake` for those of many whose node is not among the living: one question if all is well."""
-        waiting = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
-        if not waiting:
+    async def make_ray_check_all(self, jobs: Iterable[JobInfo]) -> bool:
+        """`make_ray_check` for every job whose node is not alive. It is one request if all nodes are."""
+        active = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
+        if not active:
             return False
-        alive = {node.get("node_id") for node in await self._nodes(state="ALIVE")}
+        alive = {node.get("node_id") for node in await self._query_nodes(state="ALIVE")}
         if not alive:
-            return False  # No answer: the head itself would be there.
-        doubtful = [job for job in waiting if job.status == "PENDING" or job.driver_node_id not in alive]
-        doubtful.sort(key=lambda job: job.start_time or 0)  # Of those that wait the oldest is asked about.
-        return any([await self.wake(job, at_once=True) for job in doubtful])
+            return False  # No answer: the head itself would be alive.
+        suspects = [job for job in active if job.status == "PENDING" or job.driver_node_id not in alive]
+        suspects.sort(key=lambda job: job.start_time or 0)  # Of the jobs that wait, the oldest is asked about.
+        return any([await self.make_ray_check(job, at_once=True) for job in suspects])
 
     async def is_dead(self, node: str | None) -> bool:
-        """Whether Ray says so; False where it says nothing. Raises nothing."""
+        """Whether Ray says that the node is dead; False without an answer. Raises nothing."""
         if node is None:
             return False
-        return [each.get("state") for each in await self._nodes(node_id=node)] == ["DEAD"]
+        return [each.get("state") for each in await self._query_nodes(node_id=node)] == ["DEAD"]
 
-    async def _nodes(self, **equal: str) -> list[dict[str, Any]]:
-        """Nodes by the state API; none in any other answer. Raises nothing."""
-        query = [("detail", "true")]
-        for key, value in equal.items():
-            query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
+    async def _query_nodes(self, **filters: str) -> list[dict[str, Any]]:
         try:
-            response = await self.http.once("GET", f"/api/v0/nodes?{urlencode(query)}", seconds=20.0)
-            found = json_of(response, self.http.where)["data"]["result"]["result"] if response.is_success else []
-            return [node for node in found if isinstance(node, dict)]
-        except (JobsError, KeyError, TypeError):
+            nodes = await query_state(self.http, "nodes", filters)
+        except JobsError:
             return []
+        return [node for node in nodes if isinstance(node, dict)]
 
 
-def older_than_the_head(info: JobInfo, nodes: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the job was submitted before the head that is there now began; False where that cannot be known.
+def is_older_than_head(job: JobInfo, nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the job was submitted before the head that runs now started; False if that is not known.
 
     `nodes`: as Ray's state API has them, with details.
     """
-    began = [node.get("start_time_ms") for node in nodes if node.get("is_head_node") and node.get("state") == "ALIVE"]
-    if len(began) != 1 or not began[0] or not info.start_time:
+    starts = [node.get("start_time_ms") for node in nodes if node.get("is_head_node") and node.get("state") == "ALIVE"]
+    if len(starts) != 1 or not starts[0] or not job.start_time:
         return False
-    return info.start_time + CLOCK_MS < int(began[0])
+    return job.start_time + CLOCK_MS < int(starts[0])

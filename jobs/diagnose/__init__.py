@@ -1,1 +1,10 @@
-"""TODO"""
+"""What is wrong with a cluster or a job, and what helps: `check` and `why`.
+
+- `finding.py`: one sentence of an answer; both commands answer with a list of these
+- `check.py`: whether jobs can run at a target, step by step until the first problem
+- `evidence.py`: reads what `why` needs from Ray and Kubernetes
+- `why.py`, `from_kubernetes.py`, `resources.py`: pure; from evidence to findings
+
+Nothing here prints, and nothing changes the cluster. A new cause of failure: a branch in `why.py` or
+`from_kubernetes.py`, and a case in the tests of `why`.
+"""

@@ -1,17 +1,17 @@
-"""Whether jobs can run at a target, step by step; the first thing that is wrong is named, with what to do."""
+"""Whether jobs can run at a target, step by step until the first problem."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sized
 from typing import TYPE_CHECKING, Any
 
-from ..connection import Connection, connect
-from ..dashboard.http import json_of
+from ..connection import Connection, open_connection, verify_identity
+from ..dashboard.state_api import query_state
 from ..deadline import Deadline
-from ..errors import JobsError, NotAllowed, Refused, Unreachable
+from ..errors import EXIT_FAILED, JobsError, NotAllowed, Refused, Unreachable
 from ..target.resolve import ClusterTarget, Target
+from .finding import FAILED, OK, WARNING, Finding
 
 if TYPE_CHECKING:
     from ..kubernetes.api import Kube
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONTAINER = "ray-head"
 EXEC_SECONDS = 90.0
 MARK = "rayjobs-check:"
-# Connects to the Ray that runs in the pod, never starts another one beside it.
+# Connects to the Ray of the pod; it never starts a second one.
 SCRIPT = f"""
 import json, os, ray
 ray.init(address=os.environ.get("RAY_ADDRESS") or "auto", logging_level="ERROR")
@@ -30,82 +30,76 @@ print({MARK!r} + json.dumps({{
 """
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One step. `state`: ok, warning (jobs run, and something is worth knowing) or failed (they do not)."""
-
-    step: str
-    state: str
-    text: str
-    remedy: str = ""
-    exit_code: int = 0
-    data: dict[str, Any] | None = None
-
-
-async def check(target: Target, note: Any = lambda _text: None) -> AsyncIterator[Finding]:
-    """The steps as they are done; ends after the first that failed."""
+async def check(target: Target, notify: Callable[[str], None] = lambda _text: None) -> AsyncIterator[Finding]:
+    """Yields a finding for each step as it is done, and ends after the first that failed."""
     try:
         if isinstance(target, ClusterTarget):
-            async for finding in _pod_steps(target, note):
+            async for finding in _check_pods(target, notify):
                 yield finding
-        async with connect(target, note=note) as connection:
-            async for finding in _api_steps(connection):
+        async with open_connection(target, notify=notify) as connection:
+            async for finding in _check_api(connection):
                 yield finding
     except JobsError as error:
-        yield Finding(_step_of(error), "failed", error.what, error.remedy, error.exit_code or 1)
+        yield Finding(FAILED, error.message, error.remedy, _step_of(error), error.exit_code or EXIT_FAILED)
 
 
-class _Failed(JobsError):
+class _StepFailed(JobsError):
     exit_code = Unreachable.exit_code
 
-    def __init__(self, step: str, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
+    def __init__(self, step: str, message: str, remedy: str) -> None:
+        super().__init__(message, remedy)
         self.step = step
 
 
 def _step_of(error: JobsError) -> str:
-    if isinstance(error, _Failed):
+    if isinstance(error, _StepFailed):
         return error.step
     if isinstance(error, Refused):
         return "target"
     return "permission" if isinstance(error, NotAllowed) else "reach"
 
 
-async def _pod_steps(target: ClusterTarget, note: Any) -> AsyncIterator[Finding]:
-    from ..connection import verify_identity
+def _ok(step: str, text: str, data: dict[str, Any] | None = None) -> Finding:
+    return Finding(OK, text, step=step, data=data)
+
+
+async def _check_pods(target: ClusterTarget, notify: Callable[[str], None]) -> AsyncIterator[Finding]:
     from ..kubernetes.api import Kube
 
     kube = await Kube.open(target.kubeconfig, target.context)
     try:
-        yield Finding("context", "ok", f"{kube.where} answers.")
-        await verify_identity(kube, target.contract.cluster_uid, note)
-        yield Finding("identity", "ok", "It is the stack's cluster.")
+        yield _ok("context", f"{kube.where} answers.")
+        await verify_identity(kube, target.contract.cluster_uid, notify)
+        yield _ok("identity", "This is the stack's cluster.")
         pod = await find_ready_head(kube, target)
-        yield Finding("head", "ok", f"Head pod {pod} is ready.")
-        found = await ask_ray(kube, target, pod)
-        resources = ", ".join(f"{key}: {value:g}" for key, value in sorted(found["resources"].items()))
-        yield Finding("ray", "ok", f"Ray {found['version']} at {found['address']}; {resources}", data=found)
+        yield _ok("head", f"The head pod {pod} is ready.")
+        ray = await read_ray(kube, target, pod)
+        yield _ok("ray", f"Ray {ray['version']} at {ray['address']}; {_resources(ray['resources'])}", ray)
         expected = target.cluster.ray_version
-        if expected and expected != found["version"]:
+        if expected and expected != ray["version"]:
             yield Finding(
-                "version",
-                "warning",
-                f"The stack says Ray {expected}, the head runs {found['version']}.",
+                WARNING,
+                f"The stack has Ray {expected}, the head runs {ray['version']}.",
                 "Were the pods replaced after the last `pulumi up`?",
+                "version",
             )
-        if found["nodes"] < 2:
+        if ray["nodes"] < 2:
             yield Finding(
+                WARNING,
+                "There is no worker node. Tasks wait until the autoscaler has started one.",
+                "This is normal with `minReplicas: 0`. Otherwise look at the events of the worker pods.",
                 "workers",
-                "warning",
-                "There is no worker node: tasks wait until the autoscaler has started one.",
-                "With `minReplicas: 0` that is as it should be; otherwise look at the worker pods' events.",
             )
     finally:
         await kube.close()
 
 
+def _resources(amounts: dict[str, float]) -> str:
+    return ", ".join(f"{name}: {amount:g}" for name, amount in sorted(amounts.items()))
+
+
 async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
-    """The ready head pod's name; _Failed with a message of its own for each thing that can be wrong."""
+    """The name of the ready head pod. Raises an error with its own message for each problem."""
     from ..kubernetes.tunnel import head_pod, pod_state
 
     cluster = target.cluster
@@ -113,63 +107,61 @@ async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
     pod = await kube.get(f"pods/{name}", namespace=cluster.namespace)
     containers = [container["name"] for container in pod["spec"]["containers"]]
     if CONTAINER not in containers:
-        raise _Failed(
+        raise _StepFailed(
             "container",
             f"Pod {name} has no container {CONTAINER!r}; it has: {', '.join(containers)}.",
-            f"The head's first container must be called {CONTAINER}.",
+            f"Name the head's first container {CONTAINER}.",
         )
-    states = {each["name"]: each for each in (pod.get("status") or {}).get("containerStatuses") or []}
-    if not states.get(CONTAINER, {}).get("ready"):
-        raise _Failed(
+    statuses = {status["name"]: status for status in (pod.get("status") or {}).get("containerStatuses") or []}
+    if not statuses.get(CONTAINER, {}).get("ready"):
+        raise _StepFailed(
             "head",
-            f"Head pod {name} is not ready: {pod_state(pod)}.",
+            f"The head pod {name} is not ready: {pod_state(pod)}.",
             f"`kubectl describe pod -n {cluster.namespace} {name}` shows its events.",
         )
     return name
 
 
-async def ask_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any]:
-    """What Ray says of itself inside the head's container."""
-    code, out, err = await kube.execute(
-        target.cluster.namespace, pod, CONTAINER, ["python", "-c", SCRIPT], EXEC_SECONDS
-    )
+async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any]:
+    """Address, version, resources and number of nodes, from Ray itself inside the head's container."""
+    namespace = target.cluster.namespace
+    code, out, err = await kube.execute(namespace, pod, CONTAINER, ["python", "-c", SCRIPT], EXEC_SECONDS)
     for line in out.decode(errors="replace").splitlines():
         if line.startswith(MARK):
             return dict(json.loads(line[len(MARK) :]))
-    said = [line for line in (out + err).decode(errors="replace").splitlines() if line.strip()]
-    raise _Failed(
+    output = [line for line in (out + err).decode(errors="replace").splitlines() if line.strip()]
+    raise _StepFailed(
         "ray",
-        f"Ray does not answer in pod {pod} (python ended with {code}): {said[-1] if said else 'no output'}",
-        f"`kubectl logs -n {target.cluster.namespace} {pod} -c {CONTAINER}` shows why.",
+        f"Ray does not answer in pod {pod} (python exited with {code}): {output[-1] if output else 'no output'}",
+        f"`kubectl logs -n {namespace} {pod} -c {CONTAINER}` shows why.",
     )
 
 
-async def _api_steps(connection: Connection) -> AsyncIterator[Finding]:
+async def _check_api(connection: Connection) -> AsyncIterator[Finding]:
     client, deadline = connection.client, Deadline(30.0)
     version = await client.version(deadline)
-    yield Finding("api", "ok", f"The Jobs API answers (Ray {version['ray_version']}).", data={"version": version})
-    jobs = await client.list(deadline)
-    running = sum(not job.ended for job in jobs)
-    yield Finding("token", "ok", f"It lets us in; {len(jobs)} jobs known, {running} of them not ended.")
+    yield _ok("api", f"The Jobs API answers (Ray {version['ray_version']}).", {"version": version})
+    jobs = await client.list_jobs(deadline)
+    active = sum(not job.ended for job in jobs)
+    running = f"{active} running or pending" if active else "none running"
+    yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")
     if not isinstance(connection.target, ClusterTarget):
-        yield await _nodes(connection, deadline)
+        yield await _check_nodes(connection, deadline)
 
 
-async def _nodes(connection: Connection, deadline: Deadline) -> Finding:
-    """For a URL there is no container to ask: the dashboard's list of nodes instead."""
-    http = connection.client.http
+def _count(things: Sized, noun: str) -> str:
+    return f"1 {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
-    def parse(response: Any) -> list[dict[str, Any]]:
-        return list(json_of(response, http.where)["data"]["result"]["result"])
 
+async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
+    """For a URL, where Ray inside the head's container cannot be asked: the dashboard's list of nodes."""
     nodes = [
         node
-        for node in await http.ask("GET", "/api/v0/nodes?detail=true", deadline=deadline, parse=parse)
+        for node in await query_state(connection.client.http, "nodes", deadline=deadline)
         if node.get("state") == "ALIVE"
     ]
     total: dict[str, float] = {}
     for node in nodes:
         for name, amount in (node.get("resources_total") or {}).items():
             total[name] = total.get(name, 0) + amount
-    resources = ", ".join(f"{key}: {value:g}" for key, value in sorted(total.items()))
-    return Finding("ray", "ok", f"{len(nodes)} nodes; {resources}", data={"resources": total, "nodes": len(nodes)})
+    return _ok("ray", f"{_count(nodes, 'node')}; {_resources(total)}", {"resources": total, "nodes": len(nodes)})

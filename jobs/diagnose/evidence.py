@@ -1,17 +1,17 @@
-"""What `why` looks at, and the reading of it. Only namespaced reads; what may not be read becomes a gap."""
+"""Reads what `why` needs from Ray and Kubernetes, with namespaced reads only. What cannot be read becomes a gap."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlencode
 
-from ..connection import Connection, connect
-from ..dashboard.http import json_of
-from ..deadline import Deadline
+from ..connection import Connection, open_connection
+from ..dashboard.state_api import query_state
+from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
 from ..spec.job_info import JobInfo
 from ..target.resolve import ClusterTarget, Target
@@ -26,19 +26,22 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that could not be read. `allowed` is false where rights are missing."""
+    """Something that could not be read, and the reason. `allowed` is false if a right is missing."""
 
-    what: str
-    why: str
+    name: str
+    reason: str
     allowed: bool = True
 
 
 @dataclass
 class Evidence:
-    """All of it as the servers gave it; empty or None where it was not read, and then there is a gap.
+    """Ray's and Kubernetes' objects as the servers gave them; a field that could not be read is empty and has a gap.
 
-    `job` is None for an unknown job, and where `submission_id` is None (the question is about the cluster).
-    `in_ledger`: the status under which this machine's ledger knows the job.
+    Attributes:
+        submission_id: The job in question; None if the question is about the cluster.
+        job: The job; None if the server does not know it.
+        in_ledger: The job's status in the local job history.
+        read_at: When all this was read, in seconds since the epoch.
     """
 
     submission_id: str | None
@@ -61,6 +64,7 @@ class Evidence:
     events: list[Raw] = field(default_factory=list)
     quotas: list[Raw] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    read_at: float = field(default_factory=time.time)
 
 
 async def gather(
@@ -68,30 +72,30 @@ async def gather(
     submission_id: str | None,
     *,
     in_ledger: str | None = None,
-    note: Callable[[str], None] = lambda _text: None,
+    notify: Callable[[str], None] = lambda _text: None,
 ) -> Evidence:
-    """Asks Kubernetes and Ray. What fails becomes a gap or `ray_error`, never an exception."""
+    """Reads from Kubernetes and Ray. A failure becomes a gap or `ray_error`, never an exception."""
     evidence = Evidence(submission_id, in_ledger=in_ledger)
     if isinstance(target, ClusterTarget):
         evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
         evidence.expected_version = target.cluster.ray_version
-        # One after the other: kr8s shares its session between the two, logs in anew after a 403, and then fails the
-        # requests that are under way.
-        await _ask_kubernetes(target, evidence)
-        await _ask_ray(target, evidence, note)
+        # One after the other: kr8s shares its session between the two, logs in again after a 403, and then fails the
+        # other requests.
+        await _read_from_kubernetes(target, evidence)
+        await _read_from_ray(target, evidence, notify)
     else:
-        await _ask_ray(target, evidence, note)
+        await _read_from_ray(target, evidence, notify)
         evidence.gaps.append(Gap("pods, events and quotas", "the target is an address, not a cluster of a stack"))
     return evidence
 
 
-async def _ask_ray(target: Target, evidence: Evidence, note: Callable[[str], None]) -> None:
+async def _read_from_ray(target: Target, evidence: Evidence, notify: Callable[[str], None]) -> None:
     async def read() -> None:
-        async with connect(target, note=note) as connection:
+        async with open_connection(target, notify=notify) as connection:
             await _read_ray(connection, evidence)
 
     try:
-        await asyncio.wait_for(read(), SECONDS)
+        await bounded(read(), SECONDS)
     except asyncio.TimeoutError:
         evidence.ray_error = Unreachable(f"Ray did not answer within {SECONDS:.0f} s.")
     except JobsError as error:
@@ -101,47 +105,34 @@ async def _ask_ray(target: Target, evidence: Evidence, note: Callable[[str], Non
 async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     client, deadline = connection.client, Deadline(SECONDS / 2)
     evidence.ray_version = str((await client.version(deadline)).get("ray_version"))
-    evidence.jobs = await client.list(deadline)
+    evidence.jobs = await client.list_jobs(deadline)
     evidence.ray_reached = True
     if evidence.submission_id is not None:
         with contextlib.suppress(UnknownJob):
-            evidence.job = await client.get(evidence.submission_id, deadline)
+            evidence.job = await connection.watcher.get_job(evidence.submission_id, deadline)
     job_id = evidence.job.job_id if evidence.job else None
 
-    async def state(kind: str, **equal: str) -> list[Raw]:
-        query = [("detail", "true"), ("limit", "1000")]
-        for key, value in equal.items():
-            query += [("filter_keys", key), ("filter_predicates", "="), ("filter_values", value)]
+    def query(resource: str, **filters: str) -> Awaitable[list[Raw]]:
+        return query_state(client.http, resource, filters, deadline=deadline, limit=1000)
 
-        def parse(response: Any) -> list[Raw]:
-            return list(json_of(response, client.http.where)["data"]["result"]["result"])
-
-        return await client.http.ask("GET", f"/api/v0/{kind}?{urlencode(query)}", deadline=deadline, parse=parse)
-
-    async def autoscaler_error() -> str | None:
-        def parse(response: Any) -> str | None:
-            found = json_of(response, client.http.where)["data"].get("autoscalingError")
-            return str(found) if found else None
-
-        return await client.http.ask("GET", "/api/cluster_status", deadline=deadline, parse=parse)
-
-    async def tasks() -> list[Raw]:
-        chosen = {"job_id": job_id} if job_id else {}
-        return await state("tasks", state="PENDING_NODE_ASSIGNMENT", **chosen)
-
-    reads = [("nodes", state("nodes")), ("actors", state("actors", state="PENDING_CREATION")), ("tasks", tasks())]
-    found = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
-    evidence.nodes, evidence.actors, evidence.tasks = (each or [] for each in found)
-    evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", autoscaler_error())
+    of_job = {"job_id": job_id} if job_id else {}
+    reads = [
+        ("nodes", query("nodes")),
+        ("actors", query("actors", state="PENDING_CREATION")),
+        ("tasks", query("tasks", state="PENDING_NODE_ASSIGNMENT", **of_job)),
+    ]
+    lists = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
+    evidence.nodes, evidence.actors, evidence.tasks = (objects or [] for objects in lists)
+    evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", client.autoscaler_error(deadline))
 
 
-async def _ask_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
+async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
     from ..kubernetes.api import Kube
 
     try:
         kube = await Kube.open(target.kubeconfig, target.context)
     except JobsError as error:
-        evidence.gaps.append(Gap("Kubernetes", error.what, not isinstance(error, NotAllowed)))
+        evidence.gaps.append(Gap("Kubernetes", error.message, not isinstance(error, NotAllowed)))
         return
     try:
         await _read_kubernetes(kube, evidence, target.cluster.namespace, target.cluster.name)
@@ -163,13 +154,13 @@ async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, clust
     evidence.ray_cluster = await _or_gap(evidence, "the RayCluster", ray_cluster())
 
 
-async def _or_gap(evidence: Evidence, what: str, read: Awaitable[T]) -> T | None:
+async def _or_gap(evidence: Evidence, name: str, read: Awaitable[T]) -> T | None:
     try:
         return await read
     except NotAllowed as error:
-        evidence.gaps.append(Gap(what, error.what, False))
+        evidence.gaps.append(Gap(name, error.message, False))
     except JobsError as error:
-        evidence.gaps.append(Gap(what, error.what))
+        evidence.gaps.append(Gap(name, error.message))
     except (KeyError, TypeError, ValueError) as error:
-        evidence.gaps.append(Gap(what, f"the answer has another form than Ray 2.60's: {error!r}"))
+        evidence.gaps.append(Gap(name, f"the answer does not have the form of Ray 2.60: {error!r}"))
     return None

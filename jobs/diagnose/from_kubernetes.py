@@ -1,30 +1,39 @@
-"""What Kubernetes' objects say about a cluster that cannot do its work. Pure."""
+"""Findings from the RayCluster, its pods and their events, and quotas. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
+from ..kubernetes.pod_problems import (
+    CRASH_LOOP,
+    CREATE_REASONS,
+    IMAGE_REASONS,
+    Container,
+    Ended,
+    containers,
+    unschedulable,
+)
 from .evidence import Evidence
 from .finding import Finding, cause, clue
+from .resources import quantity
 
 Raw = dict[str, Any]
 _QUOTA = re.compile(
     r"exceeded quota: (?P<name>[^,]+), requested: (?P<asked>.+?), used: (?P<used>.+?), limited: (?P<limit>.+)"
 )
-_PULL = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 RECENT_SECONDS = 3600.0
 
 
 def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
-    """Findings from RayCluster, pods, events and quotas, the most telling first."""
+    """Findings from RayCluster, pods, events and quotas, in this order."""
     if ((evidence.ray_cluster or {}).get("spec") or {}).get("suspend"):
-        # Nothing else matters, and the events are of the time before.
+        # Nothing else matters now, and the events are older.
         yield cause(
-            f"The RayCluster {evidence.namespace}/{evidence.cluster} is suspended: it has no pods on purpose.",
-            "Take `suspend` out of the stack's config, then `pulumi up`.",
+            f"The RayCluster {evidence.namespace}/{evidence.cluster} is suspended, so it has no pods.",
+            "Remove `suspend` from the stack's config, then run `pulumi up`.",
         )
         return
     yield from _about_ray_cluster(evidence)
@@ -35,25 +44,26 @@ def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _about_ray_cluster(evidence: Evidence) -> Iterator[Finding]:
-    namespace, name, found = evidence.namespace, evidence.cluster, evidence.ray_cluster
-    missing = any(gap.what == "the RayCluster" and "has no" in gap.why for gap in evidence.gaps)
-    if found is None:
+    namespace, name, ray_cluster = evidence.namespace, evidence.cluster, evidence.ray_cluster
+    missing = any(gap.name == "the RayCluster" and "has no" in gap.reason for gap in evidence.gaps)
+    if ray_cluster is None:
         if missing and evidence.kube_read and not evidence.pods:
             yield cause(f"There is no RayCluster {namespace}/{name}, and no pod of it.", "pulumi up")
         return
-    status = found.get("status") or {}
-    behind = (status.get("observedGeneration") or 0) < (found["metadata"].get("generation") or 0)
+    status = ray_cluster.get("status") or {}
+    behind = (status.get("observedGeneration") or 0) < (ray_cluster["metadata"].get("generation") or 0)
     if behind:
         yield cause(
-            "The operator has not acted on the RayCluster's last change: it may be down, or watch other namespaces.",
+            "The operator has not acted on the last change of the RayCluster. It may be down, or not watch this "
+            "namespace.",
             "kubectl get pods -A -l app.kubernetes.io/component=kuberay-operator",
         )
     for condition in status.get("conditions") or []:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            # The message begins with the reason, on a line of its own.
+            # The first line of the message is the reason.
             message = str(condition.get("message")).removeprefix(f"{condition.get('reason')}\n")
             yield _quota(message, namespace or "") or cause(
-                f"The operator cannot make pods ({condition.get('reason')}): {message}", _describe(namespace, name)
+                f"The operator cannot create pods ({condition.get('reason')}): {message}", _describe(namespace, name)
             )
     head = [pod for pod in evidence.pods if _labels(pod).get("ray.io/node-type") == "head"]
     if evidence.kube_read and not head and not behind:
@@ -71,80 +81,74 @@ def _labels(pod: Raw) -> Raw:
 def _about_pod(pod: Raw, namespace: str) -> Iterator[Finding]:
     name, status = pod["metadata"]["name"], pod.get("status") or {}
     kind = "Head" if _labels(pod).get("ray.io/node-type") == "head" else "Worker"
-    called = f"{kind} pod {name}"
+    title = f"{kind} pod {name}"
     describe = f"kubectl describe pod -n {namespace} {name}"
     if pod["metadata"].get("deletionTimestamp"):
-        yield clue(f"{called} is being deleted.", describe)
+        yield clue(f"{title} is being deleted.", describe)
         return
     if status.get("phase") == "Failed":
         yield cause(
-            f"{called} failed: {status.get('reason') or ''} {status.get('message') or ''}".strip() + ".", describe
+            f"{title} failed: {status.get('reason') or ''} {status.get('message') or ''}".strip() + ".", describe
         )
         return
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            yield cause(
-                f"{called} cannot be placed: {condition.get('message')}",
-                _placing(str(condition.get("message")), describe),
-            )
-    states = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    for each in states:
-        yield from _about_container(each, called, namespace, name)
+    if unplaced := unschedulable(pod):
+        message = unplaced[1]
+        yield cause(f"{title} cannot be scheduled: {message}", _scheduling_remedy(message, describe))
+    for container in containers(pod):
+        yield from _about_container(container, title, namespace, name)
 
 
-def _placing(message: str, describe: str) -> str:
+def _scheduling_remedy(message: str, describe: str) -> str:
     if "Insufficient" in message:
         return "kubectl describe nodes | grep -A8 'Allocated resources'"
     return describe
 
 
-def _about_container(state: Raw, called: str, namespace: str, pod: str) -> Iterator[Finding]:
-    name, logs = state["name"], f"kubectl logs -n {namespace} {pod} -c {state['name']}"
-    waiting = (state.get("state") or {}).get("waiting") or {}
-    reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
-    last = (state.get("lastState") or {}).get("terminated") or {}
-    ended = (state.get("state") or {}).get("terminated") or {}
-    if reason in _PULL:
+def _about_container(container: Container, title: str, namespace: str, pod: str) -> Iterator[Finding]:
+    name, logs = container.name, f"kubectl logs -n {namespace} {pod} -c {container.name}"
+    reason, message = container.waiting_reason, container.waiting_message
+    ended, last = container.ended, container.last_ended
+    if reason in IMAGE_REASONS:
         yield cause(
-            f"{called}: the image {state.get('image')} of container {name} cannot be pulled ({reason}): {message}",
+            f"{title}: the image {container.image} of container {name} cannot be pulled ({reason}): {message}",
             f"kubectl describe pod -n {namespace} {pod}",
         )
-    elif reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
+    elif reason in CREATE_REASONS:
         yield cause(
-            f"{called}: container {name} cannot be made ({reason}): {message}",
+            f"{title}: container {name} cannot be created ({reason}): {message}",
             f"kubectl describe pod -n {namespace} {pod}",
         )
-    elif reason == "CrashLoopBackOff":
-        yield cause(f"{called}: container {name} keeps ending ({_exit(last)}).", f"{logs} --previous")
-    elif last.get("reason") == "OOMKilled" or ended.get("reason") == "OOMKilled":
+    elif reason == CRASH_LOOP:
+        yield cause(f"{title}: container {name} keeps exiting ({_exit(last)}).", f"{logs} --previous")
+    elif "OOMKilled" in {end.reason for end in (ended, last) if end}:
         yield cause(
-            f"{called}: container {name} was killed for using more memory than its limit "
-            f"({state.get('restartCount')} restarts).",
-            "Raise the group's memory in the stack's config, or let fewer tasks run at once.",
+            f"{title}: container {name} was killed because it used more memory than its limit "
+            f"({container.restarts} restarts).",
+            "Raise the memory of its group in the stack's config, or run fewer tasks at once.",
         )
-    elif ended and ended.get("exitCode"):
-        yield cause(f"{called}: container {name} ended ({_exit(ended)}).", logs)
+    elif ended and ended.exit_code:
+        yield cause(f"{title}: container {name} ended ({_exit(ended)}).", logs)
     elif last:
         yield clue(
-            f"{called}: container {name} restarted {state.get('restartCount')} times ({_exit(last)}).",
+            f"{title}: container {name} restarted {container.restarts} times ({_exit(last)}).",
             f"{logs} --previous",
         )
-    elif name == "ray-head" and state.get("state", {}).get("running") and not state.get("ready"):
-        yield cause(f"{called} runs and is not ready yet: Ray inside does not answer.", logs)
+    elif name == "ray-head" and container.running and not container.ready:
+        yield cause(f"{title} runs but is not ready: Ray in it does not answer.", logs)
 
 
-def _exit(terminated: Raw) -> str:
-    return f"{terminated.get('reason') or 'ended'}, exit code {terminated.get('exitCode')}"
+def _exit(ended: Ended | None) -> str:
+    return f"{ended.reason or 'ended'}, exit code {ended.exit_code}" if ended else "no exit code yet"
 
 
 def _about_events(evidence: Evidence) -> Iterator[Finding]:
-    said: set[str] = set()
-    mine = {pod["metadata"]["name"] for pod in evidence.pods} | {evidence.cluster}
-    for event in sorted(evidence.events, key=_at, reverse=True):
+    texts: set[str] = set()
+    own_names = {pod["metadata"]["name"] for pod in evidence.pods} | {evidence.cluster}
+    for event in sorted(evidence.events, key=_time_of, reverse=True):
         about = event.get("involvedObject") or {}
         message = str(event.get("message") or "")
-        belongs = about.get("name") in mine or str(about.get("name")).startswith(f"{evidence.cluster}-")
-        if event.get("type") != "Warning" or not belongs or not _recent(event):
+        belongs = about.get("name") in own_names or str(about.get("name")).startswith(f"{evidence.cluster}-")
+        if event.get("type") != "Warning" or not belongs or not _is_recent(event, evidence.read_at):
             continue
         finding = _quota(message, evidence.namespace or "")
         if finding is None and event.get("reason") in (
@@ -162,8 +166,8 @@ def _about_events(evidence: Evidence) -> Iterator[Finding]:
                 f"{about.get('kind')} {about.get('name')}: {event.get('reason')}: {message}",
                 f"kubectl describe {str(about.get('kind')).lower()} -n {evidence.namespace} {about.get('name')}",
             )
-        if finding is not None and finding.text not in said:
-            said.add(finding.text)
+        if finding is not None and finding.text not in texts:
+            texts.add(finding.text)
             yield finding
 
 
@@ -172,15 +176,13 @@ def _quota(message: str, namespace: str) -> Finding | None:
     if match is None:
         return None
     return cause(
-        f"The quota {match['name']} of namespace {namespace} does not allow another pod: it asks for {match['asked']}, "
-        f"{match['used']} is used, the limit is {match['limit'].rstrip('.')}.",
+        f"The quota {match['name']} of namespace {namespace} does not allow another pod: it requests "
+        f"{match['asked']}, {match['used']} is used, the limit is {match['limit'].rstrip('.')}.",
         f"kubectl describe resourcequota -n {namespace} {match['name']}",
     )
 
 
 def _about_quotas(quotas: Iterable[Raw], namespace: str) -> Iterator[Finding]:
-    from .resources import quantity
-
     for quota in quotas:
         status = quota.get("status") or {}
         hard, used = status.get("hard") or {}, status.get("used") or {}
@@ -193,13 +195,13 @@ def _about_quotas(quotas: Iterable[Raw], namespace: str) -> Iterator[Finding]:
             )
 
 
-def _at(event: Raw) -> str:
+def _time_of(event: Raw) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")
 
 
-def _recent(event: Raw) -> bool:
+def _is_recent(event: Raw, now: float) -> bool:
     try:
-        at = datetime.fromisoformat(_at(event).replace("Z", "+00:00"))
+        at = datetime.fromisoformat(_time_of(event).replace("Z", "+00:00"))
     except ValueError:
         return True
-    return (datetime.now(timezone.utc) - at).total_seconds() < RECENT_SECONDS
+    return now - at.timestamp() < RECENT_SECONDS

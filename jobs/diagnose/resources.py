@@ -1,48 +1,47 @@
-"""Resources as Ray counts them: what a job asks for, what nodes have, what worker groups would bring. Pure."""
+"""Resources as Ray counts them: of jobs, nodes and worker groups. Pure."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..kubernetes.quantities import parse_quantity
 from ..spec.job_info import RESOURCES_KEY, JobInfo
 
 Resources = dict[str, float]
-_SUFFIX = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
-_SUFFIX |= {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50}
-_QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([A-Za-z]*)")
 
 
 def quantity(value: Any) -> float:
-    """A Kubernetes quantity as a number: 500m is 0.5, 1Gi is 2**30. What is none counts as 0."""
-    match = _QUANTITY.fullmatch(str(value).strip())
-    return float(match[1]) * _SUFFIX.get(match[2], 0.0) if match else 0.0
+    """A Kubernetes quantity as a number: 500m is 0.5, 1Gi is 2**30. Any other value counts as 0."""
+    try:
+        return float(parse_quantity(str(value).strip()))
+    except ValueError:
+        return 0.0
 
 
-def asked_by(job: JobInfo) -> tuple[Resources, dict[str, str]]:
-    """What the entrypoint reserves, and the labels that its node must have; from the client's own metadata."""
+def demand_of(job: JobInfo) -> tuple[Resources, dict[str, str]]:
+    """The resources that the entrypoint reserves and the labels that it requires, from the client's metadata."""
     try:
         raw = json.loads(job.metadata.get(RESOURCES_KEY, "{}"))
     except ValueError:
         return {}, {}
-    named = {"CPU": raw.get("num_cpus"), "GPU": raw.get("num_gpus"), "memory": raw.get("memory")}
-    named |= raw.get("resources") or {}
-    return {key: float(value) for key, value in named.items() if value}, dict(raw.get("label_selector") or {})
+    amounts = {"CPU": raw.get("num_cpus"), "GPU": raw.get("num_gpus"), "memory": raw.get("memory")}
+    amounts |= raw.get("resources") or {}
+    return {key: float(value) for key, value in amounts.items() if value}, dict(raw.get("label_selector") or {})
 
 
-def fits(asked: Mapping[str, float], has: Mapping[str, float]) -> bool:
-    return all(has.get(name, 0.0) >= amount for name, amount in asked.items())
+def fits(demand: Mapping[str, float], node: Mapping[str, float]) -> bool:
+    return all(node.get(name, 0.0) >= amount for name, amount in demand.items())
 
 
-def short_of(asked: Mapping[str, float], nodes: Iterable[Mapping[str, float]]) -> list[str]:
-    """For each resource that no single node has enough of, what the largest has: `64 CPU (the largest node has 4)`."""
+def shortages(demand: Mapping[str, float], nodes: Iterable[Mapping[str, float]]) -> list[str]:
+    """Each resource that no single node has enough of, such as `64 CPU (the largest node has 4)`."""
     nodes = list(nodes)
     lines = []
-    for name, amount in asked.items():
+    for name, amount in demand.items():
         most = max((node.get(name, 0.0) for node in nodes), default=0.0)
         if most < amount:
             has = "no node has any" if not most else f"the largest node has {show(name, most)}"
@@ -54,13 +53,13 @@ def show(name: str, amount: float) -> str:
     return f"{amount / 2**30:.1f} GiB" if name in ("memory", "object_store_memory") else f"{amount:g}"
 
 
-def listed(asked: Mapping[str, float]) -> str:
-    return ", ".join(f"{show(name, amount)} {name}" for name, amount in asked.items()) or "nothing"
+def resource_list(amounts: Mapping[str, float]) -> str:
+    return ", ".join(f"{show(name, amount)} {name}" for name, amount in amounts.items()) or "nothing"
 
 
 @dataclass(frozen=True)
 class Group:
-    """A worker group of a RayCluster. `each`: what one of its nodes brings; `running`: its pods now."""
+    """A worker group of a RayCluster. `each`: the resources of one node; `running`: its pods now; `most`: its limit."""
 
     name: str
     each: Resources
@@ -75,35 +74,35 @@ def groups_of(ray_cluster: Mapping[str, Any], pods: Iterable[Mapping[str, Any]])
     for pod in pods:
         group = (pod["metadata"].get("labels") or {}).get("ray.io/group", "")
         counts[group] = counts.get(group, 0) + 1
-    found = []
+    groups = []
     spec = ray_cluster.get("spec") or {}
     for raw in spec.get("workerGroupSpecs") or []:
         name = str(raw.get("groupName"))
         most = raw.get("maxReplicas", 2**31 - 1) if spec.get("enableInTreeAutoscaling") else raw.get("replicas", 0)
-        found.append(Group(name, node_of(raw), counts.get(name, 0), int(most or 0), bool(raw.get("suspend"))))
-    return found
+        groups.append(Group(name, node_of(raw), counts.get(name, 0), int(most or 0), bool(raw.get("suspend"))))
+    return groups
 
 
 def node_of(group: Mapping[str, Any]) -> Resources:
-    """What a pod of this group will tell Ray it has: rayStartParams first, then the container's limits."""
+    """The resources that Ray sees in a pod of this group: from rayStartParams, else from the container's limits."""
     containers = (((group.get("template") or {}).get("spec")) or {}).get("containers") or [{}]
     declared = containers[0].get("resources") or {}
     amounts = {**(declared.get("requests") or {}), **(declared.get("limits") or {})}
-    found: Resources = {}
+    resources: Resources = {}
     for key, value in amounts.items():
         if key == "cpu":
-            found["CPU"] = float(-(-quantity(value) // 1))  # Ray rounds up to whole CPUs.
+            resources["CPU"] = float(-(-quantity(value) // 1))  # Ray rounds up to whole CPUs.
         elif key == "memory":
-            found["memory"] = quantity(value) * 0.7  # Ray keeps 30 % for the object store.
+            resources["memory"] = quantity(value) * 0.7  # Ray keeps 30 % for the object store.
         elif key.endswith("/gpu") or "gpu" in key.rpartition("/")[2]:
-            found["GPU"] = found.get("GPU", 0.0) + quantity(value)
+            resources["GPU"] = resources.get("GPU", 0.0) + quantity(value)
         elif key == "google.com/tpu":
-            found["TPU"] = quantity(value)
+            resources["TPU"] = quantity(value)
     params = group.get("rayStartParams") or {}
     for param, name in (("num-cpus", "CPU"), ("num-gpus", "GPU"), ("memory", "memory")):
         if param in params:
-            found[name] = quantity(params[param])
+            resources[name] = quantity(params[param])
     custom = str(params.get("resources", "")).strip("'\"").replace("\\", "")
     with contextlib.suppress(ValueError, AttributeError, TypeError):
-        found |= {str(name): float(amount) for name, amount in json.loads(custom or "{}").items()}
-    return found
+        resources |= {str(name): float(amount) for name, amount in json.loads(custom or "{}").items()}
+    return resources

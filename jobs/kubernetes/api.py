@@ -1,4 +1,4 @@
-"""The Kubernetes API as far as `jobs` needs it: a thin edge on kr8s with deadlines and errors for people."""
+"""The Kubernetes API: one edge on kr8s for `rayjobs` and the Pulumi program, with deadlines and errors for people."""
 
 from __future__ import annotations
 
@@ -6,161 +6,170 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import os
+import json
 import tempfile
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import kr8s.asyncio
-import yaml
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
 from ..dashboard.http import hint, reason
 from ..deadline import bounded
-from ..errors import JobsError, NotAllowed, Refused, Unreachable
+from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
+from .kubeconfig import read_kubeconfig
 
 T = TypeVar("T")
 
 API_SECONDS = 20.0
-SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-
-
-class NotThere(JobsError):
-    """The object does not exist (HTTP 404)."""
-
-    exit_code = Unreachable.exit_code
-
-
-class KubeError(Unreachable):
-    """The API server answered with an error."""
-
-
-class Forbidden(NotAllowed):
-    """RBAC: the API server answered 403."""
-
-
-def kubeconfig_paths(kubeconfig: str | None, environ: Mapping[str, str] = os.environ) -> list[Path]:
-    named = kubeconfig or environ.get("KUBECONFIG") or "~/.kube/config"
-    return [Path(part).expanduser() for part in named.split(os.pathsep) if part]
-
-
-def check_kubeconfig(
-    kubeconfig: str | None, context: str | None, environ: Mapping[str, str] = os.environ
-) -> tuple[str | None, str | None]:
-    """(paths joined for kr8s, context name), or (None, None) for a pod's own service account.
-
-    Raises Refused: no file, not a kubeconfig, a context that it does not have.
-    """
-    paths = kubeconfig_paths(kubeconfig, environ)
-    there = [path for path in paths if path.exists()]
-    if not there:
-        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in environ and Path(SERVICE_ACCOUNT, "token").exists():
-            return None, None
-        raise Refused(
-            f"There is no kubeconfig at {', '.join(map(str, paths))}.",
-            "Name it with --kubeconfig or KUBECONFIG.",
-        )
-    contexts: dict[str, Any] = {}
-    current = ""
-    for path in there:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"The kubeconfig {path} cannot be read: {error}.") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            at = f" at line {mark.line + 1}" if mark is not None else ""
-            raise Refused(f"The kubeconfig {path} is not YAML{at}.", "Mend it, or name another one.") from None
-        if not isinstance(content, dict) or not isinstance(content.get("contexts") or [], list):
-            raise Refused(f"{path} is not a kubeconfig: it has no list of contexts.", "Name another one.")
-        for entry in content.get("contexts") or []:
-            if isinstance(entry, dict) and isinstance(entry.get("name"), str):
-                contexts.setdefault(entry["name"], entry)
-        current = current or str(content.get("current-context") or "")
-    known = ", ".join(sorted(contexts)) or "none"
-    shown = ", ".join(map(str, there))
-    wanted = context or current
-    if not wanted:
-        raise Refused(f"{shown} has no current context.", f"Choose one with --context. It has: {known}.")
-    if wanted not in contexts:
-        raise Refused(
-            f"The kubeconfig {shown} has no context {wanted!r}.",
-            f"It has: {known}. Where the stack's context has another name on this machine, give it with --context.",
-        )
-    return os.pathsep.join(map(str, there)), wanted
+JSON = "application/json"
 
 
 class Kube:
-    """One context of one kubeconfig. Every call has a deadline and raises errors of jobs.errors only."""
+    """One context of one kubeconfig.
 
-    def __init__(self, api: Any, where: str) -> None:
+    Attributes:
+        api: the client of kr8s.
+        where: what errors call the API server.
+        seconds: deadline of each request.
+
+    Every call raises only errors of `jobs.errors`.
+    """
+
+    def __init__(self, api: Any, where: str, seconds: float = API_SECONDS) -> None:
         self.api = api
         self.where = where
+        self.seconds = seconds
 
     @classmethod
-    async def open(cls, kubeconfig: str | None, context: str | None) -> Kube:
-        paths, name = check_kubeconfig(kubeconfig, context)
+    async def open(cls, kubeconfig: str | None, context: str | None, *, seconds: float = API_SECONDS) -> Kube:
+        """Connects to the API server.
+
+        Args:
+            kubeconfig: path of a kubeconfig; None or empty: the usual rules.
+            context: name of a context; None or empty: the current one.
+            seconds: deadline of each request.
+
+        Raises:
+            Refused: the kubeconfig or the context cannot be used.
+            Unreachable: the server does not answer, or it refuses the credentials.
+        """
+        config = read_kubeconfig(kubeconfig, option="--kubeconfig")
+        name = config.choose(context, option="--context") if config else None
         where = f"the Kubernetes API (context {name})" if name else "the Kubernetes API (service account)"
-        # Every request names its namespace; without one here kr8s wants a current context in the first file.
-        chosen = {"kubeconfig": paths, "context": name, "namespace": "default"}
-        arguments: dict[str, Any] = chosen if paths else {"kubeconfig": False}
-        api = await _bounded(kr8s.asyncio.api(**arguments), where)
-        api.timeout = httpx.Timeout(API_SECONDS)
-        return cls(api, where)
+        # Every request names its namespace. Without this one kr8s requires a current context in the first file.
+        arguments: dict[str, Any] = {"kubeconfig": False}
+        if config:
+            arguments = {"kubeconfig": config.path, "context": name, "namespace": "default"}
+        api = await _bounded(kr8s.asyncio.api(**arguments), where, "", seconds)
+        api.timeout = httpx.Timeout(seconds)
+        kube = cls(api, where, seconds)
+        kube._remove_key_files()
+        return kube
 
     async def close(self) -> None:
         session = getattr(self.api, "_session", None)
         if session is not None:
             with contextlib.suppress(Exception):
                 await session.aclose()
-        # kr8s writes a kubeconfig's inline key and certificate to temporary files and leaves them there.
+        self._remove_key_files()
+
+    def _remove_key_files(self) -> None:
+        """Removes the temporary files to which kr8s writes an inline key or certificate of the kubeconfig.
+
+        kr8s leaves them behind. Its session has read them, and a new login writes new ones.
+        """
         temporary = Path(tempfile.gettempdir()).resolve()
         for attribute in ("client_key_file", "client_cert_file", "server_ca_file"):
-            path = getattr(self.api.auth, attribute, None)
-            if path and Path(str(path)).resolve().parent == temporary:
-                Path(str(path)).unlink(missing_ok=True)
+            file = getattr(self.api.auth, attribute, None)
+            if file and Path(str(file)).resolve().parent == temporary:
+                Path(str(file)).unlink(missing_ok=True)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        subject: str = "",
+    ) -> dict[str, Any]:
+        """One request; the JSON of the answer.
+
+        Args:
+            method: HTTP method.
+            path: absolute, such as `/api/v1/namespaces/x`.
+            body: sent as JSON.
+            params: of the query.
+            content_type: of the body.
+            accept: of the answer.
+            subject: what errors call the object. Default: the path.
+
+        Raises:
+            NotThere: HTTP 404.
+            Forbidden: HTTP 403.
+            NotAllowed: HTTP 401, after a new login too.
+            KubeError: any other HTTP error.
+            Unreachable: no answer in time.
+        """
+        base, _, last = path.rpartition("/")
+        content = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type, "Accept": accept}
+        subject = subject or path
+
+        async def call() -> tuple[int, dict[str, Any]]:
+            # With `raise_for_status` kr8s answers a 401 or 403 by closing the session, which tunnels share.
+            async with self.api.call_api(
+                method,
+                base=base,
+                version="",
+                url=last,
+                params=dict(params or {}),
+                headers=headers,
+                content=content,
+                raise_for_status=False,
+            ) as response:
+                return response.status_code, _json(response)
+
+        status, answer = await _bounded(call(), self.where, subject, self.seconds)
+        if status == 401:
+            await self._log_in_again()
+            status, answer = await _bounded(call(), self.where, subject, self.seconds)
+        if status >= 400:
+            raise problem(status, str(answer.get("message", "")), self.where, subject)
+        return answer
 
     async def get(
         self, url: str, *, namespace: str | None = None, version: str = "v1", params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """GET of an object or list. Raises NotThere, Forbidden, NotAllowed, KubeError, Unreachable."""
-
-        what = f"{url}{f' in namespace {namespace}' if namespace else ''}"
-
-        async def call() -> tuple[int, dict[str, Any]]:
-            # kr8s answers a 401 or 403 by closing the session that everything shares, tunnels too: not for us.
-            async with self.api.call_api(
-                "GET", version=version, namespace=namespace, url=url, params=dict(params or {}), raise_for_status=False
-            ) as response:
-                return response.status_code, _json(response)
-
-        status, found = await _bounded(call(), self.where, what)
-        if status == 401:
-            await self._log_in_again()
-            status, found = await _bounded(call(), self.where, what)
-        if status >= 400:
-            raise problem(status, str(found.get("message", "")), self.where, what)
-        return found
+        """An object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        subject = f"{url}{f' in namespace {namespace}' if namespace else ''}"
+        folder = f"/namespaces/{namespace}" if namespace else ""
+        return await self.request("GET", f"{root}{folder}/{url}", params=params, subject=subject)
 
     async def _log_in_again(self) -> None:
-        """A token of a login helper may have expired meanwhile."""
-        await _bounded(self.api.reauthenticate(), self.where, "a new login")
-        await _bounded(self.api._create_session(), self.where, "a new login")
+        """A token from a login helper may have expired."""
+        await _bounded(self.api.reauthenticate(), self.where, "a new login", self.seconds)
+        await _bounded(self.api._create_session(), self.where, "a new login", self.seconds)
+        self._remove_key_files()
 
     async def cluster_uid(self) -> str:
-        """The UID of the namespace kube-system: the cluster's identity."""
+        """The UID of the namespace `kube-system`: the cluster's identity."""
         return str((await self.get("namespaces/kube-system"))["metadata"]["uid"])
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
-        """One value of a Secret, decoded."""
+        """One value of a Secret, decoded. Raises NotThere."""
         try:
             secret = await self.get(f"secrets/{name}", namespace=namespace)
         except NotThere:
             raise NotThere(
                 f"There is no Secret {namespace}/{name} with Ray's token.",
-                "The operator makes it when the cluster starts: is the RayCluster there?",
+                "The operator creates it when the cluster starts. Does the RayCluster exist?",
             ) from None
         value = (secret.get("data") or {}).get(key)
         if value is None:
@@ -171,14 +180,15 @@ class Kube:
             raise NotThere(f"The value of {key!r} in Secret {namespace}/{name} is not text.") from None
 
     async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[dict[str, Any]]:
-        chosen = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
-        found = await self.get("pods", namespace=namespace, params={"labelSelector": chosen})
-        return list(found.get("items") or [])
+        """The pods with these labels."""
+        labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
+        answer = await self.get("pods", namespace=namespace, params={"labelSelector": labels})
+        return list(answer.get("items") or [])
 
     async def execute(
         self, namespace: str, pod: str, container: str, command: list[str], seconds: float = 60.0
     ) -> tuple[int, bytes, bytes]:
-        """(exit code, stdout, stderr) of a command in a container."""
+        """Exit code, stdout and stderr of a command in a container."""
         from kr8s.asyncio.objects import Pod
 
         async def call() -> tuple[int, bytes, bytes]:
@@ -189,52 +199,62 @@ class Kube:
         return await _bounded(call(), self.where, f"a command in pod {namespace}/{pod}", seconds)
 
 
-async def _bounded(work: Awaitable[T], where: str, what: str = "", seconds: float = API_SECONDS) -> T:
-    """The awaitable's result within `seconds`, its failures as errors for people."""
+async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: float = API_SECONDS) -> T:
+    """The result of the awaitable within `seconds`; its failures as errors for people."""
     try:
         return await bounded(work, seconds)
     except (asyncio.TimeoutError, APITimeoutError):
         raise Unreachable(
-            f"{where} did not answer within {seconds:.0f} s{f' ({what})' if what else ''}.",
-            "Is the cluster up, and is a VPN needed?",
+            f"{where} did not answer within {seconds:.0f} s{f' ({subject})' if subject else ''}.",
+            "Is the cluster running, and is a VPN needed?",
         ) from None
     except JobsError:
         raise
     except Exception as error:
-        raise failure(error, where, what) from error
+        raise failure(error, where, subject) from error
 
 
-def failure(error: BaseException, where: str, what: str) -> JobsError:
-    """The error for a person that an exception of kr8s or below it stands for."""
+def failure(error: BaseException, where: str, subject: str) -> JobsError:
+    """The error for people of an exception that kr8s, or a library below it, raised."""
     while inner := getattr(error, "exceptions", None):
-        error = inner[0]  # What came out of a group of tasks.
+        error = inner[0]  # a group of tasks wraps its errors
     status = status_of(error)
     if status:
-        return problem(status, str(error), where, what)
+        return problem(status, str(error), where, subject)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
         return Unreachable(
-            f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster up, and is a VPN needed?"
+            f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster running, and is a VPN needed?"
         )
     if isinstance(error, FileNotFoundError):
         return Refused(
             f"{where}: a file or program that the kubeconfig names is missing: {error.filename or error}",
-            "Install the login helper, or mend the kubeconfig.",
+            "Install the login helper, or fix the kubeconfig.",
         )
     return Unreachable(f"{where}: {type(error).__name__}: {str(error)[:300]}", "Is the kubeconfig's user complete?")
 
 
-def problem(status: int, message: str, where: str, what: str) -> JobsError:
-    """The error for a person that an answer of the API server stands for."""
+def problem(status: int, message: str, where: str, subject: str) -> JobsError:
+    """The error for people of an answer with an HTTP error.
+
+    Args:
+        status: HTTP status.
+        message: the server's own message.
+        where: what errors call the server.
+        subject: what was asked for.
+    """
     if status == 401:
         return NotAllowed(
             f"{where} does not accept the credentials (HTTP 401): they may have expired.",
-            "Log in again; `kubectl get pods` with the same context tells whether it worked.",
+            "Log in again; `kubectl get pods` with the same context shows whether it worked.",
         )
     if status == 403:
-        return Forbidden(f"{where} does not allow it (RBAC): {what}.", "Ask for the Role in docs/jobs-rbac.yaml.")
+        detail = f" {message[:300]}" if message else ""
+        return Forbidden(
+            f"{where} does not allow it (RBAC): {subject}.{detail}", "Ask for the Role in docs/jobs-rbac.yaml."
+        )
     if status == 404:
-        return NotThere(f"{where} has no {what}.")
-    return KubeError(f"{where} answered HTTP {status}{f' to {what}' if what else ''}: {message[:300]}")
+        return NotThere(f"{where} has no {subject}.")
+    return KubeError(f"{where} answered HTTP {status}{f' to {subject}' if subject else ''}: {message[:300]}")
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
@@ -245,6 +265,7 @@ def _json(response: httpx.Response) -> dict[str, Any]:
 
 
 def status_of(error: BaseException) -> int:
+    """The HTTP status of an answer in an exception; 0: it has none."""
     response = getattr(error, "response", None)
     if isinstance(error, ServerError) or response is not None:
         return int(getattr(response, "status_code", 0) or 0)

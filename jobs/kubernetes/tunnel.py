@@ -1,7 +1,7 @@
-"""A loopback port that leads to a port of a pod through the Kubernetes API, and stays up when the pod is replaced.
+"""A loopback port that leads to a port of a pod through the Kubernetes API, also after the pod was replaced.
 
-One websocket per TCP connection, and the pod is looked up for each: a new connection finds the new pod. What broke
-last is kept in `trouble`, since whoever sits behind the port only sees a closed connection.
+Each TCP connection has its own websocket, and the pod is looked up for each: a new connection finds the new pod. The
+client of the port sees only a closed connection; the attribute `error` has the cause.
 """
 
 from __future__ import annotations
@@ -15,18 +15,30 @@ from typing import Any
 import httpx_ws
 
 from ..dashboard._httpx import httpx
-from ..errors import JobsError, LocalFault, Unreachable
-from .api import API_SECONDS, Forbidden, Kube, NotThere, failure
+from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
+from .api import API_SECONDS, Kube, failure
+from .pod_problems import containers, unschedulable
 
-# After one side has said its last word the other may still be answering.
+# After one side has closed its half, the other may still be answering.
 LINGER_SECONDS = 30.0
 PIECE = 32 * 1024
-# Each port has two channels: data, and errors as text. We ask for one port.
+# Each port has two channels: data, and errors as text. One port is requested.
 DATA, ERRORS = 0, 1
 
 
 class Tunnel:
-    """Listens on 127.0.0.1; `port` 0 takes a free one. `find_pod` names the pod for each new connection."""
+    """Listens on 127.0.0.1 from `start` to `close`.
+
+    Args:
+        kube: The Kubernetes API.
+        namespace: Of the pod.
+        remote_port: The pod's port.
+        find_pod: Returns the name of the pod for each new connection.
+        port: The local port; 0 is a free one. Afterwards, the attribute `port` is the port in use.
+
+    Attributes:
+        error: What broke the last connection; None if it ended well.
+    """
 
     def __init__(
         self, kube: Kube, namespace: str, remote_port: int, find_pod: Callable[[], Awaitable[str]], port: int = 0
@@ -36,19 +48,19 @@ class Tunnel:
         self.remote_port = remote_port
         self.find_pod = find_pod
         self.port = port
-        self.trouble: JobsError | None = None
+        self.error: JobsError | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Raises LocalFault when the asked port is taken."""
+        """Raises LocalFault if the port is taken."""
         try:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=4 * PIECE)
         except OSError as error:
             taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
             raise LocalFault(
                 f"Port {self.port} on 127.0.0.1 {'is taken' if taken else f'cannot be used: {error}'}.",
-                "Choose another with --port, or leave it out to have a free one.",
+                "Choose another one with --port, or leave it out to get a free one.",
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -63,20 +75,20 @@ class Tunnel:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        trouble: JobsError | None = None
+        broken: JobsError | None = None
         try:
             await self._carry(reader, writer)
         except JobsError as error:
-            trouble = error
+            broken = error
         except asyncio.CancelledError:
             pass
         except Exception as error:
-            trouble = failure(error, self.kube.where, f"the tunnel to port {self.remote_port}")
+            broken = failure(error, self.kube.where, f"the tunnel to port {self.remote_port}")
         finally:
             self._connections.discard(task)
-            self.trouble = trouble
-            # A reset, not an orderly end: a reader must not take what it has for the whole.
-            if trouble is not None:
+            self.error = broken
+            # A reset, not an orderly end: the client must not take a part for the whole.
+            if broken is not None:
                 writer.transport.abort()
             with contextlib.suppress(Exception):
                 writer.close()
@@ -92,7 +104,7 @@ class Tunnel:
             keepalive_ping_interval_seconds=10.0,
             keepalive_ping_timeout_seconds=20.0,
         )
-        # The websocket belongs to the task that opens it, so the limit on opening cannot be a task around it.
+        # The websocket belongs to the task that opens it, so its opening cannot be bounded by a task around it.
         late = False
         task = asyncio.current_task()
         assert task is not None
@@ -107,7 +119,7 @@ class Tunnel:
         try:
             async with opening as socket:
                 alarm.cancel()
-                # Returned, not raised: on its way out of the websocket an error is wrapped into a group.
+                # Returned, not raised: the websocket would wrap an error into an exception group.
                 broken = await _Carrier(self, socket, reader, writer).run()
         except asyncio.CancelledError:
             if late:
@@ -132,11 +144,11 @@ class _Carrier:
         self.received = 0
 
     async def run(self) -> JobsError | None:
-        """Until one side has ended; what broke, if something did."""
+        """Copies until one side has ended. Returns the error, if there was one."""
         out, back = asyncio.ensure_future(self._to_pod()), asyncio.ensure_future(self._from_pod())
         try:
             await asyncio.wait({out, back}, return_when=asyncio.FIRST_COMPLETED)
-            # The caller closed its half first: let the answer arrive, as long as something does.
+            # The client closed its half first: wait for the answer, as long as bytes arrive.
             before = -1
             while not back.done() and before != self.received:
                 before = self.received
@@ -152,7 +164,7 @@ class _Carrier:
             while data := await self.reader.read(PIECE):
                 await self.socket.send_bytes(bytes([DATA]) + data)
         except ConnectionError:
-            pass  # The caller is gone.
+            pass  # The client has closed the connection.
         except (httpx_ws.HTTPXWSException, httpx.TransportError) as error:
             raise self._broke(error) from error
 
@@ -165,12 +177,12 @@ class _Carrier:
                     continue
                 channel, data = message[0], message[1:]
                 if channel not in opened:
-                    opened.add(channel)  # The first message of a channel repeats the port's number.
+                    opened.add(channel)  # The first message of a channel has the port number.
                 elif channel == ERRORS and data:
                     raise Unreachable(
                         f"Nothing answers in the pod on port {self.tunnel.remote_port}: "
                         f"{data.decode(errors='replace').strip()}",
-                        "Ray may be starting or down; `check` tells.",
+                        f"Ray may be starting, or down; {command('check')} shows which.",
                     )
                 elif channel == DATA:
                     self.received += len(data)
@@ -180,7 +192,7 @@ class _Carrier:
             if end.code not in (1000, None):
                 raise self._broke(end) from end
         except ConnectionError:
-            pass  # The caller is gone.
+            pass  # The client has closed the connection.
         except (httpx_ws.HTTPXWSException, httpx.TransportError) as error:
             raise self._broke(error) from error
 
@@ -189,19 +201,20 @@ class _Carrier:
 
 
 async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> str:
-    """The name of the pod behind the head service: a ready one first, one that is going away last.
+    """The name of the pod behind the head service: preferably a ready one, and one that is not terminating.
 
-    Raises NotThere, with what is there instead.
+    Raises NotThere, with the state of the pods that exist.
     """
     selector = {"ray.io/cluster": cluster, "ray.io/node-type": "head"}
     try:
-        found = await kube.get(f"services/{service}", namespace=namespace)
-        selector = (found.get("spec") or {}).get("selector") or selector
+        head = await kube.get(f"services/{service}", namespace=namespace)
+        selector = (head.get("spec") or {}).get("selector") or selector
     except Forbidden:
-        pass  # KubeRay's own labels do as well.
+        pass  # KubeRay's own labels select the same pod.
     except NotThere:
         raise NotThere(
-            f"There is no service {namespace}/{service}: no RayCluster {cluster!r} there, or its operator is down.",
+            f"There is no service {namespace}/{service}: the RayCluster {cluster!r} does not exist, or its operator "
+            "is down.",
             "`pulumi up` creates it.",
         ) from None
     pods = await kube.pods(namespace, selector)
@@ -211,7 +224,7 @@ async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> st
     if not pods:
         raise NotThere(f"The RayCluster {namespace}/{cluster} has no head pod.", "Is it suspended or just starting?")
     states = ", ".join(f"{pod['metadata']['name']} is {pod_state(pod)}" for pod in pods)
-    raise NotThere(f"No head pod of {namespace}/{cluster} runs: {states}.", "`check` tells more.")
+    raise NotThere(f"No head pod of {namespace}/{cluster} runs: {states}.", f"{command('check')} shows more.")
 
 
 def _rank(pod: Mapping[str, Any]) -> int | None:
@@ -224,20 +237,17 @@ def _rank(pod: Mapping[str, Any]) -> int | None:
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:
-    """The first reason why a pod is not running, in Kubernetes' own words."""
-    status = pod.get("status") or {}
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason"):
-            return f"{waiting['reason']} ({container['name']})"
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return f"{condition.get('reason')}: {condition.get('message', '')}"
-    return str(status.get("phase") or "unknown")
+    """The first reason why a pod does not run, in the words of Kubernetes."""
+    for container in containers(pod):
+        if container.waiting_reason:
+            return f"{container.waiting_reason} ({container.name})"
+    if reason := unschedulable(pod):
+        return ": ".join(reason)
+    return str((pod.get("status") or {}).get("phase") or "unknown")
 
 
 async def pod_of_ip(kube: Kube, namespace: str, cluster: str, ip: str) -> str:
-    """The cluster's pod that has this address. Raises NotThere."""
+    """The name of the cluster's pod with this address. Raises NotThere."""
     for pod in await kube.pods(namespace, {"ray.io/cluster": cluster}):
         if (pod.get("status") or {}).get("podIP") == ip:
             return str(pod["metadata"]["name"])

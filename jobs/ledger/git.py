@@ -1,4 +1,4 @@
-"""Which commit a working directory is at."""
+"""The commit of a working directory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ GIT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Commit:
-    """`sha` is the full id; `dirty`: files differ from it or are not tracked."""
+    """`sha` is the full id; `dirty`: files differ from it, or are not tracked."""
 
     sha: str
     dirty: bool
 
 
 def commit_of(directory: Path) -> Commit | None:
-    """The commit that is checked out in `directory`; None without git, outside a repository, or without an answer."""
+    """The commit that is checked out; None without git, outside a repository, or if git does not answer in 5 s."""
     command = ["git", "-C", str(directory), "status", "--porcelain=v2", "--branch", "--untracked-files=normal"]
     try:
         done = subprocess.run(

@@ -15,6 +15,7 @@ from ..errors import (
     JobFailed,
     JobLost,
     JobStopped,
+    command,
 )
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
@@ -27,7 +28,24 @@ OWN_PREFIX = "rayjobs."
 
 
 class JobInfo(NamedTuple):
-    """The server's record of a job. Times are milliseconds since the epoch. A tuple, for a list of thousands."""
+    """The server's record of a job.
+
+    Attributes:
+        submission_id: The job's id; for a driver that was not submitted as a job, its `job_id`.
+        status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        entrypoint: The shell command.
+        message: The server's text about the status; for a failed job the end of its log.
+        error_type: Why Ray failed the job, such as JOB_SUPERVISOR_ACTOR_DIED, or None.
+        type: SUBMISSION, or DRIVER if it was not submitted as a job.
+        job_id: Ray's id of the driver, or None before it started.
+        start_time: When the server accepted the job, in milliseconds since the epoch.
+        end_time: When the job ended, in milliseconds since the epoch, or None.
+        metadata: The metadata, including this client's own keys, which begin with `rayjobs.`.
+        runtime_env: The runtime environment.
+        driver_exit_code: The exit code of the entrypoint, or None.
+        driver_node_id: The node of the driver, or None.
+        driver_agent_http_address: The dashboard agent of that node, or None.
+    """
 
     submission_id: str
     status: str
@@ -46,9 +64,11 @@ class JobInfo(NamedTuple):
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> JobInfo:
-        """Reads one of the server's job objects; fields of newer servers are ignored, missing ones are empty.
+        """Reads one of the server's job objects. Unknown fields are ignored, missing fields are empty.
 
-        Raises KeyError or TypeError for an object that is no job.
+        Raises:
+            KeyError: The object is not a job.
+            TypeError: The object is not a job.
         """
         status = raw["status"]
         if not isinstance(status, str):
@@ -73,18 +93,21 @@ class JobInfo(NamedTuple):
 
     @property
     def ended(self) -> bool:
+        """Whether the status is SUCCEEDED, FAILED or STOPPED."""
         return self.status in TERMINAL
 
     @property
     def digest(self) -> str | None:
+        """The SHA-256 of what this client submitted; None for a job of another client."""
         return self.metadata.get(DIGEST_KEY)
 
     @property
     def user_metadata(self) -> dict[str, str]:
+        """The metadata without this client's own keys."""
         return {key: value for key, value in self.metadata.items() if not key.startswith(OWN_PREFIX)}
 
     def shown(self) -> JobInfo:
-        """The same without what looks like a secret, for people, JSON and CI logs."""
+        """Returns the job without values that look like secrets, for people, JSON and CI logs."""
         from . import redact
 
         return self._replace(
@@ -95,7 +118,7 @@ class JobInfo(NamedTuple):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """For `--output json`, without what looks like a secret."""
+        """Returns the object of `--output json`, without values that look like secrets."""
         shown = self.shown()
         return {
             "submission_id": self.submission_id,
@@ -126,7 +149,13 @@ def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Result:
-    """How a job ended. `status` is one of SUCCEEDED, FAILED, STOPPED, LOST; `exit_code` follows docs/jobs.md."""
+    """How a job ended.
+
+    Attributes:
+        submission_id: The job's id.
+        status: SUCCEEDED, FAILED, STOPPED, or LOST if the server no longer knows the job.
+        info: The server's last record of the job; None if there is none.
+    """
 
     submission_id: str
     status: str
@@ -134,22 +163,32 @@ class Result:
 
     @property
     def exit_code(self) -> int:
+        """The exit code of `submit` and `wait`: 0 SUCCEEDED, 1 FAILED, 3 STOPPED, 4 LOST."""
         return EXIT_CODE_OF.get(self.status, EXIT_FAILED)
 
     @property
     def driver_exit_code(self) -> int | None:
+        """The exit code of the entrypoint, if it ran."""
         return self.info.driver_exit_code if self.info else None
 
     @property
     def error_type(self) -> str | None:
+        """Why Ray failed the job, such as JOB_SUPERVISOR_ACTOR_DIED."""
         return self.info.error_type if self.info else None
 
     @property
     def message(self) -> str:
+        """The server's text about the end; for a failed job the end of its log."""
         return self.info.message if self.info else ""
 
     def check(self) -> Result:
-        """Returns itself if the job succeeded; raises JobFailed, JobStopped or JobLost otherwise."""
+        """Returns the result itself if the job succeeded.
+
+        Raises:
+            JobFailed: It ended with FAILED.
+            JobStopped: It ended with STOPPED.
+            JobLost: The server no longer knows it.
+        """
         if self.status == "SUCCEEDED":
             return self
         what = f"Job {self.submission_id} ended with {self.status}."
@@ -162,6 +201,7 @@ class Result:
         raise JobFailed(what, self.message)
 
     def as_json(self) -> dict[str, Any]:
+        """Returns the object of `--output json`, without values that look like secrets."""
         record = self.info.as_json() if self.info else {"submission_id": self.submission_id}
         return {**record, "status": self.status, "exit_code": self.exit_code}
 
@@ -170,5 +210,5 @@ def lost(submission_id: str) -> JobLost:
     return JobLost(
         f"Job {submission_id} is lost: the server accepted it and no longer knows it. "
         "Most likely the head restarted without GCS fault tolerance.",
-        f"`rerun {submission_id}` submits it again under a new id.",
+        f"{command(f'rerun {submission_id}')} submits it again under a new id.",
     )

@@ -1,26 +1,62 @@
-"""What a job is to do: the spec that is submitted."""
+"""What a job is to do: the fields of a job, and the request to submit it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import Refused
+from ..errors import Refused, command
 from . import redact
 from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def canonical_json(value: Any) -> str:
+    """The same text for equal values, for digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+class JobFields(TypedDict, total=False):
+    """What a job may have beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
+
+    Ray's names, see `JobSubmissionClient.submit_job`. `working_dir` is a local directory or archive, which is uploaded
+    if the server lacks it, or a remote URI; it replaces the `working_dir` of `runtime_env`.
+    """
+
+    working_dir: str | Path | None
+    runtime_env: Mapping[str, Any] | None
+    metadata: Mapping[str, str] | None
+    entrypoint_num_cpus: float | None
+    entrypoint_num_gpus: float | None
+    entrypoint_memory: int | None
+    entrypoint_resources: Mapping[str, float] | None
+    entrypoint_label_selector: Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """All that decides what a job does. `runtime_env` names its working_dir by package URI, not by path.
+    """Everything that decides what a job does.
 
-    `entrypoint_memory` is in bytes. Metadata is what the user gave; the client's own keys are added on the wire.
+    Args:
+        entrypoint: A shell line. Required.
+        runtime_env: Ray's runtime environment. Until the job is prepared, `working_dir` in it may be a local path;
+            from then on it is the URI of a package.
+        metadata: The user's own pairs of strings. Keys that begin with `rayjobs.` are reserved.
+        entrypoint_num_cpus: CPUs to reserve for the entrypoint; None leaves it to Ray, as for the fields below.
+        entrypoint_num_gpus: GPUs to reserve.
+        entrypoint_memory: Memory to reserve, in bytes.
+        entrypoint_resources: Custom resources to reserve.
+        entrypoint_label_selector: Labels that the entrypoint's node must have.
+
+    Raises:
+        Refused: The entrypoint is empty, or metadata has a reserved key or a value that is no string.
     """
 
     entrypoint: str
@@ -32,22 +68,44 @@ class JobSpec:
     entrypoint_resources: dict[str, float] | None = None
     entrypoint_label_selector: dict[str, str] | None = None
 
+    @classmethod
+    def from_fields(cls, entrypoint: str, **fields: Unpack[JobFields]) -> JobSpec:
+        """A spec from keyword arguments. Mappings are copied. Raises Refused."""
+        values: dict[str, Any] = {
+            name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()
+        }
+        working_dir = values.pop("working_dir", None)
+        runtime_env = values.pop("runtime_env", None) or {}
+        if working_dir is not None:
+            runtime_env["working_dir"] = str(working_dir)
+        return cls(entrypoint, runtime_env, values.pop("metadata", None) or {}, **values)
+
     def __post_init__(self) -> None:
         if not self.entrypoint.strip():
             raise Refused(
-                "There is no entrypoint.", "Write the command to run after `--`, e.g. `submit -- python script.py`."
+                "There is no entrypoint.",
+                f"Write the command to run after `--`, such as {command('submit -- python script.py')}.",
             )
         for key, value in self.metadata.items():
             if not isinstance(key, str) or not isinstance(value, str):
                 raise Refused(
-                    f"Metadata must map strings to strings; {key!r} has {type(value).__name__}.",
+                    f"Metadata must map strings to strings; {key!r} is a {type(value).__name__}.",
                     "Put the value into quotes.",
                 )
             if key.startswith(OWN_PREFIX):
-                raise Refused(f"Metadata keys that begin with {OWN_PREFIX!r} are the client's own: {key!r}.")
+                raise Refused(
+                    f"Metadata keys that begin with {OWN_PREFIX!r} are reserved: {key!r}.", "Use another key."
+                )
+
+    @property
+    def working_dir(self) -> str | None:
+        """The working directory: a local path or a URI."""
+        working_dir = self.runtime_env.get("working_dir")
+        return working_dir if isinstance(working_dir, str) else None
 
     @property
     def resources(self) -> dict[str, Any]:
+        """What to reserve for the entrypoint, without the fields that are empty."""
         named = {
             "num_cpus": self.entrypoint_num_cpus,
             "num_gpus": self.entrypoint_num_gpus,
@@ -59,7 +117,7 @@ class JobSpec:
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical JSON of everything that decides what runs, as lower-case hex."""
+        """sha256 over the canonical JSON of all fields, as lower-case hex."""
         whole = {
             "entrypoint": self.entrypoint,
             "runtime_env": self.runtime_env,
@@ -69,7 +127,7 @@ class JobSpec:
         return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
     def wire(self, submission_id: str) -> dict[str, Any]:
-        """The body of `POST /api/jobs/`."""
+        """The body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
         own = {DIGEST_KEY: self.digest}
         if self.resources:
             own[RESOURCES_KEY] = canonical_json(self.resources)
@@ -85,21 +143,43 @@ class JobSpec:
         return body
 
 
-def difference(spec: JobSpec, there: JobInfo) -> str:
-    """What the job on the server has otherwise, a line a field; never the value of an environment variable."""
+@dataclass(frozen=True)
+class JobRequest:
+    """A job to submit. `submission_id` or `key` names the job; without either, the id is random."""
+
+    spec: JobSpec
+    submission_id: str | None = None
+    key: str | None = None
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the job may have been submitted before, by a command that named the same id or key."""
+        return self.submission_id is not None or self.key is not None
+
+    def choose_id(self) -> str:
+        """The submission id: given, derived from the key, or random. Raises Refused."""
+        if self.submission_id is not None and self.key is not None:
+            raise Refused("--submission-id and --key both name the job.", "Use one of them.")
+        if self.submission_id is not None:
+            return check_submission_id(self.submission_id)
+        return new_submission_id() if self.key is None else submission_id_of_key(self.key)
+
+
+def difference(spec: JobSpec, job: JobInfo) -> str:
+    """How the job on the server differs from `spec`, a line for each field; never the value of a variable."""
     lines = []
 
-    def compare(name: str, ours: Any, theirs: Any) -> None:
-        if ours != theirs:
-            lines.append(f"{name}: there {canonical_json(theirs)}, here {canonical_json(ours)}")
+    def compare(name: str, here: Any, there: Any) -> None:
+        if here != there:
+            lines.append(f"{name}: there {canonical_json(there)}, here {canonical_json(here)}")
 
-    compare("entrypoint", spec.entrypoint, there.entrypoint)
-    env_here, env_there = spec.runtime_env.get("env_vars") or {}, there.runtime_env.get("env_vars") or {}
-    changed = sorted(k for k in {*env_here, *env_there} if env_here.get(k) != env_there.get(k))
+    compare("entrypoint", spec.entrypoint, job.entrypoint)
+    env_here, env_there = spec.runtime_env.get("env_vars") or {}, job.runtime_env.get("env_vars") or {}
+    changed = sorted(name for name in {*env_here, *env_there} if env_here.get(name) != env_there.get(name))
     if changed:
         lines.append(f"runtime_env.env_vars: {', '.join(changed)} (values not shown)")
-    for key in sorted({*spec.runtime_env, *there.runtime_env} - {"env_vars"}):
-        compare(f"runtime_env.{key}", spec.runtime_env.get(key), there.runtime_env.get(key))
-    compare("metadata", redact.metadata(spec.metadata), redact.metadata(there.user_metadata))
-    compare("entrypoint resources", spec.resources, json.loads(there.metadata.get(RESOURCES_KEY, "{}")))
-    return redact.text("\n  ".join(lines)) or "the same in all that the server shows, but another client submitted it"
+    for key in sorted({*spec.runtime_env, *job.runtime_env} - {"env_vars"}):
+        compare(f"runtime_env.{key}", spec.runtime_env.get(key), job.runtime_env.get(key))
+    compare("metadata", redact.metadata(spec.metadata), redact.metadata(job.user_metadata))
+    compare("entrypoint resources", spec.resources, json.loads(job.metadata.get(RESOURCES_KEY, "{}")))
+    return redact.text("\n  ".join(lines)) or "all fields that the server shows are equal, but another client sent it"

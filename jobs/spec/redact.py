@@ -23,7 +23,6 @@ __all__ = ["WITHHELD", "beginning", "leaves", "metadata", "names_a_secret", "res
 _MAX_DEPTH = 6
 # Deeper values are withheld whole: no runtime_env is as deep, and Python's stack is not endless.
 _DEEPEST = 100
-# Of a longer text only as much is read as a table shows.
 _SHORT = 4096
 _MOST_READINGS = 8
 _QUOTES = frozenset("\"'`\\()[]{}\n")
@@ -44,12 +43,9 @@ def text(value: str) -> str:
     return value
 
 
-def beginning(value: str, letters: int) -> str:
-    """The first letters of the text, on one line and with what looks like a secret replaced, for a table.
-
-    Of a text of any length only as much is read as a table can show.
-    """
-    return " ".join(text(value[:_SHORT]).split())[:letters]
+def beginning(value: str) -> str:
+    """The beginning of the text, of 4096 letters at most, with what looks like a secret replaced. For a table."""
+    return text(value[:_SHORT])
 
 
 def metadata(value: Mapping[str, str]) -> dict[str, str]:

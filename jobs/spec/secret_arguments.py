@@ -141,7 +141,7 @@ def _is_value_of(role: _Role, word: Word, previous: Sequence[str]) -> bool:
     if role.kind == "assignment" or not is_secret(role.name, word.text, literal=word.raw.startswith("'")):
         return False
     if role.kind == "option":
-        return not FLAG.fullmatch(word.text)
+        return not FLAG.fullmatch(word.text.strip("[],"))
     if role.kind == "field":
         return not role.name.lower().endswith("authorization")
     # netrc; `aws configure set NAME S`, `setenv NAME S`; `dvc remote modify origin NAME S`.

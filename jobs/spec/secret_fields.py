@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .secret_names import WITHHELD, Stems, Strength, strength
+from .secret_names import WITHHELD, Stems, Strength, names_a_secret, strength
 from .secret_values import FLAG, SPECIAL_TOKEN, is_reference, is_secret, is_withheld, trimmed
 
 Span = tuple[int, int]
@@ -37,7 +37,7 @@ _BARE_FIELD = re.compile(r"""[^\s"'`]+""")
 _BLOCK = re.compile(r"[|>][+-]?\d?[ \t]*\r?\n(?P<indent>[ \t]+)")
 _ECHO = re.compile(r"\$\(\s*(?:echo|printf)\b")
 _NETRC = re.compile(r"\blogin\s+\S+\s+password\s+([^\s\"'\\]+)")
-_DEFAULT = re.compile(r"(\w+):?[-=+]([^}$]*)")
+_DEFAULT = re.compile(r"(\w+):?[-=+](?P<value>[^}]*\}?)")
 _ELEMENT = re.compile(r">([^<]*)</")
 _SCHEME = re.compile(
     r"(?i)(?:basic|bearer|token|apikey|api-key|key|jwt|oauth|negotiate|ntlm|genie-?key|googlelogin|splunk)[ \t]+(?=\S)"
@@ -53,7 +53,6 @@ _AUTHORITY = re.compile(r"""[^\s"'`<>/?#]*""")
 _PORT = re.compile(r"\d{0,5}(?:[,\]].*)?", re.DOTALL)
 _URL_REFERENCE = re.compile(r"[^:]*:?\$(?:[A-Z_][A-Z0-9_]*|\{\w+\})")
 _PARAMETER = re.compile(r"(?i)(?<=[?&;])([\w.-]*)=([^&\s\"'`#;]+)")
-_PARAMETER_NAME = re.compile(r"(?i)sig|token|credential|key|pass|pwd|secret|auth")
 
 
 def spans(line: str) -> Iterator[Span]:
@@ -84,9 +83,12 @@ def _after_names(line: str) -> Iterator[Span]:
         if line[start - 1 : start] == "$":
             continue
         if line[max(start - 2, 0) : start] == "${":
-            if (default := _DEFAULT.match(line, start)) and is_secret(default[1], default[2]):
-                yield default.span(2)
+            if strength(name) and (default := _DEFAULT.match(line, start)):
+                # `${A:-${B}}` has two brackets at its end; the value was matched with one of them.
+                value = default["value"]
                 at = default.end()
+                if is_secret(default[1], value if value.startswith("${") else value.rstrip("}")):
+                    yield default.start("value"), default.start("value") + len(value.rstrip("}"))
             continue
         if not strength(name):
             continue
@@ -113,7 +115,7 @@ class _Reader:
             return
         sign = _SIGN.match(line, end)
         if not sign:
-            if (name.startswith("-") and line[end : end + 1].isspace()) or line[end : end + 1] == "\\":
+            if name.startswith("-") and (line[end : end + 1].isspace() or line[end : end + 1] == "\\"):
                 yield from self._option(name, end)
             return
         at = sign.end()
@@ -147,7 +149,8 @@ class _Reader:
             at = field.end()
         elif not name.startswith("-") and not _CALL.search(line, max(start - 6, 0), start):
             return
-        if _QUOTE.match(line, at):
+        quote = _QUOTE.match(line, at)
+        if quote and not _FLAG_NEXT.match(line, quote.end()):
             yield from self._value(at, name, False)
 
     def _rest_of_yaml(self, start: int, at: int, name: str) -> Span | None:
@@ -178,8 +181,9 @@ class _Reader:
         header = name.lower().rstrip("-")
         quote = _QUOTE.match(line, at)
         if quote and line.startswith(quote[2] * 2, quote.end()) and not quote[1]:
-            closing = line.find(quote[2] * 3, quote.end() + 2)
-            yield quote.end() + 2, len(line) if closing < 0 else closing
+            start, closing = quote.end() + 2, line.find(quote[2] * 3, quote.end() + 2)
+            if is_secret(name, line[start : start + _LONG if closing < 0 else min(closing, start + _LONG)]):
+                yield start, len(line) if closing < 0 else closing
             return
         if quote:
             end = self._closing(quote.end(), len(quote[1]), quote[2])
@@ -220,9 +224,9 @@ class _Reader:
                 match = _BARE_FIELD.match(line, at)
             else:
                 match = _PARAMETERS.match(line, at) or _TWO_WORDS.match(line, at) or _BARE_FIELD.match(line, at)
-        if match and not line.startswith(WITHHELD, at):
+        if match:
             value = match[0].rstrip("\\")
-            if not is_reference(value):
+            if not is_withheld(value) and not is_reference(value):
                 yield at, at + len(value)
 
     def _closing(self, at: int, backslashes: int, quote: str) -> int | None:
@@ -272,5 +276,5 @@ def _in_urls(line: str) -> Iterator[Span]:
 def _in_queries(line: str) -> Iterator[Span]:
     """The parameters of URLs, whose names are shorter than those of variables: `sig`, `key`."""
     for match in _PARAMETER.finditer(line):
-        if match[2] != WITHHELD and _PARAMETER_NAME.search(match[1]) and not is_reference(match[2]):
+        if names_a_secret(match[1]) and not is_withheld(match[2]) and not is_reference(match[2]):
             yield match.span(2)

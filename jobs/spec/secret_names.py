@@ -123,6 +123,8 @@ def strength(name: str) -> Strength:
     while len(words) > 1 and words[-1] in _VARIANTS and tuple(words[-2:]) not in _PAIRS:
         words.pop()
         variants += 1
+    if words[-2:] == ["secret", "id"] and "client" not in words:  # Half of a login to Vault.
+        return Strength.SURE
     if not words or words[-1] in _ABOUT or (words[-1] == "kubeconfig" and not variants):
         return Strength.NONE
     last, before = words[-1], words[-2] if len(words) > 1 else ""

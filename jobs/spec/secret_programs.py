@@ -10,8 +10,8 @@ Option = tuple[str, str, str]
 
 NEVER = r"(?!)"
 _ANY = r".+"
-# Not the URL that may follow `curl -s -u`, which asks for both.
-_USER_AND_PASSWORD = r"(?![a-z][\w+.-]*://)[^:]*:.+"
+# No URL, and no password from a variable.
+_USER_AND_PASSWORD = r"(?![a-z][\w+.-]*://|[^:]*:\$(?:[A-Z_][A-Z0-9_]*|\{\w+\})$)[^:]*:.+"
 _P_JOINED: tuple[Option, ...] = ((NEVER, r"-p", _ANY),)
 _A: tuple[Option, ...] = ((r"-a|--auth", r"--auth=", _ANY),)
 

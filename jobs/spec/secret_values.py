@@ -14,7 +14,7 @@ _NO_SECRET = re.compile(
 )
 # A variable of the shell, a field of a template or an f-string, the environment in Python.
 _REFERENCE = re.compile(
-    r"\$(?:[A-Z_][A-Z0-9_]*|\{[A-Za-z_]\w*\}|[0-9@*])|\{\{?\s*[A-Za-z_][\w.]*(?:\(\)|\[\w+\])?\s*\}?\}|"
+    r"\$(?:[A-Z_][A-Z0-9_]*|\{[A-Za-z_]\w*(?::?-\$\{?[A-Z_]\w*\}?)?\}|[0-9@*])|\{\{?\s*[A-Za-z_][\w.]*(?:\(\)|\[\w+\])?\s*\}?\}|"
     r"(?:os\.)?(?:environ[.\[]|getenv\().*",
     re.DOTALL,
 )
@@ -25,6 +25,7 @@ _PATH = re.compile(
     r"(?:~|\.{0,2})/[\w./-]*\.(?:pem|key|crt|pub|json|ya?ml|txt|conf|cfg|ini|env|toml)|(?:/var)?/run/secrets/[\w./-]+|"
     r"~/\.[\w./-]+|/[\w./-]*/\.(?:ssh|kube|aws)/[\w./-]+"
 )
+_IDENTIFIER = re.compile(r"[a-z_]{1,20}")
 _NUMBER = re.compile(r"[\d.,]*")
 _NO_PATH = re.compile(r"[\w+/=-]+")
 _CHUNK = re.compile(r"[A-Za-z0-9+/]+")
@@ -56,8 +57,8 @@ def is_secret(name: str, value: str, *, literal: bool = False) -> bool:
         return False
     if sure is Strength.SURE:
         return True
-    if name.isupper() and "_" in name:  # A variable: WANDB_KEY.
-        return not _NUMBER.fullmatch(value)
+    if name.isupper() and "_" in name:  # A variable: REDIS_AUTH, but also TEXT_KEY=text.
+        return not _NUMBER.fullmatch(value) and not ("key" in lower and _IDENTIFIER.fullmatch(value))
     return looks_secret(lower, value)
 
 

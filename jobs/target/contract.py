@@ -1,19 +1,37 @@
-"""The outputs contract (docs/architecture.md), read: which Kubernetes cluster, which Ray clusters, by what names."""
+"""The outputs contract (docs/architecture.md): which Kubernetes cluster a stack is on, and its Ray clusters by name.
+
+The Pulumi program writes it with `Contract.to_dict`, everyone else reads it with `parse`. It names the Secret of a
+token and never holds the token.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Refused
 
+# A reader refuses a higher version. A new optional field does not raise it.
 SCHEMA_VERSION = 1
+DASHBOARD_PORT = 8265
+TOKEN_KEY = "auth_token"
+"""Key of the token in its Secret, as KubeRay has it."""
+
+REMEDY = "Write it anew with `make outputs`."
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One RayCluster. `auth_secret` is (name, key) of the Secret with the token; None: no token authentication."""
+    """One RayCluster.
+
+    Attributes:
+        head_service: name of the head's Service in `namespace`.
+        dashboard_port: port of the Jobs API there.
+        external_url: URL of the Jobs API from outside; None: it has none.
+        auth_secret: name and key of the Secret with the token; None: no token authentication.
+    """
 
     name: str
     namespace: str
@@ -23,10 +41,33 @@ class Cluster:
     external_url: str | None
     auth_secret: tuple[str, str] | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of `clusters`, in the order of its fields in docs/architecture.md."""
+        return {
+            "name": self.name,
+            "namespace": self.namespace,
+            "headService": self.head_service,
+            "dashboardPort": self.dashboard_port,
+            "rayVersion": self.ray_version,
+            "externalUrl": self.external_url,
+            "authSecret": {"name": self.auth_secret[0], "key": self.auth_secret[1]} if self.auth_secret else None,
+        }
+
 
 @dataclass(frozen=True)
 class Contract:
+    """The outputs of one stack.
+
+    Attributes:
+        source: what errors call it: a file, or a stack.
+        kubeconfig: path that the stack uses; None: `KUBECONFIG`, then `~/.kube/config`.
+        kube_context: name of the context on the machine that deployed the stack; empty or None: a pod's own
+            ServiceAccount, or manifests that were only rendered.
+        cluster_uid: UID of the namespace `kube-system`; None: manifests that were only rendered.
+    """
+
     source: str
+    project: str | None
     stack: str | None
     kubeconfig: str | None
     kube_context: str | None
@@ -36,7 +77,7 @@ class Contract:
     clusters: tuple[Cluster, ...]
 
     def cluster(self, name: str | None) -> Cluster:
-        """The cluster of this name; the only one where no name is given. Raises Refused."""
+        """The cluster of this name; without a name the only one. Raises Refused."""
         names = ", ".join(cluster.name for cluster in self.clusters)
         if name is not None:
             for cluster in self.clusters:
@@ -49,74 +90,96 @@ class Contract:
             raise Refused(f"{self.source} has no Ray cluster.", "Add one to the stack and run `pulumi up`.")
         raise Refused(f"{self.source} has several clusters.", f"Choose one with --cluster: {names}.")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The contract as the stack exports it, in the order of its fields in docs/architecture.md."""
+        return {
+            "schemaVersion": SCHEMA_VERSION,
+            "project": self.project,
+            "stack": self.stack,
+            "kubeconfig": self.kubeconfig,
+            "kubeContext": self.kube_context,
+            "clusterUid": self.cluster_uid,
+            "operator": {"namespace": self.operator_namespace, "version": self.operator_version},
+            "clusters": [cluster.to_dict() for cluster in self.clusters],
+        }
+
 
 def parse(text: str, source: str) -> Contract:
-    """The contract in a JSON text. `source` is what errors call it. Raises Refused, naming the field."""
+    """The contract in a JSON text.
+
+    Args:
+        text: the contract, or all outputs of a stack with the contract among them.
+        source: what errors call it.
+
+    Raises:
+        Refused: it is not a contract of a known version. The message names the field.
+    """
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise Refused(f"{source} is not JSON: {error}", "Write it anew with `make outputs`.") from error
-    # `pulumi stack output --json` without a name gives all outputs, the contract among them.
+        raise Refused(f"{source} is not JSON: {error}", REMEDY) from error
+    # `pulumi stack output --json` without a name prints all outputs.
     if isinstance(raw, dict) and "schemaVersion" not in raw and isinstance(raw.get("contract"), dict):
         raw = raw["contract"]
     if not isinstance(raw, dict) or not isinstance(raw.get("schemaVersion"), int):
-        raise Refused(
-            f"{source} is not the outputs contract: it has no schemaVersion.", "Write it anew with `make outputs`."
-        )
+        raise Refused(f"{source} is not the outputs contract: it has no schemaVersion.", REMEDY)
     if raw["schemaVersion"] > SCHEMA_VERSION:
         raise Refused(
-            f"{source} has schemaVersion {raw['schemaVersion']}; this version of jobs reads up to {SCHEMA_VERSION}.",
+            f"{source} has schemaVersion {raw['schemaVersion']}; this version of rayjobs reads up to {SCHEMA_VERSION}.",
             "Update rayjobs.",
         )
     reader = _Reader(source)
     operator = raw.get("operator") or {}
     clusters = raw.get("clusters")
     if not isinstance(clusters, list):
-        raise Refused(f"{source}: clusters must be a list.", "Write it anew with `make outputs`.")
+        raise Refused(f"{source}: clusters must be a list.", REMEDY)
     return Contract(
         source=source,
+        project=reader.text(raw, "project"),
         stack=reader.text(raw, "stack"),
         kubeconfig=reader.text(raw, "kubeconfig"),
         kube_context=reader.text(raw, "kubeContext"),
         cluster_uid=reader.text(raw, "clusterUid"),
         operator_namespace=reader.text(operator, "namespace"),
         operator_version=reader.text(operator, "version"),
-        clusters=tuple(reader.cluster(entry, f"clusters[{i}]") for i, entry in enumerate(clusters)),
+        clusters=tuple(reader.cluster(entry, f"clusters[{index}]") for index, entry in enumerate(clusters)),
     )
 
 
 class _Reader:
+    """Reads fields of one contract, with errors that name it."""
+
     def __init__(self, source: str) -> None:
         self.source = source
 
-    def wrong(self, what: str) -> Refused:
-        return Refused(f"{self.source}: {what}.", "Write it anew with `make outputs`.")
+    def refused(self, problem: str) -> Refused:
+        return Refused(f"{self.source}: {problem}.", REMEDY)
 
-    def text(self, raw: dict[str, Any], key: str) -> str | None:
+    def text(self, raw: Mapping[str, Any], key: str) -> str | None:
         value = raw.get(key)
         if value is not None and not isinstance(value, str):
-            raise self.wrong(f"{key} must be a string, it is {value!r}")
+            raise self.refused(f"{key} must be a string, it is {value!r}")
         return value or None
 
-    def cluster(self, raw: Any, at: str) -> Cluster:
+    def cluster(self, raw: Any, place: str) -> Cluster:
         if not isinstance(raw, dict):
-            raise self.wrong(f"{at} must be an object")
-        named = {key: self.text(raw, key) for key in ("name", "namespace", "headService")}
-        for key, value in named.items():
+            raise self.refused(f"{place} must be an object")
+        required = {key: self.text(raw, key) for key in ("name", "namespace", "headService")}
+        for key, value in required.items():
             if value is None:
-                raise self.wrong(f"{at}.{key} is missing")
-        port = raw.get("dashboardPort", 8265)
+                raise self.refused(f"{place}.{key} is missing")
+        port = raw.get("dashboardPort", DASHBOARD_PORT)
         if isinstance(port, float) and port.is_integer():
             port = int(port)  # Pulumi's numbers are floats.
         if not isinstance(port, int) or not 0 < port < 65536:
-            raise self.wrong(f"{at}.dashboardPort must be a port, it is {port!r}")
+            raise self.refused(f"{place}.dashboardPort must be a port, it is {port!r}")
         secret = raw.get("authSecret")
         if secret is not None and not (isinstance(secret, dict) and secret.get("name") and secret.get("key")):
-            raise self.wrong(f"{at}.authSecret must have name and key, or be null")
+            raise self.refused(f"{place}.authSecret must have name and key, or be null")
         return Cluster(
-            name=str(named["name"]),
-            namespace=str(named["namespace"]),
-            head_service=str(named["headService"]),
+            name=str(required["name"]),
+            namespace=str(required["namespace"]),
+            head_service=str(required["headService"]),
             dashboard_port=port,
             ray_version=self.text(raw, "rayVersion"),
             external_url=self.text(raw, "externalUrl"),

@@ -1,8 +1,9 @@
-"""Which files stay at home: `.gitignore`, `.rayignore` and excludes, read as Ray's client reads them.
+"""Which files are left out: `.gitignore`, `.rayignore` and excludes, with the rules of Ray's client.
 
-Ray ships an old copy of `pathspec` whose rules differ from today's releases of that library (`!dir` does not bring
-back what lies under `dir` when `*` removed it, `[^a]` is no negation, ...). The set of files decides the package's
-name, and the name decides whether an upload is shared with the stock client, so its rules are kept here.
+Ray contains an old copy of `pathspec`, whose rules differ from today's releases of that library: `!dir` does not
+restore the content of `dir` after `*` removed it, `[^a]` is not a negation, and so on. The set of files decides the
+name of the package, and the name decides whether an upload is shared with the stock client, so the old rules are
+implemented here.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class RuleSet:
         self.base = base
         self._rules = rules
         self._cut = len(base) + 1 if base else 0
-        # One alternation turns away nearly every path; only a hit asks which rule it was.
+        # One alternation decides for nearly every path; only after a match the rule is searched.
         positive = "|".join(f"(?:{rule.regex.pattern})" for rule in rules if rule.include)
         self._any = re.compile(positive) if positive else None
 
@@ -51,7 +52,7 @@ class RuleSet:
 
 
 def read(path: Path, base: str) -> RuleSet:
-    """The rules of an ignore file that lies in the directory `base` (relative to the package's root)."""
+    """The rules of an ignore file in the directory `base` (relative to the package's root). Raises Refused."""
     source = f"{base}/{path.name}" if base else path.name
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -61,7 +62,7 @@ def read(path: Path, base: str) -> RuleSet:
 
 
 def parse(lines: Iterable[str], source: str, base: str = "") -> RuleSet:
-    """Rules from lines; `source` is what a person reads. Raises Refused for a pattern that is no pattern."""
+    """Rules from lines; `source` is their name in messages. Raises Refused for a wrong pattern."""
     rules = []
     for line in lines:
         translated = _translate(line.strip())
@@ -72,7 +73,7 @@ def parse(lines: Iterable[str], source: str, base: str = "") -> RuleSet:
             rules.append(Rule(line.strip(), re.compile(expression), include))
         except re.error as error:
             raise Refused(
-                f"{source}: {line.strip()!r} is not a pattern ({error})", "Write it as a .gitignore pattern."
+                f"{source}: {line.strip()!r} is not a pattern ({error}).", "Write it as a .gitignore pattern."
             ) from None
     return RuleSet(source, base, rules)
 

@@ -1,8 +1,8 @@
-"""Digests of files seen before, so that an unchanged directory is not read again.
+"""Digests of files that were read before, so that an unchanged directory is not read again.
 
-A file counts as unchanged if its size, mtime, ctime and inode are what they were. The ctime cannot be put back by a
-program, so an edit that restores the mtime is still seen. A file touched within `SETTLED_NS` before it was read is not
-remembered: a second write within the clock's grain could leave the same stamps.
+A file counts as unchanged if its size, mtime, ctime and inode are the same. A program cannot set the ctime, so an edit
+that restores the mtime is still noticed. A file that was touched less than SETTLED_NS before it was read is not stored:
+a second write within the resolution of the clock could leave the same stamps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SCHEMA = 2
 
 
 class Stamp(NamedTuple):
-    """What a file system says about a file's content without reading it. Times in nanoseconds since the epoch."""
+    """What the file system knows of a file without reading it. Times are in nanoseconds since the epoch."""
 
     size: int
     mtime_ns: int
@@ -37,7 +37,7 @@ class Stamp(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """`digest` is the 20 bytes of sha1(relative path + content); `finding` is what the secret scan said, or None."""
+    """`digest` is the 20 bytes of sha1(relative path + content); `finding` is the secret scan's."""
 
     stamp: Stamp
     digest: bytes
@@ -50,7 +50,7 @@ def default_path() -> Path:
 
 
 def load(path: Path, root: str) -> dict[str, Entry]:
-    """Everything known of the files under `root`. An index that cannot be read counts as empty."""
+    """What is known of the files under `root`. An index that cannot be read counts as empty."""
     try:
         with _open(path) as db:
             rows = db.execute(
@@ -62,20 +62,21 @@ def load(path: Path, root: str) -> dict[str, Entry]:
 
 
 def store(path: Path, root: str, fresh: dict[str, Entry], vanished: Iterable[str], began_ns: int) -> None:
-    """Remembers the entries of `fresh` that were settled when the reading began (`began_ns`), forgets the others and
-    `vanished`. A failure costs only that the files are read again the next time.
+    """Stores the entries of `fresh` that were settled when the reading began, and deletes the others and `vanished`.
+
+    A failure has no effect but that the files are read again the next time.
     """
-    gone = [(root, name) for name in vanished]
-    gone += [(root, name) for name, entry in fresh.items() if not entry.stamp.settled(began_ns)]
+    deleted = [(root, name) for name in vanished]
+    deleted += [(root, name) for name, entry in fresh.items() if not entry.stamp.settled(began_ns)]
     rows = [
         (root, name, e.stamp.size, e.stamp.mtime_ns, e.stamp.ctime_ns, e.stamp.inode, e.digest, e.finding)
         for name, e in fresh.items()
         if e.stamp.settled(began_ns)
     ]
-    if not rows and not gone:
+    if not rows and not deleted:
         return
     with contextlib.suppress(OSError, sqlite3.Error, UnicodeError), _open(path) as db:
-        db.executemany("DELETE FROM entry WHERE root = ? AND path = ?", gone)
+        db.executemany("DELETE FROM entry WHERE root = ? AND path = ?", deleted)
         db.executemany("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
@@ -89,7 +90,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            # Not a database (any more): it holds nothing that cannot be had again.
+            # It is damaged. It contains nothing that cannot be read again.
             db.close()
             path.unlink()
             db = sqlite3.connect(path, timeout=2)

@@ -1,4 +1,4 @@
-"""A working_dir becomes a package: `plan` says what goes into it and what it is called, `pack` writes its bytes."""
+"""The bytes of a package."""
 
 from __future__ import annotations
 
@@ -8,44 +8,35 @@ import io
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from ..errors import LocalFault, PackageTooLarge
-from .plan import (
-    CHUNK,
-    Noted,
-    Plan,
-    PlannedFile,
-    Removed,
-    SourceChanged,
-    changed,
-    name_digest,
-    open_source,
-    plan,
-)
+from .plan import CHUNK, Plan, PlannedFile, changed, name_digest, open_source
 
-__all__ = ["SERVER_LIMIT", "Noted", "Plan", "PlannedFile", "Removed", "SourceChanged", "pack", "packed", "plan"]
-
-# What the dashboard accepts as one request body (its aiohttp client_max_size), whatever GCS could store.
+# The largest request body that the dashboard accepts (aiohttp's client_max_size), whatever GCS could store. Ray's
+# documentation says 512 MiB.
 SERVER_LIMIT = 100 * 1024**2
 
-Progress = Callable[[int], None]
 
+def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
+    """Writes the package: the same plan gives the same bytes.
 
-def pack(plan: Plan, out: IO[bytes], progress: Progress | None = None, *, limit: int | None = None) -> None:
-    """Writes the package to `out`: the same plan gives the same bytes.
+    Args:
+        plan: Of a directory or an archive.
+        out: Where the package goes.
+        limit: In bytes; None for any size.
 
-    `progress` is told the number of source bytes done since the last call. What is written is what was planned: a
-    file that changed or vanished since raises SourceChanged. `limit` (bytes) raises PackageTooLarge while packing.
+    Raises:
+        SourceChanged: A file changed or vanished after the plan was made.
+        PackageTooLarge: The package is over the limit.
     """
     root = plan.root
     if root is None:
         raise ValueError(f"{plan.uri} is remote: there is nothing to pack")
     if plan.kind == "archive":
-        only = plan.files[0]
-        _copy(root, only, hashlib.sha1(usedforsecurity=False), out, progress)
+        _copy(root, plan.files[0], hashlib.sha1(usedforsecurity=False), out)
         _check_limit(plan, out, limit)
         return
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -56,41 +47,41 @@ def pack(plan: Plan, out: IO[bytes], progress: Progress | None = None, *, limit:
             member.file_size = file.size
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as target:
-                _copy(root / file.relpath, file, name_digest(file.relpath), target, progress)
+                _copy(root / file.relpath, file, name_digest(file.relpath), target)
             _check_limit(plan, out, limit)
     _check_limit(plan, out, limit)
 
 
 @contextlib.contextmanager
-def packed(
-    plan: Plan, progress: Progress | None = None, *, limit: int = SERVER_LIMIT
-) -> Iterator[tuple[BinaryIO, int]]:
-    """The package in a temporary file, at its start, and its size in bytes; gone afterwards.
+def packed(plan: Plan, *, limit: int = SERVER_LIMIT) -> Iterator[tuple[BinaryIO, int]]:
+    """The package in a temporary file, at its first byte, and its size in bytes. The file is removed afterwards.
 
-    Raises PackageTooLarge, SourceChanged, and LocalFault where the temporary directory is full.
+    Raises:
+        SourceChanged, PackageTooLarge: See `pack`.
+        LocalFault: The temporary directory is full.
     """
     try:
         out = tempfile.TemporaryFile()  # noqa: SIM115 - closing a full one raises, see below
     except OSError as error:
-        raise _no_room(error) from None
+        raise _no_space(error) from None
     try:
         try:
-            pack(plan, out, progress, limit=limit)
+            pack(plan, out, limit=limit)
             size = out.seek(0, io.SEEK_END)
             out.seek(0)
         except OSError as error:
-            raise _no_room(error) from None
+            raise _no_space(error) from None
         yield cast(BinaryIO, out), size
     finally:
-        # What did not fit is written once more on closing; that error would hide the one for the person.
+        # Closing writes the rest once more; that error would hide the first one.
         with contextlib.suppress(OSError):
             out.close()
 
 
-def _no_room(error: OSError) -> LocalFault:
+def _no_space(error: OSError) -> LocalFault:
     return LocalFault(
-        f"The package cannot be written to a temporary file: {error.strerror or error}.",
-        "Make room in the temporary directory, or set TMPDIR to another place.",
+        f"Could not write the package to a temporary file: {error.strerror or error}.",
+        "Free space in the temporary directory, or set TMPDIR to another one.",
     )
 
 
@@ -101,18 +92,16 @@ def _member(name: str, mode: int) -> zipfile.ZipInfo:
     return member
 
 
-def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes], progress: Progress | None) -> None:
+def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes]) -> None:
     left = file.size
     with open_source(path, file.relpath) as source:
-        # One byte more than planned tells a file that grew from one that did not.
+        # One byte more than planned shows whether the file grew.
         while chunk := source.read(min(CHUNK, left + 1)):
             left -= len(chunk)
             if left < 0:
                 break
             digest.update(chunk)
             out.write(chunk)
-            if progress:
-                progress(len(chunk))
     if left or digest.digest() != file.digest:
         raise changed(file.relpath, "changed while the package was made")
 
@@ -120,11 +109,11 @@ def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes], 
 def _check_limit(plan: Plan, out: IO[bytes], limit: int | None) -> None:
     if limit is None or out.tell() <= limit:
         return
-    biggest = ", ".join(f"{file.relpath} ({_mib(file.size)})" for file in plan.largest(5))
+    largest = ", ".join(f"{file.relpath} ({_mib(file.size)})" for file in plan.largest(5))
     raise PackageTooLarge(
-        f"The package of {plan.source} is over the {_mib(limit)} that Ray's server takes. Largest: {biggest}.",
-        "Keep them out with .rayignore or runtime_env's excludes, or put an archive into a bucket and give its URI "
-        "as working_dir.",
+        f"The package of {plan.source} is over the {_mib(limit)} that Ray's server accepts. Largest: {largest}.",
+        "Leave files out with .rayignore or the excludes of runtime_env, or put an archive into a bucket and use its "
+        "URI as working_dir.",
     )
 
 

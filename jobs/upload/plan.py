@@ -1,8 +1,9 @@
-"""What a working_dir would be uploaded as: its files, its name, what stays at home, what looks like a secret.
+"""The package of a working_dir before it is packed: its files, its name, what is left out, likely secrets.
 
 The name is the one that Ray's own client gives to the same directory, so that both share uploads: the XOR of
-sha1(relative path + content) over files and directories. Where the stock client would hang, ship an empty package
-or fail half way (pipes, an ignore rule that matches the root, unreadable files, symlink loops), this one says so.
+sha1(relative path + content) over files and directories. Pipes, unreadable files, symlink loops, and ignore rules that
+match the root make the stock client hang, upload an empty package, or fail half way. Here they are errors, or skipped
+by name.
 """
 
 from __future__ import annotations
@@ -18,20 +19,18 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import Refused
-from ..spec import secret_patterns as secret_scan
-from . import ignore_rules as ignore
-from . import index as package_index
-from .index import Entry, Stamp
+from ..errors import Refused, SourceChanged
+from ..spec import secret_patterns
+from . import ignore_rules
+from .ignore_rules import RuleSet
+from .index import Entry, Stamp, default_path, load, store
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
+# Ray's remote protocols.
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
+# How often a file is read that changes at the same time.
 _ATTEMPTS = 3
-
-
-class SourceChanged(Refused):
-    """A file changed or vanished while the package was made."""
 
 
 class PlannedFile(NamedTuple):
@@ -44,8 +43,8 @@ class PlannedFile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Removed:
-    """A file or whole directory that a rule keeps out. `source` is the ignore file, `--exclude` or `default`."""
+class IgnoredPath:
+    """A file or whole directory that a rule leaves out. `source` is the ignore file, `excludes` or `default`."""
 
     relpath: str
     source: str
@@ -53,8 +52,16 @@ class Removed:
 
 
 @dataclass(frozen=True)
-class Noted:
-    """A path and what is to be said of it."""
+class SkippedPath:
+    """A path that cannot be packed, and why."""
+
+    relpath: str
+    why: str
+
+
+@dataclass(frozen=True)
+class LikelySecret:
+    """A file that looks like a secret, and why."""
 
     relpath: str
     why: str
@@ -62,7 +69,20 @@ class Noted:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an upload would be. `kind` is `directory`, `archive` (sent as it is) or `remote` (nothing is sent)."""
+    """What would be uploaded.
+
+    Attributes:
+        kind: `directory`, `archive` (sent unchanged) or `remote` (nothing is sent).
+        source: The working_dir as it was given.
+        uri: The name of the package on the server.
+        root: Where the files are; None for a remote one.
+        files: In the order of their paths.
+        empty_directories: In the order of their paths.
+        ignored: What rules leave out.
+        skipped: What cannot be packed.
+        secrets: Files that look like secrets; they are uploaded.
+        files_read: The number of files that were read; the others were known from the index.
+    """
 
     kind: str
     source: str
@@ -70,14 +90,14 @@ class Plan:
     root: Path | None = None
     files: tuple[PlannedFile, ...] = ()
     empty_directories: tuple[str, ...] = ()
-    removed: tuple[Removed, ...] = ()
-    skipped: tuple[Noted, ...] = ()
-    secrets: tuple[Noted, ...] = ()
-    # How many files had to be read; the others were known from the index.
+    ignored: tuple[IgnoredPath, ...] = ()
+    skipped: tuple[SkippedPath, ...] = ()
+    secrets: tuple[LikelySecret, ...] = ()
     files_read: int = 0
 
     @property
     def total_bytes(self) -> int:
+        """Before compression."""
         return sum(file.size for file in self.files)
 
     @property
@@ -91,9 +111,17 @@ class Plan:
 def plan(
     directory: str | Path, *, excludes: Sequence[str] = (), use_cache: bool = True, index_path: Path | None = None
 ) -> Plan:
-    """What `directory` (or an archive, or a remote URI) would be uploaded as; nothing is written but the index.
+    """Reads a working directory. Nothing is written but the index.
 
-    Raises Refused for what cannot be packed (missing, unreadable, a symlink loop, a file that keeps changing).
+    Args:
+        directory: A directory, an archive, or a remote URI.
+        excludes: Patterns of files to leave out, as in a .gitignore.
+        use_cache: Files that have not changed since an earlier plan are not read again.
+        index_path: The index of these files; in this user's cache directory by default.
+
+    Raises:
+        Refused: It is missing or unreadable, has a symlink loop, or an ignore file has a wrong pattern.
+        SourceChanged: A file keeps changing.
     """
     if _REMOTE.match(str(directory)):
         return _remote(str(directory))
@@ -101,21 +129,21 @@ def plan(
     if root.is_file() and root.name.endswith(ARCHIVES):
         return _archive(str(directory), root)
     if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
+        problem = "is a file" if root.exists() else "does not exist"
         raise Refused(
-            f"working_dir {str(directory)!r} {what}.",
-            f"Give a directory, an archive ({', '.join(ARCHIVES)}) or a remote URI.",
+            f"working_dir {str(directory)!r} {problem}.",
+            f"Use a directory, an archive ({', '.join(ARCHIVES)}) or a remote URI.",
         )
     if isinstance(excludes, str) or not all(isinstance(pattern, str) for pattern in excludes):
         raise Refused(f"excludes must be a list of patterns, it is {excludes!r}.", "Write it like ['*.ckpt', 'data/'].")
-    return _Walk(str(directory), root, excludes, use_cache, index_path or package_index.default_path()).plan()
+    return _Walk(str(directory), root, excludes, use_cache, index_path or default_path()).plan()
 
 
 def _remote(uri: str) -> Plan:
     parts = urlsplit(uri)
     if parts.scheme.lower() != "local" and not (parts.path or parts.netloc).endswith(ARCHIVES):
         raise Refused(
-            f"working_dir {uri.partition('?')[0]!r} names no archive.",
+            f"working_dir {uri.partition('?')[0]!r} is not an archive.",
             f"A remote URI must end in {', '.join(ARCHIVES)}.",
         )
     return Plan("remote", uri, uri)
@@ -137,7 +165,7 @@ def _archive(source: str, path: Path) -> Plan:
 @dataclass(frozen=True)
 class _Directory:
     relpath: str
-    rules: tuple[ignore.RuleSet, ...]
+    rules: tuple[RuleSet, ...]
     ancestors: tuple[tuple[int, int], ...]
 
 
@@ -147,23 +175,23 @@ class _Walk:
     def __init__(self, source: str, root: Path, excludes: Sequence[str], use_cache: bool, index_path: Path) -> None:
         self.source, self.root, self.index_path = source, root, index_path
         self.began_ns = time.time_ns()
-        self.known = package_index.load(index_path, str(root)) if use_cache else {}
+        self.known = load(index_path, str(root)) if use_cache else {}
         self.fresh: dict[str, Entry] = {}
         self.files: list[PlannedFile] = []
         self.empty: list[str] = []
-        self.removed: list[Removed] = []
-        self.skipped: list[Noted] = []
-        self.secrets: list[Noted] = []
+        self.ignored: list[IgnoredPath] = []
+        self.skipped: list[SkippedPath] = []
+        self.secrets: list[LikelySecret] = []
         self.unreadable: list[str] = []
         self.hash = int.from_bytes(b"0" * 8, "big")
-        defaults = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ",".join(ignore.DEFAULTS))
+        defaults = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ",".join(ignore_rules.DEFAULTS))
         self.base_rules = (
-            # One list, in this order, as the stock client joins them: a later `!pattern` takes back a default.
-            ignore.parse([*(d.strip() for d in defaults.split(",")), *excludes], "excludes"),
+            # One list in this order, as in the stock client: a later `!pattern` revokes a default.
+            ignore_rules.parse([*(d.strip() for d in defaults.split(",")), *excludes], "excludes"),
         )
         self.defaults = {d.strip() for d in defaults.split(",")} - set(excludes)
         own = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
-        self.ignore_files = (".rayignore",) if own else ignore.IGNORE_FILES
+        self.ignore_files = (".rayignore",) if own else ignore_rules.IGNORE_FILES
 
     def plan(self) -> Plan:
         at = os.stat(self.root)
@@ -178,7 +206,7 @@ class _Walk:
                 "Make them readable (chmod u+r), or add them to .rayignore.",
             )
         vanished = self.known.keys() - {file.relpath for file in self.files}
-        package_index.store(self.index_path, str(self.root), self.fresh, vanished, self.began_ns)
+        store(self.index_path, str(self.root), self.fresh, vanished, self.began_ns)
         return Plan(
             "directory",
             self.source,
@@ -186,9 +214,9 @@ class _Walk:
             self.root,
             tuple(sorted(self.files, key=lambda file: file.relpath)),
             tuple(sorted(self.empty)),
-            tuple(sorted(self.removed, key=lambda removed: removed.relpath)),
-            tuple(sorted(self.skipped, key=lambda noted: noted.relpath)),
-            tuple(sorted(self.secrets, key=lambda noted: noted.relpath)),
+            tuple(sorted(self.ignored, key=lambda path: path.relpath)),
+            tuple(sorted(self.skipped, key=lambda path: path.relpath)),
+            tuple(sorted(self.secrets, key=lambda secret: secret.relpath)),
             len(self.fresh),
         )
 
@@ -203,16 +231,16 @@ class _Walk:
             return []
         names = {entry.name for entry in entries}
         rules = directory.rules + tuple(
-            ignore.read(self.root / base / name, base)
+            ignore_rules.read(self.root / base / name, base)
             for name in self.ignore_files
             if name in names and (self.root / base / name).is_file()
         )
-        # The stock client also asks a directory's own ignore file about the directory ("*" in it removes the whole).
-        # Not so for the root: there it would ship an empty package under a name that never changes (ray#53635).
+        # The stock client also applies a directory's own ignore file to the directory ("*" in it removes the whole).
+        # Not for the root: the stock client would upload an empty package with a constant name (ray#53635).
         if base:
             for own in rules[len(directory.rules) :]:
                 if pattern := own.match(base):
-                    self.removed.append(Removed(base, own.source, pattern))
+                    self.ignored.append(IgnoredPath(base, own.source, pattern))
                     return []
             self._mix(name_digest(base).digest())
             if not entries:
@@ -220,22 +248,22 @@ class _Walk:
         inner = []
         for entry in entries:
             relpath = f"{base}/{entry.name}" if base else entry.name
-            if not self._is_removed(relpath, rules) and (below := self._take(entry, relpath, rules, directory)):
+            if not self._is_ignored(relpath, rules) and (below := self._take(entry, relpath, rules, directory)):
                 inner.append(below)
         return inner
 
-    def _is_removed(self, relpath: str, rules: tuple[ignore.RuleSet, ...]) -> bool:
+    def _is_ignored(self, relpath: str, rules: tuple[RuleSet, ...]) -> bool:
         for ruleset in rules:
             if pattern := ruleset.match(relpath):
                 source = ruleset.source
                 if source == "excludes" and pattern in self.defaults:
                     source = "default"
-                self.removed.append(Removed(relpath, source, pattern))
+                self.ignored.append(IgnoredPath(relpath, source, pattern))
                 return True
         return False
 
     def _take(
-        self, entry: os.DirEntry[str], relpath: str, rules: tuple[ignore.RuleSet, ...], parent: _Directory
+        self, entry: os.DirEntry[str], relpath: str, rules: tuple[RuleSet, ...], parent: _Directory
     ) -> _Directory | None:
         try:
             at = entry.stat()
@@ -253,8 +281,8 @@ class _Walk:
             here = (at.st_dev, at.st_ino)
             if here in parent.ancestors:
                 raise Refused(
-                    f"{self.source}: the symlink {relpath} leads back to a directory it lies in.",
-                    f"Remove it, or add a line {relpath} to .rayignore.",
+                    f"{self.source}: the symlink {relpath} leads back to a directory that contains it.",
+                    f"Remove it, or add the line {relpath} to .rayignore.",
                 )
             return _Directory(relpath, rules, (*parent.ancestors, here))
         if not stat.S_ISREG(at.st_mode):
@@ -280,12 +308,12 @@ class _Walk:
         self._mix(known.digest)
         self.files.append(PlannedFile(relpath, known.stamp.size, bool(at.st_mode & 0o111), known.digest))
         if known.finding:
-            self.secrets.append(Noted(relpath, known.finding))
+            self.secrets.append(LikelySecret(relpath, known.finding))
 
     def _skip(self, relpath: str, why: str) -> None:
-        # The stock client counts the name of what it cannot open, and packs nothing for it.
+        # The stock client counts the name of a path that it cannot open, and packs nothing for it.
         self._mix(name_digest(relpath).digest())
-        self.skipped.append(Noted(relpath, why))
+        self.skipped.append(SkippedPath(relpath, why))
 
     def _mix(self, digest: bytes) -> None:
         self.hash ^= int.from_bytes(digest[:8], "big")
@@ -313,9 +341,8 @@ def _read(path: Path, relpath: str) -> Entry:
                 digest.update(chunk)
                 size += len(chunk)
             if before == Stamp.of(os.fstat(file.fileno())) and size == before.size:
-                finding = secret_scan.by_name(relpath) or secret_scan.by_content(
-                    head, before_last + last if before_last else b""
-                )
+                end = before_last + last if before_last else b""
+                finding = secret_patterns.by_name(relpath) or secret_patterns.by_content(head, end)
                 return Entry(before, digest.digest(), finding)
     raise changed(relpath, "changes while it is read")
 
@@ -323,20 +350,20 @@ def _read(path: Path, relpath: str) -> Entry:
 def changed(relpath: str, how: str) -> SourceChanged:
     return SourceChanged(
         f"{relpath} {how}: another program writes into the directory.",
-        "Submit again once it is quiet, or add the file to .rayignore.",
+        "Submit again when it has finished, or add the file to .rayignore.",
     )
 
 
 def _open(path: Path) -> BinaryIO:
-    # O_NONBLOCK: should a pipe have taken the file's place, opening it must not hang.
+    # O_NONBLOCK: opening must not hang if a pipe has replaced the file.
     return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def open_source(path: Path, relpath: str) -> BinaryIO:
-    """The file for reading, errors for people."""
+    """The file, opened for reading. Raises Refused, SourceChanged."""
     try:
         return _open(path)
     except FileNotFoundError:
         raise changed(relpath, "vanished while the package was made") from None
     except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}.", "Make it readable (chmod u+r).") from None
+        raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None

@@ -1,4 +1,4 @@
-"""Fixtures on a real Kubernetes; which one it is, tests/support/cluster.py says."""
+"""Fixtures on a real Kubernetes. tests/support/cluster.py chooses the cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.ray_head import RayHead, run_ray_head
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The time limit is for the test alone: a first start builds Kubernetes, which takes minutes."""
+    """The time limit does not include fixtures: the first start builds Kubernetes, which takes minutes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.kubernetes)
@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster() -> Iterator[Cluster]:
     """A Kubernetes for the whole session."""
     try:
-        with use_cluster() as found:
-            yield found
+        with use_cluster() as running:
+            yield running
     except ClusterUnavailableError as error:
         pytest.skip(str(error))
 

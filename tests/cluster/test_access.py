@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from components.manifests import redis
+from components.manifests import raycluster, redis
 from components.manifests.pods import RESTRICTED_CONTAINER
-from components.resources import raycluster
-from components.settings.load import parse
-from components.settings.raycluster import Cluster as RaySettings
+from components.settings import parse
+from components.settings.raycluster import RayClusterSettings as RaySettings
 from tests.support.cluster import Cluster, ClusterError
 
 RESTRICTED = "test-restricted"

@@ -77,7 +77,7 @@ def test_a_cluster_that_is_not_there_is_named(outputs: Path, tmp_path: Path) -> 
 def test_a_version_that_is_not_the_stacks_is_a_warning(outputs: Path, tmp_path: Path) -> None:
     done = run_jobs(changed(outputs, rayVersion="2.59.0"), tmp_path, "check")
     assert done.returncode == 0
-    assert b"The stack says Ray 2.59.0, the head runs 2.60.0" in done.stdout
+    assert b"The stack has Ray 2.59.0, the head runs 2.60.0" in done.stdout
 
 
 def test_a_missing_token_secret_and_a_missing_key_are_named(outputs: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_missing_token_secret_and_a_missing_key_are_named(outputs: Path, tmp_p
 def test_a_stack_without_a_token_meets_a_head_that_wants_one(outputs: Path, tmp_path: Path) -> None:
     code, step, text = failed(changed(outputs, authSecret=None), tmp_path)
     assert (code, step) == (6, "permission")
-    assert "wants a token" in text
+    assert "requires a token" in text
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
     done = run_jobs(mine, tmp_path, "submit", "--", "echo least")
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(b"least\n")
-    assert b"kube-system may not be read" in done.stderr
+    assert b"does not allow reading the namespace kube-system" in done.stderr
     assert run_jobs(mine, tmp_path, "check").returncode == 0
 
 

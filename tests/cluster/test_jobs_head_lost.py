@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.manifests import redis
-from components.settings.load import parse
+from components.settings import parse
 from tests.support.cluster import Cluster
 from tests.support.native_node import until
 from tests.support.ray_head import RayHead, head_manifests

@@ -71,4 +71,4 @@ def test_a_pod_without_the_token_is_refused(ray_head: RayHead, pod: str) -> None
     assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 2
     done = subprocess.run([*command, "--allow-unauthenticated"], capture_output=True, timeout=120, check=False)
     assert done.returncode == 6
-    assert b"wants a token" in done.stderr
+    assert b"requires a token" in done.stderr

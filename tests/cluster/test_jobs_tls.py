@@ -61,7 +61,7 @@ def test_a_certificate_of_an_unknown_ca_is_refused_and_nothing_is_sent(
     assert ray_head.token() not in run.stdout + run.stderr
 
 
-@pytest.mark.parametrize(("token", "code", "said"), [("wrong", 6, "refuses this token"), (None, 6, "wants a token")])
+@pytest.mark.parametrize(("token", "code", "said"), [("wrong", 6, "refuses this token"), (None, 6, "requires a token")])
 def test_tls_alone_opens_nothing(
     url: str, ca: tuple[Path, Path], tmp_path: Path, token: str | None, code: int, said: str
 ) -> None:

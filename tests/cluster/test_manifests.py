@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from components.cluster import crds as crd_apply
+from components.cluster import crds as cluster_crds
 from components.cluster.api import Api
 from components.kuberay import overlay, source
-from components.kuberay.overlay import crd_documents
-from components.settings.load import from_config, from_stack_file, parse
+from components.kuberay.crds import crd_documents
+from components.settings import from_config, from_stack_file, parse
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import all_stack_files
+from tests.support.trees import VERSIONS, tree
 from tests.unit.components.golden_cases import CASES, manifests, settings
-from tests.unit.components.trees import VERSIONS, tree
 
 OWNER = "organization/ray-on-kubernetes/test-manifests"
 NAMESPACE = "test-manifests"
@@ -43,14 +43,14 @@ def crds(cluster: Cluster) -> Iterator[None]:
     api = Api(str(cluster.kubeconfig), cluster.context)
     documents = crd_documents(tree("v1.7.0"))
     names = [document["metadata"]["name"] for document in documents]
-    if crd_apply.foreign(api, names, OWNER):
-        if crd_apply.pending_changes(api, documents):
+    if cluster_crds.foreign(api, names, OWNER):
+        if cluster_crds.pending_changes(api, documents):
             pytest.skip("other CRDs of KubeRay are on this cluster, from another installation")
         yield
         return
-    crd_apply.apply(api, documents, version="v1.7.0", owner=OWNER)
+    cluster_crds.apply(api, documents, version="v1.7.0", owner=OWNER)
     yield
-    crd_apply.remove(api, names)
+    cluster_crds.remove(api, names)
 
 
 def moved(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -139,7 +139,7 @@ def test_a_pod_that_no_node_can_take_is_named_with_the_schedulers_reason(
     head: RayHead, home: Path, user: Cluster, apply: Callable[[Manifest], None]
 ) -> None:
     apply(worker(head, "gpu", {"resources": {"limits": {"nvidia.com/gpu": "1"}}}))
-    assert "Insufficient nvidia.com/gpu" in until_why(head, home, user, "cannot be placed")
+    assert "Insufficient nvidia.com/gpu" in until_why(head, home, user, "cannot be scheduled")
 
 
 def test_a_missing_secret_is_named(head: RayHead, home: Path, user: Cluster, apply: Callable[[Manifest], None]) -> None:
@@ -152,7 +152,7 @@ def test_a_container_that_keeps_ending_is_named_with_its_exit_code(
     head: RayHead, home: Path, user: Cluster, apply: Callable[[Manifest], None]
 ) -> None:
     apply(worker(head, "crash", {"command": ["sh", "-c", "exit 7"]}))
-    said = until_why(head, home, user, "keeps ending (Error, exit code 7)")
+    said = until_why(head, home, user, "keeps exiting (Error, exit code 7)")
     assert f"kubectl logs -n {head.namespace} {head.name}-crash -c ray-worker --previous" in said
 
 
@@ -181,7 +181,7 @@ def test_a_quota_that_forbids_a_pod_is_named_with_its_numbers(
         }
     )
     said = until_why(head, home, user, "The quota team")
-    assert "it asks for limits.cpu=1" in said
+    assert "it requests limits.cpu=1" in said
     assert f"kubectl describe resourcequota -n {head.namespace} team" in said
 
 

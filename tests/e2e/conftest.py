@@ -18,7 +18,7 @@ ROWS: list[tuple[str, str, float]] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The time limit is for the test alone: a first start builds Kubernetes, which takes minutes."""
+    """The time limit does not include fixtures: the first start builds Kubernetes, which takes minutes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.kubernetes)
@@ -40,8 +40,8 @@ def cluster() -> Iterator[Cluster]:
     """A Kubernetes for the whole session, with the engine there as well."""
     try:
         engine.find_engine()
-        with use_cluster() as found:
-            yield found
+        with use_cluster() as running:
+            yield running
     except (ClusterUnavailableError, engine.EngineMissing) as error:
         pytest.skip(str(error))
 
@@ -58,26 +58,26 @@ def kubectl(cluster: Cluster) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def new_stack(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Stack]]:
-    """Makes throw-away stacks; what a test left deployed is destroyed at the end."""
-    made: list[Stack] = []
+    """Creates throw-away stacks and destroys them at the end."""
+    stacks: list[Stack] = []
 
     def make(name: str, template: str = "dev") -> Stack:
         stack = Stack(name, tmp_path_factory.mktemp(name), cluster.kubeconfig, cluster.context, template)
-        made.append(stack)
+        stacks.append(stack)
         return stack
 
     yield make
-    for stack in reversed(made):
-        stack.take_away()
+    for stack in reversed(stacks):
+        stack.remove()
         shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
 def stack(new_stack: Callable[..., Stack], request: pytest.FixtureRequest) -> Iterator[Stack]:
     """One stack for the module, whose tests tell a story in order; it is gone before the next module begins."""
-    made = new_stack(request.module.__name__.rpartition("test_")[2].replace("_", "-"))
-    yield made
-    made.take_away()
+    stack = new_stack(request.module.__name__.rpartition("test_")[2].replace("_", "-"))
+    yield stack
+    stack.remove()
 
 
 @pytest.fixture

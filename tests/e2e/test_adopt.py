@@ -11,7 +11,7 @@ import pytest
 from components.cluster.api import Api
 from tests.support.cluster import Cluster
 from tests.support.stack import Stack, crds_on
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 NAMESPACE, SYSTEM, CLUSTER = "ray-adopt", "ray-adopt-system", "raycluster-autoscaler"
 RAYCLUSTER = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters/{CLUSTER}"

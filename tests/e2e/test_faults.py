@@ -20,12 +20,12 @@ from components.cluster.api import Api
 from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from ops.recover import recover
+from tests.support.api_server import UID, api_server
 from tests.support.cluster import Cluster
 from tests.support.relay import Relay, changed, server_of
 from tests.support.running import Running
 from tests.support.stack import Stack, crds_on
-from tests.unit.components.api_server import UID, api_server
-from tests.unit.components.trees import tree
+from tests.support.trees import tree
 
 pytestmark = [
     pytest.mark.engine,

@@ -18,8 +18,8 @@ import pytest
 
 from components.cluster.api import Api
 from components.manifests import redis
-from components.settings.load import parse
-from ops import inventory
+from components.settings import parse
+from ops import state
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
 from tests.support.native_node import until
@@ -63,7 +63,7 @@ def stack(new_stack: Callable[..., Stack]) -> Iterator[Stack]:
     made = new_stack("production")
     made.configure(documented(0))
     yield made
-    made.take_away()
+    made.remove()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def guest_namespace(cluster: Cluster) -> Iterator[str]:
 def guest(stack: Stack, guest_namespace: str, new_stack: Callable[..., Stack]) -> Iterator[Stack]:
     made = new_stack("guest")
     yield made
-    made.take_away()
+    made.remove()
 
 
 @pytest.fixture
@@ -328,7 +328,7 @@ def test_the_guests_end_cleans_its_redis_and_leaves_the_first_stack_alone(
     before = {pod["metadata"]["uid"] for pod in pods(api, "head")}
     listed = guest.objects()
     guest.destroy()
-    assert inventory.wait_until_gone(api, listed, 60) == []
+    assert state.wait_until_gone(api, listed, 60) == []
     assert "guests-state" not in redis_keys(cluster)
     assert {pod["metadata"]["uid"] for pod in pods(api, "head")} == before
     assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/second") is not None
@@ -369,4 +369,4 @@ def test_destroy_ends_and_leaves_nothing_also_when_redis_is_gone(
     head.kubectl("wait", "pod", "-l", f"app.kubernetes.io/instance={CLUSTER}", "--for=delete", "--timeout=60s")
     listed = stack.objects()
     stack.destroy()
-    assert inventory.wait_until_gone(api, listed, 60) == []
+    assert state.wait_until_gone(api, listed, 60) == []

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +17,12 @@ import pytest
 
 from jobs import local_ray as local
 from jobs.connection import Connection
-from jobs.dashboard.client import Client as JobsClient
-from jobs.dashboard.http import Http
+from jobs.dashboard.client import RayJobsApi
+from jobs.dashboard.http import HttpClient
 from jobs.session import Session
 from jobs.target.resolve import LocalTarget
+from tests.support.command import Cli, cli_in, wait_until
 from tests.support.proxy import Proxy
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,6 @@ def _answers(head: Head) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s")
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
 def head() -> Iterator[Head]:
     base = short_directory()
@@ -105,71 +93,12 @@ def agent_proxy(head: Head) -> Iterator[Proxy]:
         yield running
 
 
-@dataclass
-class Cli:
-    """Runs `python -m jobs` as a person would, from an empty directory and with an environment of its own."""
-
-    head: Head
-    cwd: Path
-    environ: dict[str, str]
-
-    def command(self, *words: str, address: str | None = None) -> list[str]:
-        name, rest = words[0], words[1:]
-        return [sys.executable, "-m", "jobs", name, "--address", address or self.head.url, *rest]
-
-    def __call__(
-        self, *words: str, address: str | None = None, timeout: float = 120, **environ: str
-    ) -> subprocess.CompletedProcess[bytes]:
-        return self.raw(*self.command(*words, address=address)[3:], timeout=timeout, **environ)
-
-    def raw(self, *words: str, timeout: float = 120, **environ: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [sys.executable, "-m", "jobs", *words],
-            cwd=self.cwd,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def start(self, *words: str, address: str | None = None) -> subprocess.Popen[bytes]:
-        return self.start_raw(*self.command(*words, address=address)[3:])
-
-    def start_raw(self, *words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "jobs", *words],
-            cwd=self.cwd,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-
-def clean_environ(home: Path) -> dict[str, str]:
-    environ = {
-        key: value for key, value in os.environ.items() if not key.startswith(("RAY", "PULUMI", "KUBE", "XDG_", "GIT_"))
-    }
-    return {**environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
-
-
 @pytest.fixture
 def cli(head: Head, tmp_path: Path) -> Cli:
-    home, cwd = tmp_path / "home", tmp_path / "cwd"
-    home.mkdir()
-    cwd.mkdir()
-    return Cli(head, cwd, {**clean_environ(home), "RAY_AUTH_TOKEN_PATH": str(head.token_file)})
-
-
-@pytest.fixture
-def bare_cli(tmp_path: Path) -> Cli:
-    """The same without a head: for what fails before anything is asked of one."""
-    home, cwd = tmp_path / "home", tmp_path / "cwd"
-    home.mkdir()
-    cwd.mkdir()
-    nobody = Head("http://127.0.0.1:9", {}, "", tmp_path / "none", tmp_path, 0)
-    return Cli(nobody, cwd, clean_environ(home))
+    """The command against the head."""
+    command = cli_in(tmp_path, head.url)
+    command.environ["RAY_AUTH_TOKEN_PATH"] = str(head.token_file)
+    return command
 
 
 @asynccontextmanager
@@ -182,14 +111,14 @@ async def session_at(
     async def token() -> str | None:
         return head.token
 
-    http = Http(url or head.url, token=token)
-    to_agent = Http(agent, token=token) if agent else None
+    http = HttpClient(url or head.url, token=token)
+    to_agent = HttpClient(agent, token=token) if agent else None
 
-    async def route(_address: str) -> Http | None:
+    async def route(_address: str) -> HttpClient | None:
         return to_agent
 
     try:
-        client = JobsClient(http, agent_route=route)
+        client = RayJobsApi(http, agent_route=route)
         yield Session(Connection(client, LocalTarget({}), head.url, head.url), patience=patience)
     finally:
         await http.close()

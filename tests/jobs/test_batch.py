@@ -16,183 +16,20 @@ from typing import Any
 import pytest
 
 from jobs.batch import jobs_file as batch
-from jobs.batch import sweep
 from jobs.batch.jobs_file import Batch
-from jobs.batch.prepare import plan_packages
-from jobs.batch.run import BatchRun, Options, Track, worst
+from jobs.batch.prepare import prepare_batch
+from jobs.batch.run import BatchItem, BatchOptions, BatchRun
 from jobs.cli.batch_view import counts
-from jobs.connection import connect
+from jobs.connection import open_connection
 from jobs.errors import Conflict, Refused
 from jobs.ledger.recorder import Recorder, place_of
 from jobs.ledger.store import Ledger
 from jobs.retries import RetryPolicy
-from jobs.session import Request, Session
+from jobs.session import Session
 from jobs.target.resolve import UrlTarget
-from tests.jobs.conftest import Cli, Head
+from tests.jobs.conftest import Head
+from tests.support.command import ROOT, Cli
 from tests.support.proxy import Faults, Proxy, answer
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def expand(content: str, *sweeps: str) -> Batch:
-    import yaml
-
-    return batch.parse(yaml.safe_load(content), Path("/base"), "jobs.yaml", "jobs", sweep.parse(sweeps))
-
-
-def test_a_sweep_is_every_combination_with_ranges_written_out() -> None:
-    given = sweep.parse(["lr=1e-3,1e-4", "seed=0..2"])
-    assert given == {"lr": ["1e-3", "1e-4"], "seed": ["0", "1", "2"]}
-    found = batch.from_sweep(["python", "t.py", "--lr", "{lr}", "--seed={seed}"], Request(""), given)
-    assert len(found.jobs) == 6
-    assert found.jobs[0].request.entrypoint == "python t.py --lr 1e-3 --seed=0"
-    assert found.jobs[-1].request.metadata == {"lr": "1e-4", "seed": "2"}
-
-
-def test_values_with_quotes_and_spaces_arrive_as_one_word() -> None:
-    found = batch.from_sweep(["echo", "{name}"], Request(""), {"name": ["it's two words", "$HOME"]})
-    shown = [subprocess.run(job.request.entrypoint, shell=True, capture_output=True, text=True) for job in found.jobs]
-    assert [each.stdout for each in shown] == ["it's two words\n", "$HOME\n"]
-
-
-def test_only_the_sweeps_own_braces_are_replaced() -> None:
-    line = "python t.py --config '{\"lr\": {lr}}' ${HOME} {a,b} {other}"
-    found = batch.from_sweep([line], Request(""), {"lr": ["{other}"]})
-    assert found.jobs[0].request.entrypoint == line.replace("{lr}", "{other}")
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (["lr"], "no '='"),
-        (["lr=1", "lr=2"], "twice"),
-        (["1r=1"], "cannot be named"),
-        (["lr=1,,2"], "empty value"),
-        (["lr="], "empty value"),
-        (["seed=9..0"], "range"),
-        (["seed=0..99999999"], "range"),
-        (["lr=1,1"], "value twice"),
-    ],
-)
-def test_a_malformed_sweep_is_refused(given: list[str], said: str) -> None:
-    with pytest.raises(Refused, match=said):
-        sweep.parse(given)
-
-
-def test_a_sweep_that_is_used_nowhere_is_refused() -> None:
-    with pytest.raises(Refused, match="'seed' is used nowhere"):
-        batch.from_sweep(["python", "t.py"], Request(""), {"seed": ["0", "1"]})
-
-
-def test_a_sweep_of_too_many_combinations_is_refused() -> None:
-    with pytest.raises(Refused, match="1000000 combinations"):
-        sweep.combinations({name: list(map(str, range(100))) for name in "abc"})
-
-
-def test_a_jobs_file_merges_defaults_and_multiplies_what_uses_the_sweep() -> None:
-    found = expand(
-        """
-        name: tune
-        concurrency: 3
-        sweep: {lr: [1e-3, 0.5], seed: 0..1}
-        defaults:
-          working_dir: src
-          runtime_env: {env_vars: {A: "1"}}
-          metadata: {team: a}
-          entrypoint_num_cpus: 2
-        jobs:
-          - {name: train, entrypoint: "python t.py {lr} {seed}", metadata: {kind: train}}
-          - {entrypoint: [python, report.py], working_dir: "s3://b/p.zip"}
-        """,
-        "seed=7",
-    )
-    assert (found.name, found.concurrency) == ("tune", 3)
-    assert [job.request.entrypoint for job in found.jobs] == [
-        "python t.py 1e-3 7", "python t.py 0.5 7", "python report.py",
-    ]  # fmt: skip
-    first, last = found.jobs[0].request, found.jobs[-1].request
-    assert first.metadata == {"lr": "1e-3", "seed": "7", "team": "a", "kind": "train"}
-    assert (first.working_dir, last.working_dir) == ("/base/src", "s3://b/p.zip")
-    assert first.runtime_env == {"env_vars": {"A": "1"}}
-    assert first.entrypoint_num_cpus == 2
-
-
-def test_everything_wrong_in_a_jobs_file_is_said_at_once() -> None:
-    with pytest.raises(Refused) as caught:
-        expand(
-            """
-            concurency: 3
-            concurrency: 0
-            defaults: {name: x}
-            jobs:
-              - {entrypoint: "a", gpus: 1}
-              - {name: b}
-              - {entrypoint: "c", metadata: {seed: 1}, entrypoint_num_cpus: "2"}
-              - just text
-            """
-        )
-    said = str(caught.value)
-    for part in [
-        "concurency: is not known; allowed: name, concurrency",
-        "concurrency: must be at least 1",
-        "defaults.name: is not known",
-        "jobs[0].gpus: is not known",
-        "jobs[1].entrypoint: is missing",
-        "jobs[2].metadata.seed: must be a string",
-        "jobs[2].entrypoint_num_cpus: must be a number, it is '2'",
-        "jobs[3]: must be an object",
-    ]:
-        assert part in said
-
-
-@pytest.mark.parametrize("content", ["", "[]", "jobs:", "jobs: []", "jobs: {}"])
-def test_a_jobs_file_without_jobs_is_refused(content: str) -> None:
-    with pytest.raises(Refused, match="jobs"):
-        expand(content)
-
-
-def test_a_missing_or_malformed_jobs_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"no jobs file .*none\.yaml"):
-        batch.from_file(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("jobs: [}")
-    with pytest.raises(Refused, match=r"bad\.yaml is not YAML at line 1"):
-        batch.from_file(tmp_path / "bad.yaml")
-
-
-def test_ids_are_the_same_every_time_and_different_for_every_job() -> None:
-    whole = batch.from_sweep(
-        ["python", "{path}"], Request(""), {"path": ["a/b", "a:b", "a_b", "x" * 200, "x" * 201, "é"]}
-    )
-    first, second = batch.named(whole, "my sweep"), batch.named(whole, "my sweep")
-    ids = [job.request.submission_id for job in first.jobs]
-    assert ids == [job.request.submission_id for job in second.jobs]
-    assert len(set(ids)) == 6
-    from jobs.spec.submission_id import check_submission_id
-
-    assert [check_submission_id(str(each)) for each in ids] == ids
-
-
-def test_without_a_name_other_content_is_another_batch() -> None:
-    one = batch.named(batch.from_sweep(["python", "{a}"], Request("", working_dir="gcs://1.zip"), {"a": ["1"]}))
-    two = batch.named(batch.from_sweep(["python", "{a}"], Request("", working_dir="gcs://2.zip"), {"a": ["1"]}))
-    assert one.name != two.name
-
-
-def test_two_equal_jobs_in_a_batch_are_refused() -> None:
-    whole = expand("jobs: [{name: a, entrypoint: x}, {name: a, entrypoint: x}]")
-    with pytest.raises(Refused, match="same in everything"):
-        batch.named(whole)
-
-
-@pytest.mark.parametrize(
-    ("codes", "code"),
-    [([0, 0], 0), ([0, 3], 3), ([3, 2], 2), ([2, 5], 5), ([5, 1], 1), ([1, 4], 4), ([4, 6, 0], 6)],
-)
-def test_the_exit_code_of_a_batch_is_the_worst_one(codes: list[int], code: int) -> None:
-    assert worst(codes) == code
-
-
-# On a real head.
 
 
 class Runs:
@@ -204,11 +41,11 @@ class Runs:
         self.requests: list[tuple[str, str]] = []
 
     def __call__(
-        self, whole: Batch, options: Options, on_change: Callable[[Track], None] = lambda _track: None
-    ) -> list[Track]:
-        async def main() -> list[Track]:
-            named, plans = await plan_packages(whole)
-            async with connect(self.target) as connection:
+        self, whole: Batch, options: BatchOptions, on_change: Callable[[BatchItem], None] = lambda _track: None
+    ) -> list[BatchItem]:
+        async def main() -> list[BatchItem]:
+            prepared = await prepare_batch(whole)
+            async with open_connection(self.target) as connection:
                 http = connection.client.http
                 once = http.once
 
@@ -218,8 +55,8 @@ class Runs:
 
                 http.once = counted  # type: ignore[method-assign]
                 recorder = Recorder(self.ledger, place_of(self.target, connection.identity))
-                run = BatchRun(Session(connection, patience=30.0), named, plans, options, recorder, on_change)
-                return await run.run()
+                session = Session(connection, patience=30.0, recorder=recorder)
+                return await BatchRun(session, prepared, options, on_change).run()
 
         return asyncio.run(main())
 
@@ -230,20 +67,20 @@ def runs(head: Head, tmp_path: Path) -> Runs:
 
 
 def swept(line: str, name: str, **sweeps: list[str]) -> Batch:
-    return replace(batch.from_sweep([line], Request(""), sweeps), name=f"{name}-{time.time_ns()}")
+    return replace(batch.from_sweep([line], {}, sweeps), name=f"{name}-{time.time_ns()}")
 
 
 def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> None:
     most, polls = 0, 0
     seen: dict[str, str] = {}
 
-    def changed(track: Track) -> None:
+    def changed(track: BatchItem) -> None:
         nonlocal most
         seen[track.submission_id] = track.status
         most = max(most, sum(status in ("SUBMITTING", "PENDING", "RUNNING") for status in seen.values()))
 
     whole = swept("sleep 2; exit {code}", "mix", code=["0", "0x0", "1"])
-    tracks = runs(whole, Options(concurrency=2), changed)
+    tracks = runs(whole, BatchOptions(concurrency=2), changed)
     assert [track.exit_code for track in tracks] == [0, 1, 1]
     assert counts(tracks)["done"] == 1
     assert most == 2
@@ -254,7 +91,7 @@ def test_a_batch_runs_to_its_end_with_one_list_request_a_poll(runs: Runs) -> Non
 
 
 def test_the_end_of_every_jobs_log_is_in_the_ledger(runs: Runs) -> None:
-    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), Options())
+    tracks = runs(swept("echo this is {i}", "logs", i=["1", "2", "3"]), BatchOptions())
     for track in tracks:
         tail = runs.ledger.tail(track.submission_id)
         assert tail is not None
@@ -265,47 +102,46 @@ def test_one_package_is_uploaded_once_for_all_jobs(runs: Runs, tmp_path: Path) -
     source = tmp_path / "src"
     source.mkdir()
     (source / "t.py").write_text(f"import sys; assert sys.argv[1] in '012'  # {time.time_ns()}")
-    request = Request("", working_dir=str(source))
-    whole = batch.from_sweep(["python", "t.py", "{seed}"], request, {"seed": ["0", "1", "2"]})
-    tracks = runs(whole, Options())
+    whole = batch.from_sweep(["python", "t.py", "{seed}"], {"working_dir": source}, {"seed": ["0", "1", "2"]})
+    tracks = runs(whole, BatchOptions())
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert [method for method, path in runs.requests if path.startswith("/api/packages/")] == ["GET", "PUT"]
 
 
 def test_a_batch_that_is_there_is_refused_without_resume_and_attached_to_with_it(runs: Runs) -> None:
     whole = swept("echo {i}", "again", i=["1", "2"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     with pytest.raises(Refused, match="--resume continues it"):
-        runs(whole, Options())
+        runs(whole, BatchOptions())
     posts = [request for request in runs.requests if request[0] == "POST"]
     more = replace(swept("echo {i}", "again", i=["1", "2", "3"]), name=whole.name)
-    tracks = runs(more, Options(resume=True))
+    tracks = runs(more, BatchOptions(resume=True))
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert len([request for request in runs.requests if request[0] == "POST"]) == len(posts) + 1
 
 
 def test_resume_with_other_content_is_refused_before_anything_is_sent(runs: Runs) -> None:
     whole = swept("echo {i}", "other", i=["1"])
-    runs(whole, Options())
+    runs(whole, BatchOptions())
     changed = replace(swept("echo other {i}", "other", i=["1", "2"]), name=whole.name)
     before = len(runs.requests)
     with pytest.raises(Conflict, match="echo other 1"):
-        runs(changed, Options(resume=True))
+        runs(changed, BatchOptions(resume=True))
     assert runs.requests[before:] == [("GET", "/api/jobs/")]
 
 
 def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resume(runs: Runs, head: Head) -> None:
     whole = swept("echo {i}; exit {i}", "forgot", i=["0", "1"])
-    tracks = runs(whole, Options())
+    tracks = runs(whole, BatchOptions())
 
     async def delete() -> None:
-        async with connect(runs.target) as connection:
+        async with open_connection(runs.target) as connection:
             for track in tracks:
-                await connection.client.delete(track.submission_id)
+                await Session(connection).delete(track.submission_id)
 
     asyncio.run(delete())
     posts = sum(method == "POST" for method, _ in runs.requests)
-    again = runs(whole, Options(resume=True))
+    again = runs(whole, BatchOptions(resume=True))
     assert [track.exit_code for track in again] == [0, 1]
     assert sum(method == "POST" for method, _ in runs.requests) == posts
 
@@ -313,7 +149,7 @@ def test_a_finished_job_that_the_server_forgot_is_taken_from_the_ledger_on_resum
 def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> None:
     whole = swept("sleep {s}", "vanish", s=["300"])
 
-    def vanish(track: Track) -> None:
+    def vanish(track: BatchItem) -> None:
         if track.status == "RUNNING":
             subprocess.run(
                 [sys.executable, "-m", "jobs", "stop", "--address", head.url, track.submission_id],
@@ -326,7 +162,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
                 check=True, capture_output=True,
             )  # fmt: skip
 
-    tracks = runs(whole, Options(), vanish)
+    tracks = runs(whole, BatchOptions(), vanish)
     assert [(track.status, track.exit_code) for track in tracks] == [("LOST", 4)]
     assert runs.ledger.history(status="LOST")[0].submission_id == tracks[0].submission_id
 
@@ -334,7 +170,7 @@ def test_a_job_that_vanishes_from_the_server_is_lost(runs: Runs, head: Head) -> 
 def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_path: Path) -> None:
     marker = tmp_path / "tries"
     whole = swept(f"echo x >> {marker}; test $(wc -l < {marker}) -ge {{n}} || exit 75", "retry", n=["3"])
-    tracks = runs(whole, Options(policy=RetryPolicy(5, frozenset({75}))))
+    tracks = runs(whole, BatchOptions(policy=RetryPolicy(5, frozenset({75}))))
     base = tracks[0].base
     assert (tracks[0].exit_code, tracks[0].submission_id) == (0, f"{base}-r2")
     attempts = [(entry.submission_id, entry.origin.attempt_of, entry.status) for entry in runs.ledger.attempts(base)]
@@ -346,12 +182,12 @@ def test_a_chosen_exit_code_is_tried_again_under_ids_of_its_own(runs: Runs, tmp_
 
 
 def test_the_jobs_own_failure_is_not_tried_again_by_default(runs: Runs) -> None:
-    tracks = runs(swept("exit {code}", "fail", code=["75"]), Options(policy=RetryPolicy(5)))
+    tracks = runs(swept("exit {code}", "fail", code=["75"]), BatchOptions(policy=RetryPolicy(5)))
     assert [(track.exit_code, track.attempt) for track in tracks] == [(1, 0)]
 
 
 def test_a_job_over_its_time_is_stopped_and_the_others_go_on(runs: Runs) -> None:
-    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), Options(run_seconds=4))
+    tracks = runs(swept("sleep {s}", "slow", s=["300", "1"]), BatchOptions(run_seconds=4))
     assert [(track.status, track.exit_code) for track in tracks] == [("STOPPED", 5), ("SUCCEEDED", 0)]
 
 
@@ -428,14 +264,6 @@ def test_a_person_at_a_terminal_sees_one_table_with_counts(cli: Cli) -> None:
     assert b"JOB_ENTRYPOINT_COMMAND_ERROR" in shown
 
 
-def test_excludes_that_are_no_list_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("x")
-    request = Request("", working_dir=str(tmp_path), runtime_env={"excludes": "data/"})
-    whole = batch.from_sweep(["x {i}"], request, {"i": ["1"]})
-    with pytest.raises(Refused, match="must be a list"):
-        asyncio.run(plan_packages(replace(whole, name="b")))
-
-
 def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(cli: Cli, proxy: Proxy) -> None:
     name = f"b{time.time_ns()}"
     words = ("submit", "--sweep", "i=0..1", "--batch", name, "--stop-on-interrupt", "--", "sleep", "8{i}")
@@ -453,3 +281,29 @@ def test_ctrl_c_that_is_to_stop_the_jobs_exits_with_130_also_when_a_stop_fails(c
     cli("stop", *(f"{name}-{i}" for i in range(2)), "--no-wait")
     assert running.returncode == 130, said
     assert said.count(b"could not be stopped") == 2
+
+
+def test_a_package_that_the_server_no_longer_has_is_refused_in_a_batch_too(runs: Runs) -> None:
+    whole = batch.from_sweep(["echo", "{i}"], {"working_dir": "gcs://_ray_pkg_0123456789abcdef.zip"}, {"i": ["1", "2"]})
+    items = runs(replace(whole, name=f"vanished-{time.time_ns()}"), BatchOptions())
+    assert [item.exit_code for item in items] == [2, 2]
+    assert "no longer has the package" in str(items[0].error)
+    assert [request for request in runs.requests if request[0] == "POST"] == []
+    assert {runs.ledger.history(limit=2)[i].status for i in (0, 1)} == {"REFUSED"}
+
+
+def test_a_job_whose_id_another_client_took_is_not_recorded_as_refused(runs: Runs, head: Head) -> None:
+    """The id belongs to the other job, which was not refused."""
+    import httpx
+
+    def take_the_id(item: BatchItem) -> None:
+        if item.status == "SUBMITTING":
+            headers = {"Authorization": f"Bearer {head.token}"}
+            body = {"entrypoint": "echo another", "submission_id": item.submission_id}
+            httpx.post(f"{head.url}/api/jobs/", json=body, headers=headers, timeout=30).raise_for_status()
+
+    (item,) = runs(swept("echo {i}", "taken", i=["1"]), BatchOptions(), take_the_id)
+    assert isinstance(item.error, Conflict)
+    entry = runs.ledger.get(item.submission_id)
+    assert entry is not None
+    assert entry.status != "REFUSED"

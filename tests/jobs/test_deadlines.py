@@ -6,13 +6,15 @@ import asyncio
 
 import pytest
 
-from jobs.dashboard.logs import Limits
+from jobs.dashboard.submission import submit_once
 from jobs.deadline import Deadline
 from jobs.errors import DeadlinePassed
-from jobs.session import Request, prepare
 from jobs.spec.job_info import Result
-from jobs.spec.job_spec import JobSpec
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from jobs.spec.job_spec import JobRequest, JobSpec
+from jobs.spec.limits import Limits
+from jobs.submit import prepare
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy
 
 
@@ -38,7 +40,7 @@ def test_an_upload_may_take_longer_than_the_submission(
 
     async def submit() -> None:
         async with session_at(head, proxy.url) as session:
-            await session.submit(await prepare(Request("true", working_dir=str(folder))), seconds=3.0)
+            await session.submit(await prepare(JobRequest(JobSpec("true", {"working_dir": str(folder)}))), seconds=3.0)
 
     asyncio.run(submit())
     assert sum(line.startswith("PUT") for line in proxy.requests) == 1
@@ -49,14 +51,14 @@ def test_waiting_for_several_ends_in_time_while_the_server_is_silent(head: Head,
         jobs = [new_id(), new_id()]
         async with session_at(head, proxy.url, patience=60) as session:
             for job in jobs:
-                await session.client.submit(JobSpec("sleep 100"), job)
+                await submit_once(session.client, JobSpec("sleep 100"), job)
             proxy.faults = Faults(delay_answer=lambda _line: 100.0)
             with pytest.raises(DeadlinePassed, match="2 of 2 jobs"):
                 # Its patience is a minute.
                 await asyncio.wait_for(session.wait(jobs, deadline=Deadline(2.0)), 30)
         async with session_at(head) as session:
             for job in jobs:
-                await session.client.stop(job)
+                await session.client.stop_job(job)
 
     asyncio.run(wait())
 
@@ -65,15 +67,15 @@ def test_a_job_that_ends_by_itself_at_its_deadline_is_not_said_to_be_stopped(hea
     async def run() -> Result:
         async with session_at(head) as session:
             job = new_id()
-            await session.client.submit(JobSpec("sleep 5"), job)
+            await submit_once(session.client, JobSpec("sleep 5"), job)
             stop = session.stop
 
             async def late(submission_id: str, **options: float):  # type: ignore[no-untyped-def]
-                await session.client.wait(submission_id)
+                await session.watcher.wait([submission_id])
                 return await stop(submission_id, **options)  # type: ignore[arg-type]
 
             session.stop = late  # type: ignore[method-assign]
-            return await session.run(job, lambda _piece: None, limits=Limits(run=1.0))
+            return await session.run_to_end(job, lambda _piece: None, limits=Limits(run=1.0))
 
     assert asyncio.run(run()).status == "SUCCEEDED"
 
@@ -82,9 +84,9 @@ def test_a_stop_that_takes_too_long_gives_up_with_a_report(head: Head) -> None:
     async def stop() -> None:
         async with session_at(head) as session:
             job = new_id()
-            await session.client.submit(JobSpec("true", entrypoint_num_gpus=64), job)
+            await submit_once(session.client, JobSpec("true", entrypoint_num_gpus=64), job)
             with pytest.raises(DeadlinePassed, match="was asked to stop and is still PENDING") as caught:
                 await session.stop(job, seconds=3)
-            assert "`why`" in caught.value.remedy
+            assert f"why {job}`" in caught.value.remedy
 
     asyncio.run(stop())

@@ -7,23 +7,26 @@ import hashlib
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from jobs.dashboard.client import Submission
+from jobs.dashboard.submission import Submission, submit_once
 from jobs.deadline import Deadline
 from jobs.errors import Conflict, DeadlinePassed, JobLost, JobsError, Unreachable
 from jobs.ledger.recorder import Recorder, origin_of, place_of
 from jobs.ledger.store import Ledger
-from jobs.session import Prepared, Request, Session, prepare
+from jobs.session import Session
 from jobs.spec.job_info import JobInfo
-from jobs.spec.job_spec import JobSpec
+from jobs.spec.job_spec import JobRequest, JobSpec
+from jobs.submit import PreparedJob, prepare
 from jobs.target.resolve import LocalTarget
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy, answer, times
 
 SUBMIT = "POST /api/jobs/"
+
+
 PAST = answer(500, "Traceback ...\nRuntimeError: the agent is gone", "text/plain")
 
 
@@ -38,12 +41,12 @@ def first_only(body: bytes) -> Callable[[str], bytes | None]:
 
 async def submit_through(head: Head, proxy: Proxy, job: str, entrypoint: str = "true") -> Submission:
     async with session_at(head, proxy.url) as session:
-        return await session.client.submit(JobSpec(entrypoint), job, deadline=Deadline(60))
+        return await submit_once(session.client, JobSpec(entrypoint), job, deadline=Deadline(60))
 
 
 async def jobs_with(head: Head, *ids: str) -> list[JobInfo]:
     async with session_at(head) as session:
-        return [job for job in await session.client.list() if job.submission_id in ids]
+        return [job for job in await session.client.list_jobs() if job.submission_id in ids]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,7 @@ def test_a_late_answer_never_makes_a_second_job(head: Head, proxy: Proxy) -> Non
 
     async def impatient() -> Submission:
         async with session_at(head, proxy.url) as session:
-            return await session.client.submit(JobSpec("true"), job, deadline=Deadline(60), seconds=1.0)
+            return await submit_once(session.client, JobSpec("true"), job, deadline=Deadline(60), seconds=1.0)
 
     assert asyncio.run(impatient()).attached
     assert len(asyncio.run(jobs_with(head, job))) == 1
@@ -98,16 +101,16 @@ def test_fifty_dropped_answers_and_requests_make_no_duplicate_and_no_error(head:
                 async with gate:
                     # Resources that nobody has: the jobs stay PENDING, no process is started for them.
                     spec = JobSpec("true", entrypoint_num_gpus=1000)
-                    await session.client.submit(spec, job, deadline=Deadline(120))
+                    await submit_once(session.client, spec, job, deadline=Deadline(120))
 
             for fault in ("drop_answer", "drop_request"):
                 proxy.faults = Faults(**{fault: every_other})
                 half = ids[:25] if fault == "drop_answer" else ids[25:]
                 await asyncio.gather(*(one(job) for job in half))
             proxy.heal()
-            there = [job.submission_id for job in await session.client.list() if job.submission_id in ids]
+            there = [job.submission_id for job in await session.client.list_jobs() if job.submission_id in ids]
             assert sorted(there) == sorted(ids)
-            await asyncio.gather(*(session.client.stop(job) for job in ids))
+            await asyncio.gather(*(session.client.stop_job(job) for job in ids))
 
     asyncio.run(all_of_them())
     assert seen > 50
@@ -121,7 +124,7 @@ def test_no_agent_just_after_start_is_waited_out(head: Head, proxy: Proxy) -> No
 
     async def submit() -> Submission:
         async with session_at(head, proxy.url) as session:
-            return await session.client.submit(JobSpec("true"), job, deadline=Deadline(60), note=said.append)
+            return await submit_once(session.client, JobSpec("true"), job, deadline=Deadline(60), notify=said.append)
 
     assert not asyncio.run(submit()).attached
     assert len(said) == 1
@@ -140,7 +143,7 @@ def test_an_unclear_submission_says_how_to_find_out(head: Head, proxy: Proxy) ->
 
     async def submit() -> None:
         async with session_at(head, proxy.url) as session:
-            await session.client.submit(JobSpec("true"), job, deadline=Deadline(2))
+            await submit_once(session.client, JobSpec("true"), job, deadline=Deadline(2))
 
     with pytest.raises(Unreachable, match=f"--submission-id {job}"):
         asyncio.run(submit())
@@ -179,7 +182,7 @@ def test_two_clients_with_the_same_id_at_once_make_one_job(head: Head) -> None:
 
     async def both() -> list[Submission | BaseException]:
         async with session_at(head) as session:
-            submits = (session.client.submit(JobSpec("true"), job) for _ in range(2))
+            submits = (submit_once(session.client, JobSpec("true"), job) for _ in range(2))
             return await asyncio.gather(*submits, return_exceptions=True)
 
     results = asyncio.run(both())
@@ -193,7 +196,7 @@ def test_another_clients_job_under_this_id_is_not_taken_for_ours(head: Head) -> 
         async with session_at(head) as session:
             body = {"entrypoint": "true", "submission_id": job}
             await session.client.http.once("POST", "/api/jobs/", json=body)
-            await session.client.submit(JobSpec("true"), job)
+            await submit_once(session.client, JobSpec("true"), job)
 
     with pytest.raises(Conflict, match="another client"):
         asyncio.run(submit())
@@ -207,9 +210,9 @@ def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_pa
     async def submit() -> None:
         async with session_at(head) as session:
             session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
-            prepared: Prepared = await prepare(Request("true", submission_id=job))
-            session.recorder.submitting(job, prepared.spec, origin_of(None))
-            session.recorder.status(job, "RUNNING")
+            prepared: PreparedJob = await prepare(JobRequest(JobSpec("true"), submission_id=job))
+            session.recorder.record_submission(job, prepared.spec, origin_of(None))
+            session.recorder.record_status(job, "RUNNING")
             await session.submit(prepared)
 
     with pytest.raises(JobLost, match=f"rerun {job}"):
@@ -218,6 +221,23 @@ def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_pa
     assert entry is not None
     assert entry.status == "LOST"
     assert asyncio.run(jobs_with(head, job)) == []
+
+
+def test_attaching_to_a_job_that_has_ended_records_how_it_ended(head: Head, tmp_path: Path) -> None:
+    job, ledger = new_id(), Ledger(tmp_path / "ledger.sqlite")
+
+    async def submit_twice() -> None:
+        prepared = await prepare(JobRequest(JobSpec("exit 3"), submission_id=job))
+        async with session_at(head) as session:
+            await session.submit(prepared)
+            await session.wait([job])
+            session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
+            assert (await session.submit(prepared)).attached
+
+    asyncio.run(submit_twice())
+    entry = ledger.get(job)
+    assert entry is not None
+    assert (entry.status, entry.driver_exit_code) == ("FAILED", 3)
 
 
 def test_an_upload_survives_lost_requests_and_answers(head: Head, proxy: Proxy, tmp_path: object) -> None:
@@ -230,7 +250,7 @@ def test_an_upload_survives_lost_requests_and_answers(head: Head, proxy: Proxy, 
 
     async def submit() -> Submission:
         async with session_at(head, proxy.url) as session:
-            return await session.submit(await prepare(Request("true", working_dir=str(directory))))
+            return await session.submit(await prepare(JobRequest(JobSpec("true", {"working_dir": str(directory)}))))
 
     assert not asyncio.run(submit()).attached
     assert sum(line.startswith("PUT ") for line in proxy.requests) == 2
@@ -243,21 +263,6 @@ def test_every_error_is_one_of_ours(head: Head, proxy: Proxy) -> None:
             asyncio.run(submit_through(head, proxy, new_id()))
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"metadata": {"team": "search"}},
-        {"entrypoint_num_cpus": 2},
-        {"entrypoint_memory": 1024},
-        {"entrypoint_resources": {"tpu": 1}},
-        {"entrypoint_label_selector": {"zone": "a"}},
-        {"runtime_env": {"env_vars": {"A": "b"}}},
-    ],
-)
-def test_whatever_decides_what_runs_is_part_of_the_digest(other: dict[str, Any]) -> None:
-    assert JobSpec("true", **other).digest != JobSpec("true").digest
-
-
 def test_waiting_for_an_agent_ends_and_says_that_nothing_was_submitted(head: Head, proxy: Proxy) -> None:
     no_agent = answer(
         500, "Traceback ...\nException: No available agent to submit job, please try again later.", "text/plain"
@@ -266,7 +271,7 @@ def test_waiting_for_an_agent_ends_and_says_that_nothing_was_submitted(head: Hea
 
     async def submit() -> None:
         async with session_at(head, proxy.url) as session:
-            await session.client.submit(JobSpec("true"), new_id(), deadline=Deadline(2))
+            await submit_once(session.client, JobSpec("true"), new_id(), deadline=Deadline(2))
 
     with pytest.raises(DeadlinePassed, match="the job was not submitted"):
         asyncio.run(submit())
@@ -280,8 +285,8 @@ def test_answers_that_are_late_fifty_times_over_make_one_job_each(head: Head, pr
         async with session_at(head, proxy.url) as session:
             # Resources that nobody has: the jobs stay PENDING, no process is started for them.
             spec = JobSpec("true", entrypoint_num_gpus=1000)
-            await asyncio.gather(*(session.client.submit(spec, job, seconds=0.5) for job in ids))
-            await asyncio.gather(*(session.client.stop(job) for job in ids))
+            await asyncio.gather(*(submit_once(session.client, spec, job, seconds=0.5) for job in ids))
+            await asyncio.gather(*(session.client.stop_job(job) for job in ids))
 
     asyncio.run(submit_all())
     assert sorted(job.submission_id for job in asyncio.run(jobs_with(head, *ids))) == sorted(ids)
@@ -293,7 +298,7 @@ def test_a_server_that_pauses_during_a_submission_makes_one_job(head: Head, prox
     async def submit() -> Submission:
         async with session_at(head, proxy.url) as session:
             proxy.faults = Faults(paused=True)
-            going = asyncio.create_task(session.client.submit(JobSpec("true"), job, deadline=Deadline(60)))
+            going = asyncio.create_task(submit_once(session.client, JobSpec("true"), job, deadline=Deadline(60)))
             await asyncio.sleep(10)
             proxy.heal()
             return await going
@@ -311,13 +316,15 @@ def test_an_upload_that_is_cut_in_its_middle_arrives_whole(head: Head, proxy: Pr
         got = bytearray()
         async with session_at(head, proxy.url) as session:
             going = asyncio.create_task(
-                session.submit(await prepare(Request("python sum.py", working_dir=str(tmp_path))), seconds=60)
+                session.submit(
+                    await prepare(JobRequest(JobSpec("python sum.py", {"working_dir": str(tmp_path)}))), seconds=60
+                )
             )
             while proxy.cuts == 0 or not any(line.startswith("PUT") for line in proxy.requests):
                 await asyncio.sleep(0.1)
             await asyncio.sleep(1)
             proxy.heal()
-            await session.run((await going).submission_id, got.extend)
+            await session.run_to_end((await going).submission_id, got.extend)
         return bytes(got)
 
     digest = hashlib.sha256((tmp_path / "noise").read_bytes()).hexdigest()
@@ -330,8 +337,8 @@ async def _remains(session: Session, job: str) -> bool:
 
 
 async def _end(session: Session, job: str) -> None:
-    await session.client.submit(JobSpec("true"), job)
-    await session.client.wait(job, poll=0.1, deadline=Deadline(60))
+    await submit_once(session.client, JobSpec("true"), job)
+    await session.watcher.wait([job], deadline=Deadline(60))
 
 
 def test_what_ray_leaves_of_a_deleted_job_does_not_hold_its_id(head: Head) -> None:
@@ -344,8 +351,9 @@ def test_what_ray_leaves_of_a_deleted_job_does_not_hold_its_id(head: Head) -> No
                 for _ in range(30):
                     await asyncio.sleep(0.1)
                     if await _remains(session, job):
-                        done = await session.client.submit(JobSpec("echo again"), job, deadline=Deadline(60))
-                        info = await session.client.wait(job, deadline=Deadline(60))
+                        done = await submit_once(session.client, JobSpec("echo again"), job, deadline=Deadline(60))
+                        info = (await session.watcher.wait([job], deadline=Deadline(60)))[job]
+                        assert info is not None
                         return done.attached, info.status, info.entrypoint
 
     assert asyncio.run(asyncio.wait_for(run(), 120)) == (False, "SUCCEEDED", "echo again")
@@ -356,7 +364,7 @@ def test_a_deleted_job_leaves_nothing_behind(head: Head) -> None:
         async with session_at(head) as session:
             ids = [new_id() for _ in range(5)]
             await asyncio.gather(*(_end(session, job) for job in ids))
-            await asyncio.gather(*(session.client.delete(job) for job in ids))
+            await asyncio.gather(*(session.delete(job) for job in ids))
             await asyncio.sleep(3)
             return [await _remains(session, job) for job in ids]
 

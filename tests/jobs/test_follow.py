@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from jobs.dashboard.logs import LogFollower
+from jobs.dashboard.submission import submit_once
 from jobs.errors import Unreachable
 from jobs.session import Session
 from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobSpec
-from tests.jobs.conftest import Cli, Head, new_id, output_of, session_at, wait_until
+from tests.jobs.conftest import Head, new_id, output_of, session_at
+from tests.support.command import Cli, wait_until
 from tests.support.proxy import Faults, Proxy, answer
 
 # Multi-byte characters cut anywhere, a line over 64 KiB, bytes that are no UTF-8, carriage returns, colours, no end.
@@ -38,7 +40,7 @@ def log_of(head: Head, job: str) -> bytes:
 
 async def start(session: Session, entrypoint: str) -> str:
     job = new_id()
-    await session.client.submit(JobSpec(entrypoint), job)
+    await submit_once(session.client, JobSpec(entrypoint), job)
     return job
 
 
@@ -59,7 +61,7 @@ def test_cut_connections_lose_and_repeat_nothing(
         proxy.faults, agent_proxy.faults = Faults(cut_every=every), Faults(cut_every=every)
         async with session_at(head, proxy.url, agent=agent_proxy.url if source == "agent" else None) as session:
             job = await start(session, python(head, ODD))
-            return job, await session.run(job, got.extend)
+            return job, await session.run_to_end(job, got.extend)
 
     job, result = asyncio.run(follow())
     assert proxy.cuts + agent_proxy.cuts > 0
@@ -104,7 +106,7 @@ def test_a_log_of_100_mb_arrives_whole_under_cuts(head: Head, proxy: Proxy, agen
 
     async def follow() -> Result:
         async with session_at(head, proxy.url, agent=agent_proxy.url, patience=15) as session:
-            return await session.run(big_log, take)
+            return await session.run_to_end(big_log, take)
 
     assert asyncio.run(follow()).status == "SUCCEEDED"
     assert digest.hexdigest() == hashlib.sha256(log_of(head, big_log)).hexdigest()
@@ -130,7 +132,7 @@ def test_a_paused_server_is_waited_out(head: Head, proxy: Proxy, agent_proxy: Pr
     async def follow() -> tuple[str, Result]:
         async with session_at(head, proxy.url, agent=agent_proxy.url if source == "agent" else None) as session:
             job = await start(session, "for i in 1 2 3 4 5 6; do echo $i; sleep 0.5; done")
-            following = asyncio.ensure_future(session.run(job, got.extend))
+            following = asyncio.ensure_future(session.run_to_end(job, got.extend))
             await asyncio.sleep(2)
             proxy.faults.paused = agent_proxy.faults.paused = True
             await asyncio.sleep(10)
@@ -150,7 +152,7 @@ def test_the_last_burst_before_the_end_is_drained(head: Head, agent_proxy: Proxy
     async def follow() -> tuple[str, Result]:
         async with session_at(head, agent=agent_proxy.url if source == "agent" else None) as session:
             job = await start(session, python(head, script))
-            return job, await session.run(job, got.extend)
+            return job, await session.run_to_end(job, got.extend)
 
     job, result = asyncio.run(follow())
     assert (result.status, result.driver_exit_code) == ("FAILED", 4)
@@ -164,7 +166,7 @@ def test_an_agent_that_does_not_answer_is_replaced_by_the_dashboard(head: Head, 
     async def follow() -> tuple[str, Result]:
         async with session_at(head, agent=agent_proxy.url) as session:
             job = await start(session, python(head, ODD))
-            return job, await session.run(job, got.extend)
+            return job, await session.run_to_end(job, got.extend)
 
     job, result = asyncio.run(follow())
     assert result.status == "SUCCEEDED"
@@ -177,9 +179,9 @@ def test_where_only_text_can_be_had_it_says_what_is_not_kept(head: Head, proxy: 
 
     async def follow() -> Result:
         async with session_at(head, proxy.url) as session:
-            session.note = said.append
+            session.notify = said.append
             job = await start(session, "echo one; sleep 2; echo zwölf")
-            return await session.run(job, got.extend)
+            return await session.run_to_end(job, got.extend)
 
     assert asyncio.run(follow()).status == "SUCCEEDED"
     assert output_of(bytes(got)) == "one\nzwölf\n".encode()
@@ -198,11 +200,11 @@ def test_a_log_that_is_gone_is_said_and_the_result_still_known(head: Head) -> No
 
     async def follow() -> Result:
         async with session_at(head) as session:
-            session.note = said.append
+            session.notify = said.append
             job = await start(session, "exit 6")
             await session.wait([job])
             (head.log_dir / f"job-driver-{job}.log").unlink()
-            return await session.run(job, lambda _piece: None)
+            return await session.run_to_end(job, lambda _piece: None)
 
     result = asyncio.run(follow())
     assert (result.status, result.driver_exit_code) == ("FAILED", 6)
@@ -211,7 +213,7 @@ def test_a_log_that_is_gone_is_said_and_the_result_still_known(head: Head) -> No
 
 def test_a_follower_resumes_at_the_byte_it_is_given(head: Head, agent_proxy: Proxy) -> None:
     async def read(session: Session, job: str, offset: int) -> bytes:
-        follower = LogFollower(session.client, job, offset=offset)
+        follower = LogFollower(session.watcher, job, offset=offset)
         async with aclosing(follower.chunks()) as chunks:
             return b"".join([chunk async for chunk in chunks])
 
@@ -233,7 +235,7 @@ def test_a_server_that_went_away_is_given_up_with_its_patience(head: Head, proxy
             job = await start(session, "sleep 60")
             proxy.faults = Faults(drop_request=lambda _line: True)
             try:
-                await session.run(job, lambda _piece: None)
+                await session.run_to_end(job, lambda _piece: None)
             finally:
                 proxy.heal()
                 await session.stop(job)

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from jobs import local_ray as local
-from tests.jobs.conftest import Cli, Head, new_id, short_directory, start_head
+from tests.jobs.conftest import Head, new_id, short_directory, start_head
+from tests.support.command import Cli
 
 
 def test_a_job_whose_head_restarts_is_lost_with_4_and_not_running_for_ever(cli: Cli) -> None:
@@ -18,7 +19,7 @@ def test_a_job_whose_head_restarts_is_lost_with_4_and_not_running_for_ever(cli: 
     second: Head | None = None
     try:
         mine = dataclasses.replace(
-            cli, head=first, environ={**cli.environ, "RAY_AUTH_TOKEN_PATH": str(first.token_file)}
+            cli, address=first.url, environ={**cli.environ, "RAY_AUTH_TOKEN_PATH": str(first.token_file)}
         )
         job = new_id()
         words = ("--submission-id", job, "--", "echo begun; sleep 600")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.conftest import Cli, new_id, short_directory, wait_until
-from tests.jobs.test_target import contract, write
+from tests.jobs.conftest import new_id, short_directory
+from tests.support.command import Cli, wait_until
 from tests.support.proxy import Faults, Proxy
-from tests.unit.components.api_server import kubeconfig
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 
@@ -126,34 +124,10 @@ def test_while_waiting_or_stopping_it_ends_at_once(cli: Cli, proxy: Proxy, numbe
 
 
 @pytest.fixture
-def silent_server() -> Iterator[socket.socket]:
-    """Takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
-        yield server
-
-
-@pytest.fixture
 def short() -> Iterator[Path]:
     path = short_directory()
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.mark.parametrize(("number", "code"), SIGNALS)
-def test_while_a_tunnel_opens_it_ends_at_once_and_nothing_was_submitted(
-    bare_cli: Cli, silent_server: socket.socket, number: signal.Signals, code: int
-) -> None:
-    outputs = write(bare_cli.cwd / "outputs.json", contract())
-    address = f"http://127.0.0.1:{silent_server.getsockname()[1]}"
-    config = kubeconfig(bare_cli.cwd, address, "kind-ray")
-    words = ["submit", "--outputs", str(outputs), "--kubeconfig", str(config), "--", "true"]
-    process = bare_cli.start_raw(*words)
-    connection, _ = silent_server.accept()
-    with connection:
-        ended, said = end(process, number)
-    assert ended == code
-    assert b"nothing was submitted" in said
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)

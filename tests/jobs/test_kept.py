@@ -8,7 +8,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from tests.jobs.conftest import Cli, Head, new_id, session_at
+from tests.jobs.conftest import Head, new_id, session_at
+from tests.support.command import Cli
 from tests.support.proxy import Faults, Proxy
 
 
@@ -17,7 +18,7 @@ def forget(head: Head, job: str) -> None:
 
     async def delete() -> None:
         async with session_at(head) as session:
-            await session.client.delete(job)
+            await session.delete(job)
 
     asyncio.run(delete())
 

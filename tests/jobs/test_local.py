@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
 import shutil
 import subprocess
@@ -14,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import local_ray as local
-from jobs.errors import DeadlinePassed
-from tests.jobs.conftest import ROOT, Cli, output_of, short_directory
+from tests.jobs.conftest import Head, output_of, short_directory
+from tests.support.command import ROOT, Cli
 
 
 @pytest.fixture
@@ -54,18 +51,6 @@ def test_every_command_works_without_a_cluster_on_one_ray_that_is_stopped_when_a
     assert not Path(f"/proc/{state['pid']}").exists()
 
 
-def test_a_start_by_somebody_else_is_not_waited_for_without_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAYJOBS_LOCAL_DIR", str(tmp_path))
-    monkeypatch.setattr(local, "START_SECONDS", 0.2)
-    monkeypatch.setattr(local, "STOP_SECONDS", 0.2)
-    with (local.directory() / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(DeadlinePassed, match="Another process has held"):
-            asyncio.run(asyncio.wait_for(local.stop(), 10))
-
-
 # What the stock client finds with nothing but what `forward` has set.
 STOCK_LIST = """
 from ray.job_submission import JobSubmissionClient
@@ -83,17 +68,17 @@ def test_a_forwarded_command_gives_its_exit_code_and_its_token_file_goes_away(cl
     assert cli("forward", "--", "no-such-program").returncode == 2
 
 
-def test_forward_prints_what_to_export_and_never_the_token(cli: Cli) -> None:
+def test_forward_prints_what_to_export_and_never_the_token(cli: Cli, head: Head) -> None:
     import signal
 
     process = cli.start("forward")
     assert process.stdout is not None
     lines = [process.stdout.readline().decode() for _ in range(4)]
     exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
-    assert exports["RAY_API_SERVER_ADDRESS"] == exports["RAY_ADDRESS"] == cli.head.url
-    assert Path(exports["RAY_AUTH_TOKEN_PATH"]).read_text() == cli.head.token
+    assert exports["RAY_API_SERVER_ADDRESS"] == exports["RAY_ADDRESS"] == cli.address
+    assert Path(exports["RAY_AUTH_TOKEN_PATH"]).read_text() == head.token
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert not Path(exports["RAY_AUTH_TOKEN_PATH"]).exists()
-    assert cli.head.token.encode() not in "".join(lines).encode() + out + err
+    assert head.token.encode() not in "".join(lines).encode() + out + err

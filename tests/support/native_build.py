@@ -40,8 +40,8 @@ func main() {
 }
 """
 
-# CoreDNS with the few plugins that are needed: all of them take many times as long to build. The order is that in
-# which they are asked; the usual one has `template`, which here says "no such name" to all the rest, first.
+# CoreDNS with only the plugins that are needed: all of them take many times as long to build. They are asked in this
+# order. `template` answers "no such name" to all other questions, so it is the last one here.
 COREDNS_SOURCE = """\
 package main
 

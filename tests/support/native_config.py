@@ -1,7 +1,7 @@
 """The native cluster's files: certificates, kubeconfigs, and the programs' settings. No process is started but openssl.
 
 The cluster lives in a network namespace of its own, joined to the machine by one veth pair, so its ports, bridge and
-iptables rules meet nobody else's and end with it.
+iptables rules are separate from all others and end with it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def write_kubeconfig(target: Path, pki: Path, client: str) -> None:
 
 
 def write_containerd(state: Path, root: Path) -> Path:
-    """containerd's settings: contents under `root` (kept between runs), everything that lives under `state`."""
+    """containerd's settings: contents under `root` (kept between runs), everything else under `state`."""
     cni = state / "cni"
     cni.mkdir(parents=True, exist_ok=True)
     subnet = {"subnet": POD_RANGE}

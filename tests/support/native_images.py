@@ -1,6 +1,6 @@
-"""Container images made without Docker and without a registry, as docker-archive tars in the cache's `images/`.
+"""Builds container images without Docker and without a registry, as docker-archive tars in the cache's `images/`.
 
-Each is one layer: Debian's packages by debootstrap (and Ray's wheel by pip), or a static program alone. Every `*.tar`
+Each is one layer: Debian's packages by debootstrap (and Ray's wheel by pip), or one static program. Every `*.tar`
 in that folder is imported into the cluster at its start, so images that only exist elsewhere (the operator's) are put
 there by hand, from `docker save` or `ctr images export`.
 """
@@ -80,7 +80,7 @@ def _make(image: Image, target: Path) -> None:
         _pack(image, root, target)
     finally:
         _remove_root(root)
-    say(f"made {target.name}, {target.stat().st_size >> 20} MB, in {time.monotonic() - started:.0f} s")
+    say(f"built {target.name}, {target.stat().st_size >> 20} MB, in {time.monotonic() - started:.0f} s")
 
 
 def _pack(image: Image, root: Path, target: Path) -> None:
@@ -136,8 +136,8 @@ def _fill_ray(root: Path) -> None:
     _run(
         "chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", "--gid", "100", "ray"
     )
-    # This machine's way to the package index: its name servers, its certificates and pip's own settings, for the
-    # time of the installation only. Folders which pip is told to look into do not exist in there.
+    # For the installation only: this machine's name servers, certificates and pip settings, to reach the package
+    # index. PIP_FIND_LINKS names folders that do not exist in the image.
     bundle = next((Path(path) for path in CA_BUNDLES if Path(path).exists()), None)
     settings = {
         name: value

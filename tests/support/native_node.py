@@ -1,6 +1,6 @@
 """Processes, network and leftovers of the native cluster: start, look, and stop without a trace.
 
-Every process is the leader of a session of its own and outlives whoever started it; what is needed to stop it is in
+Every process is the leader of its own session and outlives the program that started it; what is needed to stop it is in
 the state directory and, for containers, in their root cgroup. So an end by `kill -9` of anybody can be tidied up.
 """
 
@@ -44,7 +44,7 @@ def _path() -> str:
 
 
 def until(met: Callable[[], bool], what: str, seconds: float, pause: float = 0.2) -> None:
-    """Waits for a condition; an error that says what did not happen."""
+    """Waits for a condition. The error says what did not happen."""
     deadline = time.monotonic() + seconds
     while not met():
         if time.monotonic() > deadline:
@@ -85,11 +85,11 @@ def _birth(pid: int) -> str | None:
 
 def running(state: Path) -> dict[str, int | None]:
     """Name -> pid of every process that was started in this state directory; None: it is gone."""
-    found: dict[str, int | None] = {}
+    processes: dict[str, int | None] = {}
     for file in sorted((state / "pids").glob("*")):
         pid, _, birth = file.read_text().partition(" ")
-        found[file.name] = int(pid) if pid and _birth(int(pid)) == birth else None
-    return found
+        processes[file.name] = int(pid) if pid and _birth(int(pid)) == birth else None
+    return processes
 
 
 def stop(state: Path, name: str, patience: float = 5.0) -> None:
@@ -115,7 +115,7 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 def stop_all(state: Path) -> None:
     """Ends all processes and the containers, whatever is left of them."""
-    # The kubelet first, or it starts again what is being stopped.
+    # The kubelet first: it would restart the others.
     for name in ("kubelet", *running(state)):
         if name != "containerd":
             stop(state, name)
@@ -133,16 +133,16 @@ def stop_all(state: Path) -> None:
 
 
 def _kill(pids: Iterator[int]) -> bool:
-    """Kills processes and says whether there were any."""
-    found = list(pids)
-    for pid in found:
+    """Kills processes and returns whether there were any."""
+    targets = list(pids)
+    for pid in targets:
         _signal(pid, signal.SIGKILL)
-    return bool(found)
+    return bool(targets)
 
 
 def _containers() -> Iterator[int]:
-    # Cgroups vanish while this looks: os.walk goes on, where rglob would end with an error.
-    for folder in (found for cgroup in root_cgroups() for found, _, _ in os.walk(cgroup)):
+    # Cgroups vanish meanwhile. os.walk ignores that; rglob would raise.
+    for folder in (path for cgroup in root_cgroups() for path, _, _ in os.walk(cgroup)):
         with contextlib.suppress(OSError):
             for line in Path(folder, "cgroup.procs").read_text().split():
                 if _birth(int(line)) is not None:
@@ -217,7 +217,7 @@ def remove_leftovers(state: Path, root: Path) -> None:
     run("ip", "link", "del", HOST_LINK, quiet=True)
     run("ip", "netns", "del", NAMESPACE, quiet=True)
     for cgroup in root_cgroups():
-        for folder in sorted((Path(found) for found, _, _ in os.walk(cgroup)), reverse=True):
+        for folder in sorted((Path(path) for path, _, _ in os.walk(cgroup)), reverse=True):
             if folder.is_dir():
                 _remove_cgroup(folder)
     settings = state / "kernel-settings.json"

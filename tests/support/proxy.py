@@ -1,6 +1,6 @@
-"""A TCP proxy that misbehaves on request: it cuts, delays, pauses, and loses requests or answers.
+"""A TCP proxy that misbehaves on request: it cuts, delays, pauses, and drops requests or answers.
 
-It understands as much of HTTP/1.1 as it takes to see one request and its answer; everything else is bytes.
+It parses only as much of HTTP/1.1 as it needs to see one request and its answer.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
 
 @dataclass
 class Faults:
-    """What goes wrong. All may be changed while the proxy runs.
+    """The faults of a proxy. All of them can be changed while the proxy runs.
 
     `cut_every`: each connection is reset this many seconds after it was opened. `drop_request` / `drop_answer`: the
     request line (e.g. "POST /api/jobs/") decides whether the request never leaves, or its answer never comes back.
@@ -34,7 +35,7 @@ class Faults:
 
 @dataclass
 class _Answering:
-    """What is to become of the answer to a connection's latest request."""
+    """The faults of the answer to a connection's latest request."""
 
     dropped: bool = False
     not_before: float = 0.0
@@ -71,7 +72,7 @@ class Proxy:
         self._thread.join(10)
 
     def heal(self) -> None:
-        """From now on everything works."""
+        """Ends all faults."""
         self.faults = Faults()
 
     async def _start(self) -> None:
@@ -129,7 +130,7 @@ class Proxy:
                 upstream[1].write(head + body)
                 await upstream[1].drain()
                 if answering.dropped:
-                    # The server has done its work before the connection goes.
+                    # The server finishes its work before the connection is closed.
                     await asyncio.wait({back}, timeout=30)
                     return
                 if back.done():
@@ -178,6 +179,14 @@ def answer(status: int, body: str | bytes, content_type: str = "application/json
     raw = body.encode() if isinstance(body, str) else body
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {length or len(raw)}\r\n\r\n"
     return head.encode() + raw
+
+
+@contextmanager
+def server(body: bytes) -> Iterator[Proxy]:
+    """A server that gives the same answer to everything."""
+    with Proxy("127.0.0.1", 9) as running:
+        running.faults = Faults(instead=lambda _line: body)
+        yield running
 
 
 def times(count: int, matches: Callable[[str], bool]) -> Callable[[str], bool]:

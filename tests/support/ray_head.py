@@ -1,7 +1,7 @@
-"""A Ray head in Kubernetes as the KubeRay operator would make it, without the operator.
+"""A Ray head in Kubernetes, without the KubeRay operator.
 
-Names, labels, ports and the token's Secret are the operator's, so that what finds its way to this head finds it to a
-RayCluster's. A ReplicaSet stands in for the operator's reconciling: a deleted head pod comes back as another pod.
+Names, labels, ports and the token's Secret are those of the operator, so code that finds this head finds the head of a
+RayCluster too. A ReplicaSet takes the operator's place: it replaces a deleted head pod.
 """
 
 from __future__ import annotations
@@ -72,18 +72,22 @@ class RayHead:
         return self.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin, seconds=seconds)
 
     def pod(self) -> str:
-        """The name of the head pod that is there and not on its way out. Raises ClusterError where there is none."""
+        """The name of the head pod that is not being deleted.
+
+        Raises:
+            ClusterError: There is no such pod.
+        """
         pods = self._pods()
         if not pods:
             raise ClusterError(f"There is no head pod of {self.name} in {self.namespace}.")
         return pods[0]
 
     def _pods(self) -> list[str]:
-        found = json.loads(self.kubectl("get", "pods", "-l", f"ray.io/cluster={self.name}", "-o", "json"))["items"]
-        return [str(pod["metadata"]["name"]) for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        pods = json.loads(self.kubectl("get", "pods", "-l", f"ray.io/cluster={self.name}", "-o", "json"))["items"]
+        return [str(pod["metadata"]["name"]) for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def delete_pod(self, grace_seconds: int = 0) -> str:
-        """Deletes the head pod without waiting and returns its name; another one follows."""
+        """Deletes the head pod without waiting and returns its name. The ReplicaSet creates another one."""
         pod = self.pod()
         self.kubectl("delete", "pod", pod, "--wait=false", f"--grace-period={grace_seconds}")
         return pod
@@ -108,7 +112,7 @@ class RayHead:
         return base64.b64decode(encoded).decode()
 
     def rotate_token(self) -> None:
-        """A new token in the Secret. The head takes it up with its next pod, as under the operator."""
+        """Writes a new token to the Secret. The next head pod uses it, as with the operator."""
         patch = {"stringData": {TOKEN_KEY: secrets.token_urlsafe(32)}}
         self.kubectl("patch", "secret", self.name, "--patch-file=/dev/stdin", stdin=json.dumps(patch))
 
@@ -120,17 +124,17 @@ class RayHead:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout is not None
-                said = process.stdout.readline()
-                if not said.startswith("Forwarding from "):
-                    raise ClusterError(f"`kubectl port-forward`: {said.strip()}")
-                yield f"http://{said.split()[2]}"
+                line = process.stdout.readline()
+                if not line.startswith("Forwarding from "):
+                    raise ClusterError(f"`kubectl port-forward`: {line.strip()}")
+                yield f"http://{line.split()[2]}"
             finally:
                 process.terminate()
 
 
 @contextmanager
 def run_ray_head(cluster: Cluster, name: str = "raycluster-test") -> Iterator[RayHead]:
-    """A ready head in a fresh namespace, which is deleted with all that is in it afterwards."""
+    """A ready head in a new namespace, which is deleted afterwards."""
     head = RayHead(cluster, f"ray-head-{secrets.token_hex(3)}", name)
     cluster.apply(head_manifests(head.namespace, name, secrets.token_urlsafe(32)))
     try:

@@ -63,8 +63,8 @@ class Relay:
 
 def server_of(kubeconfig: Path) -> tuple[str, int]:
     """Host and port of the API server that a kubeconfig of one cluster names."""
-    found = urlsplit(yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
-    return str(found.hostname), found.port or 443
+    server = urlsplit(yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+    return str(server.hostname), server.port or 443
 
 
 def changed(kubeconfig: Path, target: Path, *, server: str = "", token: str = "") -> Path:

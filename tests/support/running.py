@@ -1,4 +1,4 @@
-"""An operation of the engine while it runs: its lines with their times, its events, and ways to end it early."""
+"""A running operation of the engine: its lines with their times, its events, and ways to end it early."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.stack import ROOT, Run, Stack
 
 
 class Running:
-    """`up` of a stack in a session of its own, so that a signal meets it and nothing else."""
+    """Starts an operation of a stack in its own session, so that a signal reaches nothing else."""
 
     def __init__(self, stack: Stack, operation: str = "up", kubeconfig: Path | None = None) -> None:
         self._log = stack.folder / f"running-{time.monotonic_ns()}.json"
@@ -51,7 +51,7 @@ class Running:
         return "\n".join(line for _, line in self.lines)
 
     def events(self) -> list[dict[str, Any]]:
-        """What the engine has logged so far; a line that is still being written is left out."""
+        """The events that the engine has logged so far, without an unfinished last line."""
         if not self._log.is_file():
             return []
         return [json.loads(line) for line in self._log.read_text().split("\n")[:-1] if line]
@@ -66,12 +66,12 @@ class Running:
         while not condition():
             if self.process.poll() is not None:
                 return condition()
-            assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain:\n{self.text}"
+            assert time.monotonic() < deadline, f"not within {seconds:.0f} s:\n{self.text}"
             time.sleep(0.05)
         return True
 
     def first(self, text: str) -> float | None:
-        """When the first line with `text` came (monotonic seconds); None where none did."""
+        """When the first line with `text` came (monotonic seconds); None if none did."""
         return next((when for when, line in self.lines if text in line), None)
 
     def interrupt(self) -> None:
@@ -79,11 +79,11 @@ class Running:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def terminate(self) -> None:
-        """What a CI that gives up sends: to the program that it started."""
+        """SIGTERM to the CLI only, as a CI sends it when it gives up."""
         self.process.terminate()
 
     def kill(self) -> None:
-        """SIGKILL to the engine and everything that it started, as when a runner is lost."""
+        """SIGKILL to the CLI and all its children, as when a runner is lost."""
         for process in _of_session(self.process.pid):
             try:
                 os.kill(process, signal.SIGKILL)
@@ -92,7 +92,7 @@ class Running:
         self.process.wait(30)
 
     def end(self, seconds: float = 300) -> Run:
-        """Waits for the end by itself."""
+        """Waits until the operation has ended."""
         try:
             self.process.wait(seconds)
         finally:
@@ -103,7 +103,7 @@ class Running:
 
 
 def _of_session(leader: int) -> list[int]:
-    found = []
+    processes = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -111,5 +111,5 @@ def _of_session(leader: int) -> list[int]:
             except OSError:
                 continue
             if int(fields[3]) == leader:
-                found.append(int(entry.name))
-    return found
+                processes.append(int(entry.name))
+    return processes

@@ -1,4 +1,4 @@
-"""A throw-away stack of this project on the real engine: its own backend, passphrase and stack file."""
+"""A throw-away stack of this project on the real engine, with its own backend, passphrase and stack file."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import yaml
 
 from components.cluster.crds import CRDS_PATH
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
-from ops import changes, engine, inventory
+from ops import changes, engine, state
 
 ROOT = engine.ROOT
 SHARED = ROOT.parent / "shared" / "kuberay"
 
 
 def use_manifests_beside_the_project(config: dict[str, Any], version: str = DEFAULT_KUBERAY_VERSION) -> None:
-    """Takes KubeRay's manifests from `../shared/kuberay` where it is there; otherwise the program fetches them."""
+    """Takes KubeRay's manifests from `../shared/kuberay` if it exists; otherwise the program fetches them."""
     if (SHARED / version).is_dir():
         kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
         kuberay["source"] = str(SHARED / version)
@@ -29,7 +29,7 @@ def use_manifests_beside_the_project(config: dict[str, Any], version: str = DEFA
 
 @dataclass
 class Run:
-    """One call of the CLI: what it printed (stdout and stderr together), its exit code, what it did."""
+    """One call of the CLI: what it printed (stdout and stderr together), its exit code, its changes."""
 
     code: int
     text: str
@@ -85,7 +85,7 @@ class Stack:
         return run
 
     def operate(self, operation: str, *arguments: str, check: bool = True) -> Run:
-        """`up`, `preview`, `refresh` or `destroy` of this stack, with what it did read from the engine's event log."""
+        """`up`, `preview`, `refresh` or `destroy` of this stack, and its changes from the engine's event log."""
         log = self.folder / "events.json"
         log.unlink(missing_ok=True)
         command = [operation, "--stack", self.name, "--config-file", str(self.config_file), "--event-log", str(log)]
@@ -108,16 +108,16 @@ class Stack:
     def destroy(self, *arguments: str, check: bool = True) -> Run:
         return self.operate("destroy", *arguments, check=check)
 
-    def take_away(self) -> None:
-        """Whatever a test left deployed, protected or not."""
+    def remove(self) -> None:
+        """Destroys everything that a test left deployed, protected or not."""
         self.cli(["state", "unprotect", "--all", "--yes", "--stack", self.name])
         self.destroy(check=False)
 
     def outputs(self) -> dict[str, Any]:
         return engine.stack_outputs(self.name, environment=self.environment)
 
-    def objects(self) -> list[inventory.Object]:
-        return inventory.objects(engine.stack_state(self.name, environment=self.environment))
+    def objects(self) -> list[state.Object]:
+        return state.objects(engine.stack_state(self.name, environment=self.environment))
 
     def state_bytes(self) -> int:
         """Size of the stack's checkpoint on the backend."""

@@ -1,4 +1,4 @@
-"""What every fast test leaves as it found it."""
+"""Every fast test leaves the signal handlers unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _interrupts_stay_pytests_own() -> Iterator[None]:
+def _unchanged_interrupts() -> Iterator[None]:
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)

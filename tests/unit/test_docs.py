@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.checks import manifests as checks
+from components.checks.manifests import build_and_check
 from components.kuberay import source
-from components.settings import fields as model
-from components.settings.load import Settings, from_config
-from tests.support.documents import all_stack_files
-from tests.unit.components.trees import tree
+from components.settings import Settings, from_config
+from components.settings.fields import Model, model_in
+from tests.support.documents import PAGES, all_stack_files
+from tests.support.trees import tree
 
 EXAMPLES = all_stack_files()
 
@@ -20,15 +21,15 @@ EXAMPLES = all_stack_files()
 @pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_every_example_is_a_stack_file_that_kuberay_takes(config: dict[str, Any]) -> None:
     settings = from_config(config)
-    manifests = checks.rayclusters(settings, tree(settings.kuberay.version))
+    manifests = build_and_check(settings, tree(settings.kuberay.version))
     assert len(manifests) == len(settings.clusters)
 
 
-def keys(settings: type[model.Model]) -> set[str]:
+def keys(settings: type[Model]) -> set[str]:
     found = set()
     for field in settings.model_fields.values():
         found.add(str(field.alias))
-        inner = model.model_in(field.annotation)
+        inner = model_in(field.annotation)
         found |= keys(inner) if inner else set()
     return found
 
@@ -44,16 +45,47 @@ def names_of_tests() -> set[str]:
 
 
 def test_every_promise_of_jobs_has_tests_that_exist() -> None:
-    rows = re.findall(r"^\| (.+) \| `.+ \| `(test_\w+)` \|$", (source.ROOT / "docs/jobs-promises.md").read_text(), re.M)
-    assert {int(promise.split(".")[0]) for promise, _ in rows if promise[0].isdigit()} == set(range(1, 11))
-    assert {test for _, test in rows} <= names_of_tests()
+    _, *sections = re.split(r"^## ", (source.ROOT / "docs/jobs-promises.md").read_text(), flags=re.M)
+    tests = {
+        section.partition("\n")[0]: re.findall(r"^\| .+ \| .+ \| `(test_\w+)` \|$", section, re.M)
+        for section in sections
+    }
+    assert [promise for promise, named in tests.items() if not named] == []
+    assert {int(promise.split(".")[0]) for promise in tests if promise[0].isdigit()} == set(range(1, 11))
+    assert {name for named in tests.values() for name in named} <= names_of_tests()
 
 
-def test_every_capability_has_a_test_that_exists_or_says_that_it_is_not_proved() -> None:
-    rows = re.findall(r"^\| (.+) \| (.+) \| \[.+\]\(.+\) \|$", (source.ROOT / "docs/production.md").read_text(), re.M)
+def test_every_promise_of_a_deployment_has_a_test_that_exists_or_says_that_it_is_not_proved() -> None:
+    text = (source.ROOT / "docs/production-promises.md").read_text()
+    rows = [row for row in re.findall(r"^\| (.+) \| (.+) \|$", text, re.M) if row != ("promise", "tests")]
     tests = names_of_tests()
     assert len(rows) > 30
-    for capability, held in rows:
+    for promise, held in rows:
         named = re.findall(r"`(test_\w+)`", held)
-        assert named or held.startswith(("not proved here", "documentation", "measured")), capability
-        assert set(named) <= tests, capability
+        assert named or held.startswith(("not proved here", "documentation", "measured")), promise
+        assert set(named) <= tests, promise
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    for link, file, anchor in re.findall(r"\[[^\]]+\]\(((?!https?:)([^)#]*)#?([^)]*))\)", page.read_text()):
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_called_as_people_type_them(page: Path) -> None:
+    """`rayjobs submit` when it is installed, `python -m jobs submit` here; a command `jobs` does not exist."""
+    commands = "submit|status|list|logs|wait|stop|delete|check|forward|why|history|rerun|local"
+    assert re.findall(rf"(?<!-m )(?<!\w)jobs (?:{commands})\b.*", _code(page.read_text())) == []
+
+
+def _code(text: str) -> str:
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.S))

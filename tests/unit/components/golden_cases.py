@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.checks import manifests as checks
+from components.checks.manifests import build_and_check
 from components.kuberay import overlay
-from components.manifests import stack as objects
-from components.settings.load import Settings, parse
-from tests.unit.components.trees import tree
+from components.manifests import objects
+from components.settings import Settings, parse
+from tests.support.trees import tree
 
 GOLDEN = Path(__file__).with_name("golden")
 Config = dict[str, Any]
@@ -202,4 +202,4 @@ def operator_overlay(wanted: Settings) -> list[dict[str, Any]]:
 
 def manifests(wanted: Settings) -> list[dict[str, Any]]:
     """Every plain object of a stack; skips where the version's manifests cannot be had."""
-    return objects.everything(wanted, checks.rayclusters(wanted, tree(wanted.kuberay.version)))
+    return objects.all_objects(wanted, build_and_check(wanted, tree(wanted.kuberay.version)))

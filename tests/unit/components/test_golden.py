@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from components.settings import Settings
 from components.settings.fields import Model, model_in
-from components.settings.load import Settings
 from tests.unit.components.golden_cases import (
     CASES,
     GOLDEN,
@@ -67,8 +67,8 @@ IN_NO_MANIFEST = {
     "KubeRay.operator",
     "KubeRay.retainCrds",
     "KubeRay.source",
-    "Cluster.deleteTimeoutSeconds",
-    "Cluster.readyTimeoutSeconds",
+    "RayClusterSettings.deleteTimeoutSeconds",
+    "RayClusterSettings.readyTimeoutSeconds",
 }
 
 

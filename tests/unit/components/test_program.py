@@ -9,13 +9,13 @@ from typing import Any
 import pulumi
 import pytest
 
-from components.cluster.api import Api, Forbidden
+from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
-from components.errors import StackError
-from components.kuberay.overlay import crd_documents
-from tests.unit.components.api_server import UID, api_server
+from components.errors import Forbidden
+from components.kuberay.crds import crd_documents
+from tests.support.api_server import UID, api_server
+from tests.support.trees import tree
 from tests.unit.components.recording import Graph, run_program
-from tests.unit.components.trees import tree
 
 RAYCLUSTER = "kubernetes:ray.io/v1:RayCluster"
 NAMESPACE = "kubernetes:core/v1:Namespace"
@@ -178,7 +178,7 @@ def test_a_secure_value_in_a_clusters_env_is_taken() -> None:
 
 
 def test_a_secure_value_that_would_be_plain_in_the_state_is_refused() -> None:
-    with pytest.raises(StackError, match=r"kuberay: holds a secure value.*`env`"):
+    with pytest.raises(pulumi.RunError, match=r"kuberay: holds a secure value.*`env`"):
         run_program({"kuberay": {}}, secure=["kuberay"])
 
 
@@ -209,7 +209,7 @@ def test_an_existing_operator_is_used_and_nothing_of_it_declared(tmp_path: Path)
 
 
 def problem(kubeconfig: str, **config: Any) -> str:
-    with pytest.raises(StackError) as caught:
+    with pytest.raises(pulumi.RunError) as caught:
         live(kubeconfig, **config)
     return str(caught.value)
 
@@ -372,7 +372,7 @@ def test_a_secret_of_ones_own_is_named_in_the_contract(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_register_nothing() -> None:
-    with pytest.raises(StackError, match="unknown key"):
+    with pytest.raises(pulumi.RunError, match="unknown key"):
         run_program({"clusterz": []})
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ops import demo, engine
-from tests.unit.components.api_server import kubeconfig
+from ops import demo
+from ops.errors import Unavailable
+from tests.support.api_server import kubeconfig
 
 
 @pytest.fixture(autouse=True)
@@ -50,27 +51,27 @@ def test_a_context_that_is_named_wins_over_the_current_one(tmp_path: Path, monke
 
 def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nowhere"))
-    with pytest.raises(demo.Unavailable, match="nowhere: no such file"):
+    with pytest.raises(Unavailable, match="nowhere: no such file"):
         demo.choose_cluster()
 
 
 def test_without_a_terminal_the_current_context_is_never_taken_but_named(tmp_path: Path) -> None:
     current(tmp_path)
-    with pytest.raises(demo.Unavailable, match="current context test is used with CONTEXT=test"):
+    with pytest.raises(Unavailable, match="to use the current context test: CONTEXT=test"):
         demo.choose_cluster()
 
 
 def test_without_kind_it_says_what_to_install_or_set() -> None:
-    with pytest.raises(demo.Unavailable, match="set KUBECONFIG or CONTEXT, or install kind and Docker"):
+    with pytest.raises(Unavailable, match="set KUBECONFIG or CONTEXT, or install kind and Docker"):
         demo.choose_cluster()
 
 
 def test_kind_without_a_docker_engine_that_answers_is_not_enough(bare_machine: Path) -> None:
     program(bare_machine, "kind", "exit 0")
-    with pytest.raises(demo.Unavailable, match="kind is here but no Docker engine answers"):
+    with pytest.raises(Unavailable, match="kind is installed but no Docker engine answers"):
         demo.choose_cluster()
     program(bare_machine, "docker", "exit 1")
-    with pytest.raises(demo.Unavailable, match="no Docker engine answers"):
+    with pytest.raises(Unavailable, match="no Docker engine answers"):
         demo.choose_cluster()
 
 
@@ -98,42 +99,5 @@ def test_nothing_deployed_is_nothing_to_take_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "DEMO", tmp_path / "demo")
-    assert demo.take_away() == 0
+    assert demo.remove() == 0
     assert "the demo has deployed nothing" in capsys.readouterr().err
-
-
-def test_the_engine_that_is_missing_is_named(
-    bare_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "OWN_INSTALLATION", tmp_path / "none")
-    monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
-    with pytest.raises(engine.EngineMissing, match="Pulumi CLI is not on PATH"):
-        engine.find_engine()
-    program(bare_machine, "pulumi", "exit 0")
-    with pytest.raises(engine.EngineMissing, match="pulumi-language-python is neither on PATH"):
-        engine.find_engine()
-    program(bare_machine, "pulumi-language-python", "exit 0")
-    with pytest.raises(engine.EngineMissing, match="pulumi-resource-kubernetes is neither on PATH"):
-        engine.find_engine()
-    (tmp_path / "home" / "plugins" / "resource-kubernetes-v4.32.0").mkdir(parents=True)
-    with pytest.raises(engine.EngineMissing, match="pulumi-resource-pulumi-python is neither on PATH"):
-        engine.find_engine()
-    program(bare_machine, "pulumi-resource-pulumi-python", "exit 0")
-    assert engine.find_engine() == bare_machine / "pulumi"
-
-
-def test_the_projects_own_installation_is_found_too(
-    bare_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = tmp_path / "own"
-    (own / "bin").mkdir(parents=True)
-    for name in ("pulumi", *engine.PLUGINS):
-        program(own / "bin", name, "exit 0")
-    monkeypatch.setattr(engine, "OWN_INSTALLATION", own)
-    assert engine.find_engine() == own / "bin" / "pulumi"
-
-
-def test_what_the_engine_said_is_in_the_error(bare_machine: Path) -> None:
-    program(bare_machine, "pulumi", "echo 'error: no stack named x' >&2; exit 255")
-    with pytest.raises(engine.EngineFailed, match="ended with 255: error: no stack named x"):
-        engine.stack_outputs("x")

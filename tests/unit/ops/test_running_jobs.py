@@ -10,7 +10,7 @@ import pytest
 from jobs.errors import JobsError
 from jobs.spec.job_info import JobInfo
 from ops import running_jobs
-from ops.destroy import Refused
+from ops.errors import Refused
 
 CONTRACT: dict[str, Any] = {"clusters": [{"namespace": "ns", "name": "ray"}]}
 
@@ -62,7 +62,7 @@ def test_jobs_that_cannot_be_asked_for_are_no_reason_to_destroy(monkeypatch: pyt
         raise JobsError("the head does not answer.")
 
     monkeypatch.setattr(running_jobs, "_clients", unreachable)
-    with pytest.raises(Refused, match="whether jobs run is not known"):
+    with pytest.raises(Refused, match="could not list the running jobs"):
         running_jobs.settle(CONTRACT, "wait")
     (text,) = running_jobs.refusals(CONTRACT)
     assert "the head does not answer. `--jobs ignore`" in text

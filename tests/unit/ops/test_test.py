@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops import engine
-from ops import test as tiers
+from ops import engine, test
+from tests.support import tiers
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("bare_machine")
 def test_end_to_end_is_left_out_naming_the_engine() -> None:
-    assert "Pulumi CLI is not on PATH" in str(tiers.why_not_e2e())
+    assert "Pulumi CLI is not on PATH" in str(tiers.e2e_needs())
 
 
 @pytest.mark.usefixtures("bare_machine")
 def test_the_cluster_tier_is_left_out_naming_what_is_missing() -> None:
-    reason = str(tiers.why_not_cluster())
+    reason = str(tiers.cluster_needs())
     assert reason.startswith("TEST_CLUSTER is not set, and the native cluster cannot run here: ")
     assert "missing" in reason or "root" in reason
 
@@ -34,21 +34,20 @@ def test_the_cluster_tier_is_left_out_naming_what_is_missing() -> None:
 @pytest.mark.usefixtures("bare_machine")
 def test_a_cluster_that_was_asked_for_is_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_CLUSTER", "kind")
-    assert tiers.why_not_cluster() is None
+    assert tiers.cluster_needs() is None
 
 
 def test_the_unit_tier_runs_everywhere() -> None:
-    _, why_not = tiers.TIERS["unit"]
-    assert why_not() is None
+    assert tiers.TIERS["unit"].needs() is None
 
 
 def test_every_tier_has_its_folder() -> None:
-    assert [folder for folder, _ in tiers.TIERS.values() if not (tiers.ROOT / folder).is_dir()] == []
+    assert [tier.folder for tier in tiers.TIERS.values() if not (engine.ROOT / tier.folder).is_dir()] == []
 
 
 @pytest.mark.usefixtures("bare_machine")
 def test_the_summary_says_what_was_left_out_and_why_without_failing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert tiers.run(["e2e"], []) == 0
+    assert test.run(["e2e"], []) == 0
     said = capsys.readouterr().out
     assert "e2e      left out" in said
     assert "Pulumi CLI is not on PATH" in said

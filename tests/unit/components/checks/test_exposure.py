@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from components.checks import exposure as safety
-from components.checks import manifests as checks
+from components.checks import exposure
+from components.checks.manifests import build_and_check
 from components.errors import StackError
-from components.resources import raycluster
-from components.settings.load import parse
-from tests.unit.components.trees import tree
+from components.manifests import raycluster
+from components.settings import parse
+from tests.support.trees import tree
 
 
 def found(**cluster: Any) -> str:
     (settings,) = parse({"clusters": [cluster]}).clusters
-    return "\n".join(safety.violations(settings, raycluster.manifest(settings, "v1.7.0")))
+    return "\n".join(exposure.violations(settings, raycluster.manifest(settings, "v1.7.0")))
 
 
 def pod(**spec: Any) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def test_a_head_that_is_open_to_others_needs_a_token(head: dict[str, Any], words
     assert found(spec={"headGroupSpec": head}) == ""
 
 
-@pytest.mark.parametrize("name", safety.AUTH_ENV)
+@pytest.mark.parametrize("name", exposure.AUTH_ENV)
 def test_token_authentication_is_said_by_its_setting_alone(name: str) -> None:
     assert f"spec.headGroupSpec.template.spec.containers[ray-head]: env {name} is set" in found(
         head={"env": {name: "disabled"}}
@@ -94,10 +94,10 @@ def test_pods_that_a_restricted_namespace_would_refuse_are_refused(head: dict[st
 def test_a_sidecar_that_is_restricted_itself_is_taken_and_so_is_the_autoscaler() -> None:
     assert found(podSecurity="restricted", head=container("sidecar", image="s:1", securityContext=SAFE)) == ""
     options = {"autoscalerOptions": {"securityContext": {"privileged": True}}}
-    assert "spec.autoscalerOptions: not with" in found(podSecurity="restricted", spec=options)
+    assert "spec.autoscalerOptions: not allowed with" in found(podSecurity="restricted", spec=options)
 
 
 def test_the_checks_of_a_stack_ask_for_all_of_it() -> None:
     settings = parse({"clusters": [{"head": {"env": {"RAY_AUTH_MODE": "disabled"}}}]})
     with pytest.raises(StackError, match="RAY_AUTH_MODE"):
-        checks.rayclusters(settings, tree("v1.7.0"))
+        build_and_check(settings, tree("v1.7.0"))

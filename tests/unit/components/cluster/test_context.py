@@ -11,8 +11,8 @@ import yaml
 
 from components.cluster.context import connect
 from components.errors import StackError
+from tests.support.api_server import UID, api_server, kubeconfig
 from tests.support.tls import make_ca
-from tests.unit.components.api_server import UID, api_server, kubeconfig
 
 
 def problem(path: str, context: str = "") -> str:

@@ -9,9 +9,10 @@ import pytest
 
 from components.cluster.context import connect
 from components.hooks.progress import PATIENCE_POLLS, POLL_SECONDS, Watch, reasons, unacknowledged
-from tests.unit.components.api_server import api_server
+from tests.support.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
+MANIFEST = {"apiVersion": "ray.io/v1", **RAY}
 
 
 def pod(name: str = "ray-head-x", node_type: str = "head", **status: Any) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def test_an_image_without_a_message_is_still_named() -> None:
 def test_a_pod_that_no_node_takes_says_what_is_missing() -> None:
     unschedulable = {"type": "PodScheduled", "status": "False", "message": "0/1 nodes: 1 Insufficient nvidia.com/gpu"}
     (reason,) = reasons([pod("w", "worker", conditions=[unschedulable])], [], RAY)
-    assert reason == "worker pod of small-group: no node takes it: 0/1 nodes: 1 Insufficient nvidia.com/gpu"
+    assert reason == "worker pod of small-group: no node can take it: 0/1 nodes: 1 Insufficient nvidia.com/gpu"
 
 
 def test_a_crash_says_its_exit_code_and_where_the_logs_are() -> None:
@@ -104,11 +105,11 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
     objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
     told: list[str] = []
     with api_server(tmp_path, objects) as config:
-        watching = Watch(connect(str(config), "").api, "ns", "ray", path, "nowhere", told.append, lambda: False)
-        watching.look()
+        watching = Watch(connect(str(config), "").api, MANIFEST, "nowhere", told.append, lambda: False)
+        watching.poll()
         assert told == []
         for _ in range(PATIENCE_POLLS + 3):
-            watching.look()
+            watching.poll()
     assert told == ["head pod, container ray-head: ImagePullBackOff: gone"]
 
 
@@ -140,11 +141,11 @@ def test_a_raycluster_that_an_available_operator_does_not_look_at_is_told_within
     told: list[str] = []
     with api_server(tmp_path, {path: RAY, **OPERATOR}) as config:
         api = connect(str(config), "").api
-        watching = Watch(api, "ns", "ray", path, "ray-system", told.append, lambda: False)
+        watching = Watch(api, MANIFEST, "ray-system", told.append, lambda: False)
         for _ in range(int(60 / POLL_SECONDS)):
-            watching.look()
+            watching.poll()
     assert len(told) == 1
-    assert "does it watch namespace ns?" in told[0]
+    assert "Does it watch namespace ns?" in told[0]
 
 
 @pytest.mark.parametrize("restarts", [True, False])
@@ -162,9 +163,9 @@ def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
             return written.append((where, named["body"])) if method == "PATCH" else ask(method, where, **named)
 
         monkeypatch.setattr(api, "call", call)
-        watching = Watch(api, "ns", "ray", path, "ray-system", lambda _: None, lambda: restarts)
+        watching = Watch(api, MANIFEST, "ray-system", lambda _: None, lambda: restarts)
         for _ in range(5):
-            watching.look()
+            watching.poll()
     assert written == ([] if restarts else [(f"{path}/status", {"status": {"observedGeneration": 3}})])
 
 

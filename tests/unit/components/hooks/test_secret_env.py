@@ -8,8 +8,8 @@ from typing import Any
 import pulumi
 
 from components.hooks.secret_env import with_secret_env
-from components.resources.raycluster import manifest
-from components.settings.load import parse
+from components.manifests.raycluster import manifest
+from components.settings import parse
 
 ENV = {"TOKEN": "word"}
 

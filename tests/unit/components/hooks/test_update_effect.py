@@ -134,7 +134,7 @@ def test_suspending_ends_jobs_and_resuming_does_not() -> None:
 
 def test_an_update_that_restarts_pods_is_known_while_up_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulumi.log, "warn", lambda *_: None)
-    made = review.Review(protected=False, confirmed=False, running_jobs=lambda *_: [])
+    made = review.UpdateReview(protected=False, confirmed=False, running_jobs=lambda *_: [])
     new = spec("Recreate")
     image(new, 1)
     for old, restarts in ((new, False), (spec("Recreate"), True)):

@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from components.errors import StackError
-from components.hooks.update_review import Review
+from components.hooks.update_review import UpdateReview
 
 OLD = {"headGroupSpec": {"template": {}}, "upgradeStrategy": {"type": "Recreate"}}
 NEW = {**OLD, "rayVersion": "2.60.0"}
@@ -21,7 +21,7 @@ def update(old: dict[str, Any], new: dict[str, Any], jobs: list[str], secret: bo
     async def call() -> None:
         old_inputs, new_inputs = ({"spec": pulumi.Output.secret(one) if secret else one} for one in (old, new))
         args = pulumi.ResourceHookArgs("urn", "id", "name", "type", new_inputs, old_inputs)
-        review = Review(protected=True, confirmed=False, running_jobs=lambda *_: jobs)
+        review = UpdateReview(protected=True, confirmed=False, running_jobs=lambda *_: jobs)
         await review.before_update("team-a", "ray", args)
 
     asyncio.run(call())

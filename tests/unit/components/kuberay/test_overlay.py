@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from components.errors import StackError
 from components.kuberay import overlay
-from components.settings.load import parse
-from tests.unit.components.trees import VERSIONS, tree
-
-
-def kubectl() -> str:
-    beside = str(Path(sys.executable).parent)
-    found = shutil.which("kubectl", path=f"{beside}{os.pathsep}{os.environ.get('PATH', '')}")
-    if not found:
-        pytest.skip("kubectl is not on PATH: overlays cannot be rendered")
-    return found
-
-
-def kustomize(folder: Path) -> list[dict[str, Any]]:
-    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
+from components.settings import parse
+from tests.support.trees import VERSIONS, tree
+from tests.unit.components.kustomize import kustomize
 
 
 def rendered(tmp_path: Path, version: str = "v1.7.0", **kuberay: Any) -> dict[str, dict[str, Any]]:
@@ -41,15 +22,6 @@ def rendered(tmp_path: Path, version: str = "v1.7.0", **kuberay: Any) -> dict[st
 def container(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = objects["Deployment/kuberay-operator"]["spec"]["template"]["spec"]["containers"][0]
     return found
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_the_crds_are_read_as_kustomize_renders_them(version: str, tmp_path: Path) -> None:
-    settings = parse({"kuberay": {"version": version}, "clusters": []}).kuberay
-    crds, _ = overlay.write(settings, tree(version), "test", root=tmp_path)
-    by_name = {document["metadata"]["name"]: document for document in overlay.crd_documents(tree(version))}
-    assert {document["metadata"]["name"]: document for document in kustomize(tmp_path / crds)} == by_name
-    assert "rayclusters.ray.io" in by_name
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -124,19 +96,3 @@ def test_an_overlay_is_the_same_text_every_time(tmp_path: Path) -> None:
     text = (tmp_path / operator / "kustomization.yaml").read_text()
     assert not operator.is_absolute()
     assert "\n- /" not in text
-
-
-def test_a_directive_that_would_change_the_crds_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "ray-operator/config/crd"
-    folder.mkdir(parents=True)
-    (folder / "kustomization.yaml").write_text("resources: []\npatches: []\n")
-    with pytest.raises(StackError, match=r"patches would change the CRDs"):
-        overlay.crd_documents(tmp_path)
-
-
-def test_a_tree_without_crds_is_an_error(tmp_path: Path) -> None:
-    folder = tmp_path / "ray-operator/config/crd"
-    folder.mkdir(parents=True)
-    (folder / "kustomization.yaml").write_text("resources: []\n")
-    with pytest.raises(StackError, match=r"found nothing"):
-        overlay.crd_documents(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from components.errors import StackError
 from components.kuberay import source
-from tests.unit.components.trees import VERSIONS, tree
+from tests.support.trees import VERSIONS, tree
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -9,12 +9,12 @@ import yaml
 
 from components.kuberay import source
 from components.manifests import access
-from components.settings.load import parse
-from components.settings.raycluster import Cluster
-from tests.unit.components.trees import VERSIONS, tree
+from components.settings import parse
+from components.settings.raycluster import RayClusterSettings
+from tests.support.trees import VERSIONS, tree
 
 
-def cluster(**settings: Any) -> Cluster:
+def cluster(**settings: Any) -> RayClusterSettings:
     (found,) = parse({"clusters": [settings]}).clusters
     return found
 

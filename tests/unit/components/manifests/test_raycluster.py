@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from components.manifests.pods import TOKEN_MOUNT, TOKEN_VOLUME
-from components.resources.raycluster import WAIT_ANNOTATION, manifest
-from components.settings.load import parse
-from tests.unit.components.trees import tree
+from components.manifests.raycluster import WAIT_ANNOTATION, manifest
+from components.settings import parse
+from tests.support.trees import tree
 
 
 def made(kuberay: str = "v1.7.0", **cluster: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.checks import manifests as checks
+from components.checks.manifests import build_and_check
 from components.errors import StackError
 from components.kuberay import source
-from components.settings.load import from_stack_file, parse
-from tests.unit.components.trees import tree
+from components.settings import from_stack_file, parse
+from tests.support.trees import tree
 
 INGRESS = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
 SHARED: dict[str, Any] = {
@@ -77,7 +77,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
         ({"kuberay": {"operator": "existing", "image": "x:1"}}, ["kuberay.image", "operator: own"]),
         ({"kuberay": {"image": "r/operator:nightly"}}, ["kuberay.image", "its tag moves"]),
         ({"kuberay": {"args": ["--watch-namespace=a"]}}, ["kuberay.args[0]", "watchNamespaces"]),
-        ({"kuberay": {"args": ["--config=/x"]}}, ["kuberay.args[0]", "no other flag"]),
+        ({"kuberay": {"args": ["--config=/x"]}}, ["kuberay.args[0]", "ignores all other flags"]),
         ({"kuberay": {"image": "Quay.io/KubeRay/Operator:v1.7.0"}}, ["kuberay.image", "not an image reference"]),
         (
             {"kuberay": {"watchNamespaces": ["ray-cluster", "ray-cluster"]}},
@@ -101,7 +101,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
             {"namespaces": {"ray-cluster": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}},
             ["namespaces.ray-cluster.labels", "`podSecurity`"],
         ),
-        ({"namespaces": {"ray-cluster": {"labels": {"a": "b c"}}}}, ["labels.a", '"b c"', "not a label's value"]),
+        ({"namespaces": {"ray-cluster": {"labels": {"a": "b c"}}}}, ["labels.a", '"b c"', "not a label value"]),
         ({"clusters": [{}, {}]}, ["clusters[0].name", "twice"]),
         ({"clusters": [{}, {"name": "b", "createNamespace": False}]}, ["createNamespace", "the same in both"]),
         ({"namespaces": {"elsewhere": {}}}, ["namespaces.elsewhere", "ray-cluster, ray-system"]),
@@ -109,7 +109,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
         ({"namespaces": {"ray-cluster": {"podSecurity": "restricted"}}}, ["clusters[0].podSecurity", "restricted"]),
         (
             {"namespaces": {"a": {"labels": {"x": "y"}}}, "clusters": [{"namespace": "a", "createNamespace": False}]},
-            ["namespaces.a", "whoever made it"],
+            ["namespaces.a", "does not create this namespace"],
         ),
         (
             {"clusters": [{"faultTolerance": SHARED}, {"name": "second", "faultTolerance": SHARED}]},
@@ -208,18 +208,18 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
         ({"ingress": {**INGRESS, "host": "a..b"}}, ["clusters[0].ingress.host", '"a..b"', "ray.example.com"]),
         ({"loadBalancer": {"sourceRanges": ["999.0.0.0/99"]}}, ["loadBalancer.sourceRanges[0]", "10.0.0.0/8"]),
         ({"loadBalancer": {"sourceRanges": ["10.0.0.1/8"]}}, ["loadBalancer.sourceRanges[0]", "host bits"]),
-        ({"loadBalancer": {"sourceRanges": ["10.0.0.0"]}}, ["loadBalancer.sourceRanges[0]", "no network"]),
+        ({"loadBalancer": {"sourceRanges": ["10.0.0.0"]}}, ["loadBalancer.sourceRanges[0]", "not a network"]),
         ({"networkPolicy": {"allowFrom": [{"namespaceSelector": {"matchLabel": {}}}]}}, ["allowFrom", "matchLabels"]),
         ({"networkPolicy": {"allowFrom": [{"podSelector": None}]}}, ["allowFrom", "podSelector: allowed: an object"]),
         ({"networkPolicy": {"allowFrom": [{"podSelector": {"matchLabels": "a"}}]}}, ["podSelector.matchLabels"]),
-        ({"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "x"}}]}}, ["allowFrom", "no network"]),
+        ({"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "x"}}]}}, ["allowFrom", "not a network"]),
         (
             {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1"]}}]}},
-            ["allowFrom", "no network"],
+            ["allowFrom", "not a network"],
         ),
         (
             {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}},
-            ["allowFrom", "ipBlock: allowed: alone"],
+            ["allowFrom", "ipBlock: allowed: cidr and except"],
         ),
         ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:0"}}}, ["redis.address", "host:port"]),
         ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:99999"}}}, ["redis.address", "host:port"]),
@@ -233,7 +233,7 @@ def test_a_wrong_cluster_setting_is_named_with_what_is_allowed(cluster: dict[str
 
 def test_removing_a_part_of_the_spec_that_has_settings_is_refused_naming_them() -> None:
     found = "\n".join(problems({"clusters": [{"spec": {"authOptions": None}, "ingress": INGRESS}]}))
-    assert "spec.authOptions.mode: there is a setting for it; allowed: `auth`" in found
+    assert "spec.authOptions.mode: this field has its own setting; allowed: `auth`" in found
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_an_existing_operator_brings_its_own_crds_and_namespace() -> None:
 def test_the_repositorys_stack_files_are_accepted(path: Any) -> None:
     settings = from_stack_file(path)
     assert settings.clusters
-    assert checks.rayclusters(settings, tree(settings.kuberay.version))
+    assert build_and_check(settings, tree(settings.kuberay.version))
 
 
 def test_every_top_level_setting_is_declared_in_pulumi_yaml_with_type_and_description() -> None:

@@ -224,6 +224,11 @@ KEPT = [
     "sorted(rows, key=lambda row: row[0])",
     "def login(token: str, password: str | None = None) -> bool:",
     "prompt_tokens: 12, completion_tokens: 7, total_tokens=19",
+    "curl -u $USER:$PASS -u me:${PASS} https://h.example/?keyword=cat&passage=3&author=me",
+    "TEXT_KEY=text LABEL_KEY=label python t.py",
+    "the token\\\nis known",
+    '["python", "t.py", "--use-token", "--epochs", "3"]',
+    "python t.py --token ${HF_TOKEN:-$TOKEN}",
     "kubectl --kubeconfig dev.yaml get pods; KUBECONFIG=a.yaml:b.yaml kubectl get nodes",
     "python t.py --private-key ~/.ssh/id_ed25519 --client-key /etc/tls/tls.key --token ... --credentials ./c.json",
     'python -c \'requests.get(u, headers={"Authorization": f"Bearer {token}"})\'',
@@ -255,6 +260,12 @@ def test_a_secret_is_withheld_in_every_form(form: str, secret: str) -> None:
 @pytest.mark.parametrize("entrypoint", [*KEPT, *HARMLESS])
 def test_a_line_without_a_secret_is_kept_as_typed(entrypoint: str) -> None:
     assert redact.text(entrypoint) == entrypoint
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_secret_inside_a_quoted_command_is_withheld(quote: str) -> None:
+    shown = redact.text(f"bash -c {quote}API_KEY=hunter2hunter2 python t.py --password x y{quote}")
+    assert shown == f"bash -c {quote}API_KEY=(withheld) python t.py --password (withheld) y{quote}"
 
 
 # Shapes of tokens that no name announces. The values are made up.
@@ -314,6 +325,11 @@ def random_secret(rng: random.Random) -> str:
     return "q7" + "".join(rng.choices(alphabet, k=rng.randint(4, 30))) + "q7"
 
 
+def pieces(secret: str) -> list[str]:
+    """The parts of a secret that are long enough to help a thief."""
+    return [secret[i : i + 6] for i in range(max(1, len(secret) - 5))]
+
+
 def test_no_words_before_or_after_a_secret_bring_it_to_light() -> None:
     """For every form F of a secret and harmless words A and B: no secret in text(A F B), and A and B stay."""
     rng = random.Random(9)
@@ -324,7 +340,7 @@ def test_no_words_before_or_after_a_secret_bring_it_to_light() -> None:
         after = rng.choices(HARMLESS, k=rng.randint(0, 5))
         line = " ".join([*before, form.format(secret), *after])
         shown = redact.text(line)
-        assert secret not in shown, line
+        assert not [piece for piece in pieces(secret) if piece in shown], line
         assert shown.startswith(" ".join(before)), (line, shown)
         assert shown.endswith(" ".join(after)), (line, shown)
         assert redact.text(shown) == shown, line
@@ -345,7 +361,7 @@ def test_a_secret_stays_withheld_however_often_its_command_is_quoted() -> None:
         for _ in range(rng.randint(1, 3)):
             line = f"bash -c {shlex.quote(line)} --lr 1" if rng.random() < 0.7 else json.dumps({"cmd": line})
         shown = redact.text(line)
-        assert secret not in shown, line
+        assert not [piece for piece in pieces(secret) if piece in shown], line
         assert redact.text(shown) == shown, line
 
 
@@ -545,8 +561,8 @@ def test_a_text_of_a_megabyte_is_withheld_too() -> None:
     assert redact.text(line) == line.replace(S, WITHHELD)
 
 
-def test_a_list_reads_only_the_beginning_of_an_entrypoint() -> None:
-    assert redact.beginning(f"python  t.py\n--token {S} " + "x " * 9, 40) == "python t.py --token (withheld) x x x x x"
+def test_the_beginning_of_a_text_is_read_alone() -> None:
+    assert redact.beginning(f"python t.py --token {S} x") == "python t.py --token (withheld) x"
     started = time.process_time()
-    redact.beginning('token="x ' * 1_000_000, 60)
+    assert len(redact.beginning('token="x ' * 1_000_000)) < 10_000
     assert time.process_time() - started < 1

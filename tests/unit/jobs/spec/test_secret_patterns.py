@@ -33,7 +33,7 @@ CONTENTS = {
     "AWS answer": f'{{"SecretAccessKey": "{AWS_SECRET}"}}',
     "Azure": "AccountKey=" + "aB3/" * 21 + "aa==;EndpointSuffix=core.windows.net",
     "kubeconfig with a token": KUBECONFIG,
-    "kubeconfig as JSON": '{"kind": "Config", "current-context": "c",\n "users":\n[{"user": {\n"token": "abcdefghijkl"}}]}',
+    "kubeconfig as JSON": '{"current-context": "c",\n "users":\n[{"user": {\n"token": "abcdefghijkl"}}]}',
     "kubeconfig with a client key": "users:\n- user:\n    client-key-data: " + "QUJD" * 20,
     "private key": "-----BEGIN OPENSSH PRIVATE KEY-----\nabc",
     "PGP key": "-----BEGIN PGP PRIVATE KEY BLOCK-----\nabc",

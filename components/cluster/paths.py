@@ -1,0 +1,23 @@
+"""Paths of objects at the Kubernetes API server; pure."""
+
+from __future__ import annotations
+
+
+def plural(kind: str) -> str:
+    """The resource name of a kind, such as `networkpolicies`.
+
+    It covers the kinds that the stack and KubeRay's manifests have, not every kind of Kubernetes.
+    """
+    lower = kind.lower()
+    if lower.endswith(("s", "x", "ch")):
+        return lower + "es"
+    if lower.endswith("y"):
+        return lower[:-1] + "ies"
+    return lower + "s"
+
+
+def object_path(api_version: str, kind: str, namespace: str, name: str) -> str:
+    """The path of one object; `namespace` is empty for a cluster-wide kind."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    folder = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{folder}/{plural(kind)}/{name}"

@@ -1,0 +1,157 @@
+"""All settings of a stack file, and reading them from a mapping or a file. Nothing here asks Pulumi or a cluster."""
+
+# ruff: noqa: RUF012 (pydantic copies defaults)
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import model_validator
+
+from components.settings import fields
+from components.settings.access import NamespaceSettings
+from components.settings.fields import FieldProblems, Model, Namespace
+from components.settings.kuberay import KubeRay
+from components.settings.raycluster import RayClusterSettings
+
+PROJECT = "ray-on-kubernetes"
+
+ResourceKey = Annotated[str, fields.matching(r"[^:\s]+:[^:\s]+:[^:\s]+::\S+", "type::name, the end of a URN")]
+Urn = Annotated[
+    str, fields.matching(r"urn:pulumi:\S+::\S+::\S+::\S+", "a URN, as `pulumi stack --show-urns` prints it")
+]
+
+
+class Settings(Model):
+    """Everything that a stack file can set."""
+
+    kube_context: str = ""
+    """Context of the kubeconfig. Default: the current context."""
+    kubeconfig: str = ""
+    """Path of the kubeconfig. Default: `KUBECONFIG`, then `~/.kube/config`."""
+    kuberay: KubeRay = KubeRay()
+    """The operator and its CRDs."""
+    clusters: tuple[RayClusterSettings, ...] = (RayClusterSettings(),)
+    """The RayClusters; `[]`: none."""
+    render_to: str = ""
+    """Directory for the manifests. With it nothing is deployed: `up` writes files and connects to no cluster."""
+    protect: bool = False
+    """Refuse to delete namespaces and RayClusters, and to restart a cluster while jobs run."""
+    confirm_restart: bool = False
+    """Let an `up` of a protected stack restart or suspend a cluster while jobs run. Set it for one `up` only."""
+    adopt: bool = False
+    """Take over objects that exist already, instead of refusing. Set it for one `up` only."""
+    aliases: dict[ResourceKey, Urn] = {}
+    """Resources that had another URN before: `type::name` (the end of the new URN) to the old URN."""
+    namespaces: dict[Namespace, NamespaceSettings] = {}
+    """Labels and limits of the stack's namespaces, by name."""
+
+    @property
+    def used_namespaces(self) -> dict[str, bool]:
+        """Every namespace of the stack, and whether the stack creates it."""
+        created = {cluster.namespace: cluster.create_namespace for cluster in self.clusters}
+        if self.kuberay.operator == "own":
+            created[self.kuberay.namespace] = self.kuberay.create_namespace
+        return created
+
+    @property
+    def operator_namespaces(self) -> list[str]:
+        """Namespaces of the stack that must exist before its operator: its own, and those that it watches."""
+        if self.kuberay.operator != "own":
+            return []
+        names = (self.kuberay.namespace, *self.kuberay.watch_namespaces)
+        return [name for name in names if name in self.used_namespaces]
+
+    def namespace_settings(self, namespace: str) -> NamespaceSettings:
+        return self.namespaces.get(namespace, NamespaceSettings())
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        problems = FieldProblems()
+        if self.confirm_restart and not self.protect:
+            problems.add("confirmRestart", "true, but `protect` is false: no restart is refused; remove it")
+        self._check_clusters(problems)
+        self._check_namespaces(problems)
+        self._check_redis(problems)
+        problems.raise_if_any()
+        return self
+
+    def _check_clusters(self, problems: FieldProblems) -> None:
+        names = Counter((cluster.namespace, cluster.name) for cluster in self.clusters)
+        watched = self.kuberay.watch_namespaces
+        for index, cluster in enumerate(self.clusters):
+            key = f"clusters[{index}]"
+            if names[cluster.namespace, cluster.name] > 1:
+                problems.add(f"{key}.name", f'"{cluster.name}": used twice in namespace {cluster.namespace}')
+            if self.used_namespaces[cluster.namespace] != cluster.create_namespace:
+                text = f"another entry has a different value for namespace {cluster.namespace}"
+                value = str(cluster.create_namespace).lower()
+                problems.add(f"{key}.createNamespace", f"{value}: {text}; allowed: the same in both")
+            if watched and cluster.namespace not in watched:
+                text = f'"{cluster.namespace}": the operator does not watch it; allowed: {", ".join(watched)}'
+                problems.add(f"{key}.namespace", f"{text}, or add it to `kuberay.watchNamespaces`")
+
+    def _check_namespaces(self, problems: FieldProblems) -> None:
+        used = self.used_namespaces
+        for name, settings in self.namespaces.items():
+            key = f"namespaces.{name}"
+            if name not in used:
+                problems.add(key, f"the stack has no cluster and no operator in it; allowed: {', '.join(used)}")
+            elif not used[name] and settings.namespace_labels():
+                text = "the stack does not create this namespace, so it cannot set labels or podSecurity"
+                problems.add(key, f"{text}; allowed: quota, limits")
+        for index, cluster in enumerate(self.clusters):
+            level = self.namespace_settings(cluster.namespace).pod_security
+            if level == "restricted" and cluster.pod_security != "restricted":
+                text = f"not set, but namespace {cluster.namespace} is restricted; allowed: restricted"
+                problems.add(f"clusters[{index}].podSecurity", text)
+
+    def _check_redis(self, problems: FieldProblems) -> None:
+        """Two clusters in one storage namespace of one Redis would load each other's state."""
+        users: dict[tuple[str, str], str] = {}
+        for index, cluster in enumerate(self.clusters):
+            tolerance = cluster.fault_tolerance
+            if tolerance and tolerance.storage_namespace and tolerance.redis.address:
+                place = (tolerance.redis.address, tolerance.storage_namespace)
+                if place in users:
+                    text = f'"{place[1]}": cluster {users[place]} keeps its state there; allowed: another, or none'
+                    problems.add(f"clusters[{index}].faultTolerance.storageNamespace", text)
+                users[place] = cluster.name
+
+
+def parse(raw: Mapping[str, Any]) -> Settings:
+    """Settings from a mapping of a stack's keys, without the prefix `ray-on-kubernetes:`.
+
+    Raises:
+        StackError: with every problem in `raw`, one a line.
+    """
+    return fields.parse(Settings, raw)
+
+
+def from_config(config: Mapping[str, Any]) -> Settings:
+    """Settings from the `config:` block of a stack file. A secure value is read as the word `secure`.
+
+    Raises:
+        StackError: with every problem in `config`, one a line.
+    """
+    prefix = f"{PROJECT}:"
+    return parse({key.removeprefix(prefix): _plain(value) for key, value in config.items() if key.startswith(prefix)})
+
+
+def from_stack_file(path: Path) -> Settings:
+    """Settings from a file `Pulumi.<stack>.yaml`, without Pulumi. A secure value is read as the word `secure`.
+
+    Raises:
+        StackError: with every problem in the file, one a line.
+    """
+    return from_config((yaml.safe_load(path.read_text()) or {}).get("config") or {})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return "secure" if set(value) == {"secure"} else {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

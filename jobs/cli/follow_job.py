@@ -1,0 +1,158 @@
+"""One job from submission to exit code, for `submit` and `rerun`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import Interrupted, JobsError, command
+from .output import notify, notify_end, print_json, result_text, upload_progress, write_stderr, write_stdout
+from .run import detached, run
+
+if TYPE_CHECKING:
+    from ..retries import RetryPolicy
+    from ..session import Session
+    from ..spec.job_info import Result
+    from ..spec.limits import Limits
+    from ..submit import PreparedJob
+    from ..target.options import TargetOptions
+    from .submit_options import RunOptions
+
+
+def submit_and_follow(
+    target_options: TargetOptions,
+    prepare: Callable[[], Awaitable[PreparedJob]],
+    options: RunOptions,
+    policy: RetryPolicy,
+) -> None:
+    """Submits the job of `prepare`, follows it through the attempts that `policy` allows, and exits with its result."""
+    from ..session import open_session
+    from ..target.resolve import resolve
+
+    state = SubmissionState(options)
+    target = resolve(target_options, notify=notify)
+
+    async def main() -> Result | None:
+        first = state.prepared = await prepare()
+        progress = upload_progress()
+        async with open_session(
+            target, ledger=target_options.ledger, notify=notify, progress=progress, patience=options.patience
+        ) as session:
+            state.sending = True
+            return await _run_attempts(policy, first, lambda prepared: _run_attempt(session, prepared, state))
+
+    try:
+        result = run(main)
+    except Interrupted as interrupted:
+        raise state.explain(interrupted) from None
+    if result is None:
+        _print_accepted(state)
+        return
+    notify_end(result)
+    if options.output == "json":
+        print_json(result.as_json())
+    raise SystemExit(result.exit_code)
+
+
+@dataclass
+class SubmissionState:
+    """How far a submission has come; decides the message after an interrupt."""
+
+    options: RunOptions
+    prepared: PreparedJob | None = None
+    sending: bool = False
+    accepted: bool = False
+    stopped_as: str = ""
+    # The first attempt begins with the command, so that --start-timeout counts its upload.
+    attempt_began: float = field(default_factory=time.monotonic)
+
+    def begin_attempt(self, prepared: PreparedJob) -> None:
+        if self.accepted:
+            self.attempt_began = time.monotonic()
+        self.prepared, self.accepted = prepared, False
+
+    def limits(self) -> Limits:
+        from ..spec.limits import Limits
+
+        options = self.options
+        elapsed = time.monotonic() - self.attempt_began
+        return Limits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
+
+    def explain(self, interrupted: Interrupted) -> Interrupted:
+        """The interrupt with what became of the job."""
+        terminated = interrupted.terminated
+        if self.prepared is None or not self.sending:
+            return Interrupted("Interrupted; nothing was submitted.", terminated=terminated)
+        submission_id = self.prepared.submission_id
+        if self.stopped_as:
+            return Interrupted(f"Interrupted; job {submission_id} ended: {self.stopped_as}.", terminated=terminated)
+        if self.accepted:
+            return detached(interrupted, submission_id)
+        return Interrupted(
+            f"Interrupted while submitting {submission_id}: it may or may not have been accepted.",
+            f"{command(f'status {submission_id}')} shows whether it was. The same command with "
+            f"--submission-id {submission_id} does not start it twice.",
+            terminated=terminated,
+        )
+
+
+async def _run_attempts(
+    policy: RetryPolicy, first: PreparedJob, run_attempt: Callable[[PreparedJob], Awaitable[Result | None]]
+) -> Result | None:
+    """The result of the last attempt; None if it was not followed. Each attempt has its own id, linked to the first."""
+    from ..retries import attempt_id, judge
+
+    prepared, attempts = first, 0
+    while True:
+        result = await run_attempt(prepared)
+        attempts += 1
+        if result is None:
+            return None
+        verdict = judge(policy, result, attempts)
+        if not verdict.again:
+            return result
+        notify(f"Job {prepared.submission_id} ended: {result_text(result)}. Trying again, because {verdict.why}.")
+        base = first.submission_id
+        origin = replace(first.origin, attempt_of=base, attempt=attempts)
+        # An earlier run of the same command may have submitted this attempt.
+        prepared = replace(first, submission_id=attempt_id(base, attempts), origin=origin, may_exist=True)
+
+
+async def _run_attempt(session: Session, prepared: PreparedJob, state: SubmissionState) -> Result | None:
+    options = state.options
+    state.begin_attempt(prepared)
+    submission = await session.submit(prepared, seconds=options.submit_timeout)
+    state.accepted = True
+    how = "exists already; attached to it" if submission.attached else "submitted"
+    notify(f"Job {submission.submission_id}: {how}.")
+    if options.no_wait:
+        return None
+    write = write_stdout if options.output == "text" else write_stderr
+    try:
+        return await session.run_to_end(submission.submission_id, write, limits=state.limits())
+    except asyncio.CancelledError:
+        if options.stop_on_interrupt:
+            await _stop(session, prepared.submission_id, state)
+        raise
+
+
+async def _stop(session: Session, submission_id: str, state: SubmissionState) -> None:
+    notify(f"Interrupted: stopping job {submission_id}. A second Ctrl-C leaves it running.")
+    try:
+        state.stopped_as = (await session.stop(submission_id)).status
+    except JobsError as error:
+        notify(f"Could not stop job {submission_id}: {error}")
+
+
+def _print_accepted(state: SubmissionState) -> None:
+    assert state.prepared is not None
+    submission_id, digest = state.prepared.submission_id, state.prepared.spec.digest
+    if state.options.output == "json":
+        print_json({"submission_id": submission_id, "spec_sha256": digest})
+    else:
+        click.echo(submission_id)

@@ -1,0 +1,166 @@
+"""Many jobs from submission to exit code: `submit --file` and `submit --sweep`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ..batch import jobs_file, sweep
+from ..batch.jobs_file import Batch
+from ..batch.prepare import prepare_batch
+from ..batch.run import BatchItem, BatchRun
+from ..batch.run import BatchOptions as BatchRunOptions
+from ..errors import Interrupted, Refused, worst_exit_code
+from ..retries import RetryPolicy
+from ..session import open_session
+from ..target.options import TargetOptions
+from ..target.resolve import resolve
+from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
+from .output import notify, print_error, result_text
+from .run import run
+from .submit_options import BatchOptions, JobFlags, RunOptions
+
+DEFAULT_CONCURRENCY = 8
+# How many failed jobs are named at the end, and how many likely secrets before an upload.
+NAMED_FAILURES, NAMED_SECRETS = 10, 3
+
+
+def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchOptions) -> Batch:
+    """The jobs of --file, or of --sweep and the command line. Raises Refused."""
+    swept = sweep.parse(options.sweep)
+    if options.file is not None:
+        if words:
+            raise Refused("--file and an entrypoint both say what to run.", "Use one of them.")
+        batch = jobs_file.from_file(Path(options.file), swept)
+    else:
+        if not words:
+            raise Refused("There is no entrypoint.", "Write the command to run after `--`, with {name} for a sweep.")
+        if job.submission_id or job.key:
+            raise Refused("--submission-id and --key name one job, but a sweep is many jobs.", "Use --batch NAME.")
+        batch = jobs_file.from_sweep(words, job.fields(), swept)
+    return batch if options.batch is None else replace(batch, name=options.batch)
+
+
+def submit_and_follow_batch(
+    batch: Batch,
+    target_options: TargetOptions,
+    options: RunOptions,
+    batch_options: BatchOptions,
+    policy: RetryPolicy,
+    *,
+    use_cache: bool,
+) -> None:
+    """Runs the batch and exits with the worst exit code of its jobs."""
+    run_options = _run_options(batch, options, batch_options, policy)
+    target = resolve(target_options, notify=notify)
+    runs: list[BatchRun] = []  # Filled when the connection is open; an interrupt reports what it holds.
+
+    async def main() -> list[BatchItem]:
+        prepared = await prepare_batch(batch, use_cache=use_cache)
+        secrets = [secret for plan in prepared.plans.values() for secret in plan.secrets]
+        _warn_of_secrets([f"{secret.relpath} {secret.why}" for secret in secrets])
+        # A view shows the states of jobs by itself.
+        notify_of_jobs = _silent if options.output == "json" or sys.stderr.isatty() else notify
+        async with open_session(
+            target,
+            ledger=target_options.ledger,
+            notify=notify,
+            notify_of_jobs=notify_of_jobs,
+            patience=options.patience,
+        ) as session:
+            running = BatchRun(session, prepared, run_options)
+            runs.append(running)
+            notify(f"Batch {prepared.name}: {len(prepared.jobs)} jobs, {run_options.concurrency} at a time.")
+            return await _follow(running, _view(running, options.output), options.stop_on_interrupt)
+
+    try:
+        items = run(main)
+    except Interrupted as interrupted:
+        raise _explain(interrupted, runs, options.stop_on_interrupt) from None
+    raise SystemExit(_report(items, str(runs[0].batch.name), options))
+
+
+def _silent(_text: str) -> None:
+    pass
+
+
+def _run_options(
+    batch: Batch, options: RunOptions, batch_options: BatchOptions, policy: RetryPolicy
+) -> BatchRunOptions:
+    return BatchRunOptions(
+        concurrency=batch_options.concurrency or batch.concurrency or DEFAULT_CONCURRENCY,
+        resume=batch_options.resume,
+        wait=not options.no_wait,
+        policy=policy,
+        queue_seconds=options.queue_timeout,
+        start_seconds=options.start_timeout,
+        run_seconds=options.timeout,
+        submit_seconds=options.submit_timeout,
+    )
+
+
+def _warn_of_secrets(secrets: list[str]) -> None:
+    if secrets:
+        shown = "; ".join(secrets[:NAMED_SECRETS]) + ("; ..." if len(secrets) > NAMED_SECRETS else "")
+        notify(f"Likely secrets will be uploaded: {shown}. --plan lists them all.")
+
+
+async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> list[BatchItem]:
+    running.on_change = view.changed
+    try:
+        with view:
+            return await running.run()
+    except asyncio.CancelledError:
+        if stop_on_interrupt:
+            notify("Interrupted: stopping the jobs of the batch.")
+            await asyncio.shield(running.stop_all())
+        raise
+
+
+def _view(running: BatchRun, output: str) -> View:
+    name = str(running.batch.name)
+    if output == "json":
+        return JsonLines(name, click.echo)
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return LiveTable(name, lambda: running.items)
+    return Lines(notify)
+
+
+def _report(items: list[BatchItem], name: str, options: RunOptions) -> int:
+    """Prints how the batch ended and returns its exit code."""
+    code = worst_exit_code([item.exit_code for item in items if item.exit_code is not None] or [0])
+    if options.output == "json":
+        click.echo(json.dumps(end_as_json(items, name, code)))
+        return code
+    if options.no_wait:
+        for item in items:
+            click.echo(item.submission_id)
+    notify(f"Batch {name}: {counts_text(items)}.")
+    for item in [each for each in items if each.exit_code][:NAMED_FAILURES]:
+        print_error(f"  {item.submission_id}: {_reason(item)}")
+    return code
+
+
+def _reason(item: BatchItem) -> str:
+    if item.error is not None:
+        return str(item.error)
+    assert item.result is not None
+    return result_text(item.result)
+
+
+def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> Interrupted:
+    """The interrupt with what became of the jobs."""
+    if not runs or not runs[0].items:
+        return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
+    outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"
+    return Interrupted(
+        f"Interrupted; {outcome} ({counts_text(runs[0].items)}).",
+        f"The same command with --resume --batch {runs[0].batch.name} continues the batch.",
+        terminated=interrupted.terminated,
+    )

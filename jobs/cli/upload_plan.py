@@ -1,0 +1,92 @@
+"""`submit --plan`: what would be uploaded, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..background import in_thread
+from ..batch.jobs_file import Batch
+from ..batch.prepare import prepare_batch
+from ..errors import Refused
+from ..upload.pack import SERVER_LIMIT
+from ..upload.plan import Plan
+from ..upload.plan import plan as make_plan
+from .output import print_json
+from .run import run
+
+# How many paths of a kind are listed.
+LISTED = 20
+
+
+def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, output: str) -> None:
+    """Prints the upload of a working directory. Raises Refused if it cannot be packed."""
+    if working_dir is None:
+        raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
+    plan = run(lambda: in_thread(lambda: make_plan(working_dir, excludes=excludes, use_cache=use_cache)))
+    if output == "json":
+        print_json(_as_json(plan))
+    else:
+        click.echo(_describe(plan))
+
+
+def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
+    """Prints the upload of each working directory of a batch. Raises Refused."""
+    prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache))
+    prepared, plans = prepared_batch.prepared, prepared_batch.plans
+    jobs = {uri: sum(job.spec.working_dir == uri for job in prepared) for uri in plans}
+    if output == "json":
+        print_json([{"jobs": jobs[uri], "working_dir": plan.source, **_as_json(plan)} for uri, plan in plans.items()])
+        return
+    texts = [
+        f"{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
+    ]
+    click.echo("\n\n".join(texts) or f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory.")
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    return {
+        "kind": plan.kind,
+        "uri": plan.uri,
+        "files": len(plan.files),
+        "bytes": plan.total_bytes,
+        "server_limit": SERVER_LIMIT,
+        "largest": [{"path": file.relpath, "bytes": file.size} for file in plan.largest()],
+        "removed": [vars(removed) for removed in plan.ignored],
+        "skipped": [vars(skipped) for skipped in plan.skipped],
+        "secrets": [vars(secret) for secret in plan.secrets],
+    }
+
+
+def _describe(plan: Plan) -> str:
+    """The plan as text."""
+    if not plan.needs_upload:
+        return f"{plan.uri} is remote: Ray downloads it, nothing is uploaded."
+    lines = [
+        f"package:  {plan.uri}",
+        f"files:    {len(plan.files)}, {_mib(plan.total_bytes)} before compression; the server accepts "
+        f"{_mib(SERVER_LIMIT)} compressed",
+    ]
+    if plan.secrets:
+        lines.append("likely secrets, readable by everyone with access to the cluster:")
+        lines += _listed([f"{secret.relpath}  ({secret.why})" for secret in plan.secrets])
+    lines.append("largest:")
+    lines += [f"  {_mib(file.size):>12}  {file.relpath}" for file in plan.largest()]
+    if plan.ignored:
+        lines.append("ignored by a rule:")
+        lines += _listed([f"{removed.relpath}  ({removed.pattern} in {removed.source})" for removed in plan.ignored])
+    if plan.skipped:
+        lines.append("skipped, because they cannot be packed:")
+        lines += _listed([f"{skipped.relpath}  ({skipped.why})" for skipped in plan.skipped])
+    return "\n".join(lines)
+
+
+def _listed(paths: Sequence[str]) -> list[str]:
+    rest = [f"  ... and {len(paths) - LISTED} more"] if len(paths) > LISTED else []
+    return [*(f"  {path}" for path in paths[:LISTED]), *rest]
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024**2:.2f} MiB"

@@ -1,0 +1,48 @@
+"""`wait ID...`: until jobs have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import worst_exit_code
+from .help import RESULT_HELP, TARGET_HELP, Command, option
+from .options import output_option, patience_option, target_options
+from .output import notify_end, print_json
+from .run import with_session
+
+if TYPE_CHECKING:
+    from ..session import Session
+    from ..spec.job_info import Result
+    from ..target.options import TargetOptions
+
+
+@click.command("wait", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
+@click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
+@option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this; the jobs keep running.")
+@patience_option
+@output_option
+@target_options
+def wait_command(
+    submission_ids: tuple[str, ...], timeout: float | None, patience: float, output: str, target_options: TargetOptions
+) -> None:
+    """Wait until jobs have ended. Exit with the result of the job, or the worst of several.
+
+    \b
+    Examples:
+      rayjobs wait raysubmit_1f0c --timeout 3600
+      rayjobs wait ID1 ID2 ID3 && rayjobs submit -- python merge.py
+    """
+    from ..deadline import Deadline
+
+    async def wait(session: Session) -> list[Result]:
+        return await session.wait(submission_ids, deadline=Deadline(timeout))
+
+    results = with_session(target_options, wait, patience=patience)
+    if output == "json":
+        records = [result.as_json() for result in results]
+        print_json(records[0] if len(records) == 1 else records)
+    for result in results:
+        notify_end(result)
+    raise SystemExit(worst_exit_code(result.exit_code for result in results))

@@ -1,0 +1,110 @@
+"""The kubeconfig by kubectl's rules: which files, which contexts, which context is current. Asks no cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import Refused
+
+SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+
+
+class KubeconfigRefused(Refused):
+    """There is no usable kubeconfig, or it does not have the context."""
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """The kubeconfig files that exist, read together.
+
+    Attributes:
+        files: in the order in which kubectl reads them.
+        contexts: names of all contexts.
+        current_context: of the first file that has one; empty: none has one.
+    """
+
+    files: tuple[Path, ...]
+    contexts: tuple[str, ...]
+    current_context: str
+
+    @property
+    def path(self) -> str:
+        """All files as one value of `KUBECONFIG`."""
+        return os.pathsep.join(map(str, self.files))
+
+    def choose(self, context: str | None, *, option: str) -> str:
+        """`context` or else the current context.
+
+        Args:
+            context: name of a context; None or empty: the current one.
+            option: the flag or setting that names a context, for the error.
+
+        Raises:
+            KubeconfigRefused: there is no such context, or no current one.
+        """
+        name = context or self.current_context
+        if name not in self.contexts:
+            problem = f"no context {name}" if name else "no current context"
+            raise KubeconfigRefused(
+                f"The kubeconfig {', '.join(map(str, self.files))} has {problem}.",
+                f"Set {option} to one of: {', '.join(sorted(self.contexts)) or '(it has no contexts)'}.",
+            )
+        return name
+
+
+def kubeconfig_files(kubeconfig: str | None, environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """The files to read: `kubeconfig`, else those in `KUBECONFIG`, else `~/.kube/config`. They need not exist."""
+    value = kubeconfig or environ.get("KUBECONFIG") or "~/.kube/config"
+    return [Path(part).expanduser() for part in value.split(os.pathsep) if part]
+
+
+def read_kubeconfig(
+    kubeconfig: str | None, *, option: str, environ: Mapping[str, str] = os.environ
+) -> Kubeconfig | None:
+    """The kubeconfig; None: there is none, and this process runs in a pod with a ServiceAccount.
+
+    Args:
+        kubeconfig: path of a file, or several as in `KUBECONFIG`; None or empty: the usual rules.
+        option: the flag or setting that names the file, for the error.
+        environ: the environment.
+
+    Raises:
+        KubeconfigRefused: there is no file, or one of them is not a kubeconfig.
+    """
+    paths = kubeconfig_files(kubeconfig, environ)
+    files = tuple(path for path in paths if path.is_file())
+    if not files:
+        if not kubeconfig and "KUBERNETES_SERVICE_HOST" in environ and SERVICE_ACCOUNT_TOKEN.exists():
+            return None
+        raise KubeconfigRefused(
+            f"There is no kubeconfig at {', '.join(map(str, paths))}.", f"Set {option} or KUBECONFIG to a kubeconfig."
+        )
+    contents = [_content(file) for file in files]
+    contexts = [entry.get("name") for content in contents for entry in content["contexts"] if isinstance(entry, dict)]
+    currents = (content.get("current-context") for content in contents)
+    return Kubeconfig(
+        files=files,
+        contexts=tuple(dict.fromkeys(name for name in contexts if isinstance(name, str))),
+        current_context=next((str(current) for current in currents if current), ""),
+    )
+
+
+def _content(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise KubeconfigRefused(f"The kubeconfig {file} cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        # The parser's own message quotes the file, which holds credentials.
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}" if mark is not None else ""
+        raise KubeconfigRefused(f"The kubeconfig {file} is not YAML{line}.", "Fix it, or use another file.") from None
+    if not isinstance(content, dict) or not isinstance(content.get("contexts") or [], list):
+        raise KubeconfigRefused(f"{file} is not a kubeconfig: it has no list of contexts.", "Use another file.")
+    return {**content, "contexts": content.get("contexts") or []}

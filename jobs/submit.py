@@ -1,0 +1,131 @@
+"""From a request to a job that the server has, exactly once: the one path, for one job and for batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .background import in_thread
+from .dashboard.client import RayJobsApi
+from .dashboard.submission import SUBMIT_SECONDS, Submission, attach, submit_once
+from .deadline import Deadline
+from .errors import Refused
+from .packages import PackagePlanner, PackageStore, Progress
+from .spec.job_spec import JobRequest, JobSpec
+
+if TYPE_CHECKING:
+    from .ledger.recorder import Recorder
+    from .ledger.records import Origin
+    from .upload.plan import Plan
+
+
+@dataclass(frozen=True)
+class PreparedJob:
+    """A job that is ready to be sent.
+
+    Attributes:
+        submission_id: Its id.
+        spec: Its spec, with the URI of its package.
+        plan: The package to upload; None if there is nothing to upload.
+        origin: Where it comes from, for the ledger.
+        may_exist: An earlier command may have submitted it.
+    """
+
+    submission_id: str
+    spec: JobSpec
+    plan: Plan | None
+    origin: Origin
+    may_exist: bool = False
+
+
+async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob:
+    """Chooses the id and reads the working directory; nothing is sent.
+
+    Args:
+        request: The job.
+        use_cache: Files that have not changed since an earlier submission are not read again.
+
+    Raises:
+        Refused: The request cannot be used, or the directory cannot be packed.
+    """
+    submission_id = request.choose_id()
+    spec, plan = await PackagePlanner(use_cache=use_cache).plan(request.spec)
+    from .ledger.recorder import origin_of
+
+    origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
+    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.has_id)
+
+
+class Submitter:
+    """Submits prepared jobs to one server and records them.
+
+    Args:
+        client: The server.
+        recorder: The ledger, if the jobs are recorded.
+        notify: Gets messages for a person.
+        progress: Gets the bytes sent and the size of an upload.
+        package_seconds: See PackageStore.
+    """
+
+    def __init__(
+        self,
+        client: RayJobsApi,
+        *,
+        recorder: Recorder | None,
+        notify: Callable[[str], None],
+        progress: Progress,
+        package_seconds: float = 0.0,
+    ) -> None:
+        self.client = client
+        self.recorder = recorder
+        self.notify = notify
+        self.packages = PackageStore(client, notify=notify, progress=progress, valid_seconds=package_seconds)
+
+    async def submit(self, job: PreparedJob, *, seconds: float = SUBMIT_SECONDS) -> Submission:
+        """Records the job, uploads its package if the server lacks it, and submits it exactly once.
+
+        Args:
+            job: The job.
+            seconds: For the server to accept it; an upload before that has ten minutes of its own.
+
+        Returns:
+            The submission. If the server forgot the job and the ledger knows how it ended, that is its record.
+
+        Raises:
+            JobLost: The ledger knows that the server accepted the job, and the server no longer knows it.
+            Conflict, Refused, NotAllowed, Unreachable, DeadlinePassed: See `submit_once` and `PackageStore.provide`.
+        """
+        if job.may_exist:
+            existing = await self.client.find_job(job.submission_id)
+            if existing is not None:
+                return self._accept(job, attach(job.spec, existing))
+            ended = self.recorder.find_ended(job.submission_id, job.spec) if self.recorder else None
+            if ended is not None:
+                return Submission(job.submission_id, attached=True, job=ended)
+        if self.recorder is not None:
+            self.recorder.record_submission(job.submission_id, job.spec, job.origin)
+        try:
+            uri = job.spec.working_dir
+            if uri is not None and uri.startswith("gcs://"):
+                await self.packages.provide(uri, job.plan)
+            deadline = Deadline(seconds)
+            submission = await submit_once(
+                self.client, job.spec, job.submission_id, deadline=deadline, notify=self.notify
+            )
+        except Refused as error:
+            if self.recorder is not None:
+                self.recorder.record_refusal(job.submission_id, error)
+            raise
+        return self._accept(job, submission)
+
+    def _accept(self, job: PreparedJob, submission: Submission) -> Submission:
+        if self.recorder is not None:
+            if submission.attached:
+                # Another machine may have submitted the job: from now on this ledger has it too.
+                self.recorder.record_submission(job.submission_id, job.spec, job.origin)
+            if submission.job is not None:
+                self.recorder.record_jobs([submission.job])
+            else:
+                self.recorder.record_status(job.submission_id, "PENDING")
+        return submission

@@ -1,0 +1,59 @@
+"""The tiers of tests, from fast to real, and what a machine needs for each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ops.engine import find_engine
+from ops.errors import EngineMissing
+from tests.support import native
+from tests.support.native_images import images_dir
+
+
+def jobs_needs() -> str | None:
+    """What the jobs tier lacks here; None: nothing."""
+    return None if importlib.util.find_spec("ray") else "the package ray is not installed (requirements.lock has it)"
+
+
+def cluster_needs() -> str | None:
+    """What the cluster tier lacks here. With TEST_CLUSTER it is never left out: without that cluster its tests fail."""
+    if os.environ.get("TEST_CLUSTER"):
+        return None
+    missing = native.missing()
+    if missing:
+        return f"TEST_CLUSTER is not set, and the native cluster cannot run here: {'; '.join(missing)}"
+    return None
+
+
+def e2e_needs() -> str | None:
+    """What the end-to-end tier lacks here."""
+    try:
+        find_engine()
+    except EngineMissing as missing:
+        return str(missing)
+    if reason := cluster_needs():
+        return reason
+    if os.environ.get("TEST_CLUSTER", "native") == "native" and not any(images_dir().glob("kuberay-operator-*.tar")):
+        return (
+            "the native cluster has no operator image: put kuberay-operator-VERSION.tar into its images folder (README)"
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Tier:
+    """`needs` returns what the tier lacks on this machine, or None."""
+
+    folder: str
+    needs: Callable[[], str | None]
+
+
+TIERS = {
+    "unit": Tier("tests/unit", lambda: None),
+    "jobs": Tier("tests/jobs", jobs_needs),
+    "cluster": Tier("tests/cluster", cluster_needs),
+    "e2e": Tier("tests/e2e", e2e_needs),
+}

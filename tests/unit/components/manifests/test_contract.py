@@ -1,0 +1,20 @@
+"""The contract that the stack exports is the one that `rayjobs` reads."""
+
+from __future__ import annotations
+
+import json
+
+from components.manifests.contract import contract
+from components.settings import parse
+from jobs.target import contract as schema
+
+
+def test_what_the_stack_exports_is_read_back_field_by_field() -> None:
+    ingress = {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}
+    settings = parse({"kubeconfig": "/k", "clusters": [{"ingress": ingress}, {"name": "open", "auth": "disabled"}]})
+    exported = contract(settings, project="p", stack="dev", context="kind-ray", cluster_uid="6d3c")
+    read = schema.parse(json.dumps(exported), "stack dev")
+    # As text: the order of fields is that of docs/architecture.md.
+    assert json.dumps(read.to_dict()) == json.dumps(exported)
+    assert read.cluster("open").auth_secret is None
+    assert read.cluster("raycluster-autoscaler").external_url == "https://ray.example.com"

@@ -1,0 +1,75 @@
+"""Kubeconfig files: which are read, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import Refused
+from jobs.kubernetes.api import Kube
+from jobs.kubernetes.kubeconfig import read_kubeconfig
+from tests.support.api_server import UID, api_server
+from tests.support.command import Cli
+from tests.support.outputs import contract, write
+
+KUBECONFIG = {
+    "current-context": "one",
+    "contexts": [{"name": "one", "context": {"cluster": "c", "user": "u"}}, {"name": "two", "context": {}}],
+}
+
+
+def choose(kubeconfig: str | None, context: str | None, environ: dict[str, str]) -> tuple[str, str]:
+    config = read_kubeconfig(kubeconfig, option="--kubeconfig", environ=environ)
+    assert config is not None
+    return config.path, config.choose(context, option="--context")
+
+
+@pytest.mark.parametrize(
+    ("content", "context", "named"),
+    [
+        (None, None, "no kubeconfig at"),
+        ("a: [", None, "not YAML at line"),
+        ("- 1", None, "not a kubeconfig"),
+        (KUBECONFIG, "three", "no context three"),
+        ({**KUBECONFIG, "current-context": ""}, None, "no current context"),
+    ],
+)
+def test_a_kubeconfig_that_cannot_be_used_says_why(
+    tmp_path: Path, content: Any, context: str | None, named: str
+) -> None:
+    path = tmp_path / "kubeconfig"
+    if content is not None:
+        write(path, content)
+    with pytest.raises(Refused, match=named):
+        choose(str(path), context, {})
+
+
+def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp_path: Path) -> None:
+    outputs = write(tmp_path / "outputs.json", contract(kubeconfig=str(tmp_path / "missing")))
+    done = bare_cli.raw("submit", "--outputs", str(outputs), "--", "true")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"There is no kubeconfig at" in done.stderr
+
+
+def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:
+    first = write(tmp_path / "a", {"contexts": [{"name": "a", "context": {}}]})
+    second = write(tmp_path / "b", KUBECONFIG)
+    environ = {"KUBECONFIG": f"{first}:{second}:{tmp_path}/none"}
+    assert choose(None, "two", environ) == (f"{first}:{second}", "two")
+    assert choose(None, None, environ) == (f"{first}:{second}", "one")
+
+
+def test_a_context_that_is_named_needs_no_current_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def uid(kubeconfig: str | None) -> str:
+        kube = await Kube.open(kubeconfig, "test")
+        return await kube.cluster_uid()
+
+    with api_server(tmp_path) as config:
+        config.write_text(config.read_text().replace("current-context: test\n", ""))
+        assert asyncio.run(uid(str(config))) == UID
+        (tmp_path / "bare").write_text("apiVersion: v1\nkind: Config\n")
+        monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'bare'}:{config}")
+        assert asyncio.run(uid(None)) == UID

@@ -1,0 +1,36 @@
+"""The outputs file: what is refused, what is ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.errors import Refused
+from jobs.target.options import TargetOptions
+from tests.support.outputs import cluster_of, contract, write
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (contract(schemaVersion=2), "schemaVersion 2"),
+        ("{", "not JSON"),
+        ("[]", "no schemaVersion"),
+        (contract(clusters=0), "no Ray cluster"),
+        ({**contract(), "clusters": [{"name": "x"}]}, r"clusters\[0\].namespace is missing"),
+        ({**contract(), "clusters": [{**contract()["clusters"][0], "dashboardPort": "x"}]}, "dashboardPort"),
+        ({**contract(), "clusters": [{**contract()["clusters"][0], "authSecret": {"name": "x"}}]}, "authSecret"),
+    ],
+)
+def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, content: Any, named: str) -> None:
+    path = write(tmp_path / "outputs.json", content)
+    with pytest.raises(Refused, match=named) as caught:
+        cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_fields_of_the_contract_are_ignored(tmp_path: Path) -> None:
+    path = write(tmp_path / "outputs.json", contract(somethingNew={"a": 1}))
+    assert cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path).cluster.name == "ray-0"

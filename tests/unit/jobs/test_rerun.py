@@ -1,0 +1,45 @@
+"""A rerun takes its job from the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.errors import Refused
+from jobs.ledger.records import Origin
+from jobs.ledger.store import Ledger
+from jobs.rerun import find_rerun
+from jobs.spec.job_spec import JobSpec
+from tests.support.ledger import PLACE, SPEC
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "ledger.sqlite"
+
+
+def test_rerun_takes_withheld_variables_from_the_environment(path: Path) -> None:
+    ledger = Ledger(path)
+    spec = JobSpec("python t.py", {"env_vars": {"HF_TOKEN": "abc", "MODE": "x"}}, entrypoint_num_gpus=0.5)
+    ledger.record_submission("a", spec, PLACE, Origin(working_dir="./src"))
+    with pytest.raises(Refused, match=r"runtime_env\.env_vars\.HF_TOKEN"):
+        find_rerun(ledger, "a", {})
+    again = find_rerun(ledger, "a", {"HF_TOKEN": "abc"})
+    assert again.spec == spec
+    assert (again.submission_id, again.origin.attempt_of, again.origin.working_dir) == ("a-r1", "a", "./src")
+
+
+def test_reruns_are_numbered_and_linked_to_the_first(path: Path) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    for expected in ("a-r1", "a-r2"):
+        again = find_rerun(ledger, "a" if expected == "a-r1" else "a-r1")
+        assert again.submission_id == expected
+        ledger.record_submission(again.submission_id, again.spec, PLACE, again.origin)
+    assert [entry.submission_id for entry in ledger.attempts("a")] == ["a", "a-r1", "a-r2"]
+
+
+def test_rerun_of_an_unknown_job_names_history(path: Path) -> None:
+    with pytest.raises(Refused, match="history"):
+        find_rerun(Ledger(path), "nope")

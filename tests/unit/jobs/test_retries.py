@@ -1,0 +1,37 @@
+"""Which ends of a job are retried."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.retries import RetryPolicy, judge
+from jobs.spec.job_info import Result
+
+
+def result(status: str, error_type: str | None = None, exit_code: int | None = None) -> Result:
+    from jobs.spec.job_info import JobInfo
+
+    return Result("a", status, JobInfo("a", status, error_type=error_type, driver_exit_code=exit_code))
+
+
+@pytest.mark.parametrize(
+    ("ended", "policy", "attempts", "again"),
+    [
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 1, True),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 2, True),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(2), 3, False),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(), 1, False),
+        (result("FAILED", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"), RetryPolicy(1), 1, True),
+        (result("FAILED", "RUNTIME_ENV_SETUP_FAILURE"), RetryPolicy(1), 1, False),
+        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 1), RetryPolicy(1), 1, False),
+        (result("FAILED", "JOB_ENTRYPOINT_COMMAND_ERROR", 75), RetryPolicy(1, frozenset({75})), 1, True),
+        (result("STOPPED"), RetryPolicy(5, frozenset({0, 1})), 1, False),
+        (result("SUCCEEDED", None, 0), RetryPolicy(5, frozenset({0})), 1, False),
+        (result("LOST"), RetryPolicy(1), 1, False),
+        (result("LOST"), RetryPolicy(1, lost=True), 1, True),
+    ],
+)
+def test_only_safe_reasons_are_retried(ended: Result, policy: RetryPolicy, attempts: int, again: bool) -> None:
+    verdict = judge(policy, ended, attempts)
+    assert verdict.again == again
+    assert verdict.why
