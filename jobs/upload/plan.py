@@ -333,16 +333,16 @@ def _read(path: Path, relpath: str) -> Entry:
         with _open(path) as file:
             before = Stamp.of(os.fstat(file.fileno()))
             digest = name_digest(relpath)
-            head = b""
+            head = before_last = last = b""
             size = 0
             while chunk := file.read(CHUNK):
                 head = head or chunk
+                before_last, last = last, chunk
                 digest.update(chunk)
                 size += len(chunk)
             if before == Stamp.of(os.fstat(file.fileno())) and size == before.size:
-                finding = secret_patterns.by_name(relpath)
-                if not finding and size <= secret_patterns.CONTENT_LIMIT:
-                    finding = secret_patterns.by_content(head)
+                end = before_last + last if before_last else b""
+                finding = secret_patterns.by_name(relpath) or secret_patterns.by_content(head, end)
                 return Entry(before, digest.digest(), finding)
     raise changed(relpath, "changes while it is read")
 
