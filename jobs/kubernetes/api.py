@@ -20,6 +20,7 @@ from ..dashboard.http import hint, reason
 from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from .kubeconfig import read_kubeconfig
+from .paths import check_path, resource_path, segment
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class Kube:
 
         Args:
             method: HTTP method.
-            path: absolute, such as `/api/v1/namespaces/x`.
+            path: absolute, such as `/api/v1/namespaces/x`; see `resource_path`.
             body: sent as JSON.
             params: of the query.
             content_type: of the body.
@@ -110,12 +111,14 @@ class Kube:
             subject: what errors call the object. Default: the path.
 
         Raises:
+            Refused: a segment of the path is no name.
             NotThere: HTTP 404.
             Forbidden: HTTP 403.
             NotAllowed: HTTP 401, after a new login too.
             KubeError: any other HTTP error.
             Unreachable: no answer in time.
         """
+        check_path(path)
         base, _, last = path.rpartition("/")
         content = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type, "Accept": accept}
@@ -144,13 +147,18 @@ class Kube:
         return answer
 
     async def get(
-        self, url: str, *, namespace: str | None = None, version: str = "v1", params: Mapping[str, str] | None = None
+        self,
+        plural: str,
+        name: str = "",
+        *,
+        namespace: str = "",
+        version: str = "v1",
+        params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """An object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
-        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        subject = f"{url}{f' in namespace {namespace}' if namespace else ''}"
-        folder = f"/namespaces/{namespace}" if namespace else ""
-        return await self.request("GET", f"{root}{folder}/{url}", params=params, subject=subject)
+        """An object, or a list without a name, such as `pods` in `namespace`. Raises as `request`."""
+        subject = f"{plural}{f'/{name}' if name else ''}{f' in namespace {namespace}' if namespace else ''}"
+        path = resource_path(version, plural, name, namespace)
+        return await self.request("GET", path, params=params, subject=subject)
 
     async def _log_in_again(self) -> None:
         """A token from a login helper may have expired."""
@@ -160,12 +168,12 @@ class Kube:
 
     async def cluster_uid(self) -> str:
         """The UID of the namespace `kube-system`: the cluster's identity."""
-        return str((await self.get("namespaces/kube-system"))["metadata"]["uid"])
+        return str((await self.get("namespaces", "kube-system"))["metadata"]["uid"])
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
         """One value of a Secret, decoded. Raises NotThere."""
         try:
-            secret = await self.get(f"secrets/{name}", namespace=namespace)
+            secret = await self.get("secrets", name, namespace=namespace)
         except NotThere:
             raise NotThere(
                 f"There is no Secret {namespace}/{name} with Ray's token.",
@@ -191,8 +199,10 @@ class Kube:
         """Exit code, stdout and stderr of a command in a container."""
         from kr8s.asyncio.objects import Pod
 
+        folder, name = segment(namespace), segment(pod)
+
         async def call() -> tuple[int, bytes, bytes]:
-            target = Pod({"metadata": {"name": pod, "namespace": namespace}}, namespace=namespace, api=self.api)
+            target = Pod({"metadata": {"name": name, "namespace": folder}}, namespace=folder, api=self.api)
             done = await target.exec(command, container=container, check=False)
             return int(done.returncode), bytes(done.stdout), bytes(done.stderr)
 
