@@ -1,4 +1,4 @@
-"""Files that only this user can read, and whether someone else can have written a file."""
+"""Files that only this user can read, and files that another user of this machine can have written."""
 
 from __future__ import annotations
 
@@ -14,17 +14,28 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def foreign(path: Path) -> str | None:
-    """Why a file or directory may be the work of another user of this machine; None: it is this user's, or root's.
+def other_owner(path: Path) -> str | None:
+    """Whose file or directory it is, if it is neither this user's nor root's. Raises OSError.
 
-    As git since CVE-2022-24765: under sudo, the user who called sudo counts too. Raises OSError.
+    As git since CVE-2022-24765: under sudo, the user who called sudo counts too.
     """
-    status = path.stat()
+    owner = path.stat().st_uid
     trusted = {0, os.geteuid()}
     if os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
         trusted.add(int(os.environ["SUDO_UID"]))
-    if status.st_uid not in trusted:
-        return f"{path} belongs to another user (uid {status.st_uid})"
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        return f"every user of this machine can write {path}"
-    return None
+    return None if owner in trusted else f"{path} belongs to another user (uid {owner})"
+
+
+def other_writer(path: Path) -> str | None:
+    """Why another user of this machine can have written the file; None: only this user or root can. Raises OSError."""
+    if problem := other_owner(path):
+        return problem
+    return f"every user of this machine can write {path}" if path.stat().st_mode & stat.S_IWOTH else None
+
+
+def read_regular(path: Path, limit: int) -> bytes | None:
+    """At most `limit` bytes of a regular file; None for a pipe, a device or a directory. Raises OSError."""
+    # O_NONBLOCK: opening a pipe without a writer must not hang.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(limit) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import Refused
-from ..private_file import foreign
+from ..private_file import other_writer
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -123,7 +123,7 @@ def check_of_outputs(outputs_file: Path, kubeconfig: str, environ: Mapping[str, 
         return True
     remedy = f"If you trust it, name it: --kubeconfig {shlex.quote(kubeconfig)}, or the same in KUBECONFIG."
     for file in (outputs_file, *files):
-        if file.exists() and (problem := foreign(file)):
+        if file.exists() and (problem := other_writer(file)):
             raise KubeconfigRefused(
                 f"The kubeconfig {kubeconfig}, which {outputs_file} names, is not used: {problem}.", remedy
             )
