@@ -7,12 +7,9 @@ import base64
 import binascii
 import contextlib
 import json
-import tempfile
 from collections.abc import Awaitable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import kr8s.asyncio
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
@@ -20,6 +17,7 @@ from ..dashboard.http import hint, reason
 from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from .kubeconfig import read_kubeconfig
+from .login import log_in
 from .paths import check_path, resource_path, segment
 
 T = TypeVar("T")
@@ -64,29 +62,15 @@ class Kube:
         arguments: dict[str, Any] = {"kubeconfig": False}
         if config:
             arguments = {"kubeconfig": config.path, "context": name, "namespace": "default"}
-        api = await _bounded(kr8s.asyncio.api(**arguments), where, "", seconds)
+        api = await _bounded(log_in(**arguments), where, "", seconds)
         api.timeout = httpx.Timeout(seconds)
-        kube = cls(api, where, seconds)
-        kube._remove_key_files()
-        return kube
+        return cls(api, where, seconds)
 
     async def close(self) -> None:
         session = getattr(self.api, "_session", None)
         if session is not None:
             with contextlib.suppress(Exception):
                 await session.aclose()
-        self._remove_key_files()
-
-    def _remove_key_files(self) -> None:
-        """Removes the temporary files to which kr8s writes an inline key or certificate of the kubeconfig.
-
-        kr8s leaves them behind. Its session has read them, and a new login writes new ones.
-        """
-        temporary = Path(tempfile.gettempdir()).resolve()
-        for attribute in ("client_key_file", "client_cert_file", "server_ca_file"):
-            file = getattr(self.api.auth, attribute, None)
-            if file and Path(str(file)).resolve().parent == temporary:
-                Path(str(file)).unlink(missing_ok=True)
 
     async def request(
         self,
@@ -164,7 +148,6 @@ class Kube:
         """A token from a login helper may have expired."""
         await _bounded(self.api.reauthenticate(), self.where, "a new login", self.seconds)
         await _bounded(self.api._create_session(), self.where, "a new login", self.seconds)
-        self._remove_key_files()
 
     async def cluster_uid(self) -> str:
         """The UID of the namespace `kube-system`: the cluster's identity."""
