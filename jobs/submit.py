@@ -1,4 +1,4 @@
-"""From a request to a job that the server has, exactly once: the one path, for one job and for batches."""
+"""Submits a job exactly once. Single jobs and batches use the same code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PreparedJob:
         submission_id: Its id.
         spec: Its spec, with the URI of its package.
         plan: The package to upload; None if there is nothing to upload.
-        origin: Where it comes from, for the ledger.
+        origin: Its origin, for the ledger.
         may_exist: An earlier command may have submitted it.
     """
 
@@ -55,17 +55,17 @@ async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob
     from .ledger.recorder import origin_of
 
     origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
-    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.has_id)
+    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.may_exist)
 
 
 class Submitter:
     """Submits prepared jobs to one server and records them.
 
     Args:
-        watcher: The jobs of the server.
-        recorder: The ledger, if the jobs are recorded.
-        notify: Gets messages for a person.
-        progress: Gets the bytes sent and the size of an upload.
+        watcher: Looks at the jobs of the server.
+        recorder: Records the jobs in the ledger; None: they are not recorded.
+        notify: Called with messages for a person.
+        progress: Called with the bytes sent and the size of an upload.
         patience: Seconds without any answer until a look for a job that may be lost raises Unreachable.
         package_seconds: See PackageStore.
     """
@@ -92,7 +92,7 @@ class Submitter:
 
         Args:
             job: The job.
-            seconds: For the server to accept it; an upload before that has ten minutes of its own.
+            seconds: Time for the server to accept the job; an upload before that has its own ten minutes.
 
         Returns:
             The submission. If the server forgot the job and the ledger knows how it ended, that is its record.

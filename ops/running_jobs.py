@@ -20,7 +20,7 @@ WAIT_SECONDS = 24 * 3600.0
 ENTRYPOINT_LIMIT = 200
 
 
-def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
+def list_on_cluster(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
     """A line for each job on one Ray cluster that has not ended.
 
     Raises:
@@ -66,7 +66,7 @@ def refusals(contract: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def settle(contract: Mapping[str, Any], policy: str) -> None:
+def wait_or_stop(contract: Mapping[str, Any], policy: str) -> None:
     """Waits for every unfinished job (`policy` "wait") or stops it ("stop").
 
     Raises:
@@ -109,5 +109,5 @@ def _client(contract: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "outputs.json"
         file.write_text(json.dumps({**contract, "clusters": [cluster]}))
-        with jobs.connect(outputs=file) as client:
+        with jobs.connect(outputs=file, kubeconfig=contract.get("kubeconfig")) as client:
             yield client

@@ -36,18 +36,18 @@ class View(Protocol):
 
 
 def counts(items: list[BatchItem]) -> dict[str, int]:
-    """The number of jobs in each of GROUPS."""
+    """Counts the jobs in each of GROUPS."""
     numbers = Counter(_GROUPS.get(item.status, "waiting") for item in items)
     return {group: numbers[group] for group in GROUPS}
 
 
 def counts_text(items: list[BatchItem]) -> str:
-    """The groups that have jobs, such as `2 running, 5 done`."""
+    """Names the groups that have jobs, with their numbers, such as `2 running, 5 done`."""
     return ", ".join(f"{number} {group}" for group, number in counts(items).items() if number) or "no jobs"
 
 
 def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
-    """The JSON line of a job. `exit_code` is null until the job is done."""
+    """Returns the JSON line of a job. `exit_code` is null until the job is done."""
     return {
         "event": "job",
         "time": time.time(),
@@ -64,7 +64,7 @@ def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
 
 
 def end_as_json(items: list[BatchItem], batch: str, exit_code: int | None) -> dict[str, Any]:
-    """The last JSON line, for the whole batch."""
+    """Returns the last JSON line, for the whole batch."""
     return {"event": "end", "time": time.time(), "batch": batch, "exit_code": exit_code, "counts": counts(items)}
 
 
@@ -121,7 +121,7 @@ class LiveTable:
         self._live.stop()
 
     def changed(self, item: BatchItem) -> None:
-        """Nothing to do: the table is redrawn twice a second."""
+        """Does nothing: the table is redrawn twice a second."""
 
     def table(self) -> Table:
         from rich.table import Table

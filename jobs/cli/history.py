@@ -11,7 +11,7 @@ from .help import Command, option
 from .ledger_log import find_entry
 from .options import output_option
 from .output import local_time, print_fields, print_json, print_table, print_text
-from .run import open_ledger
+from .runner import open_ledger
 
 if TYPE_CHECKING:
     from ..ledger.records import Entry
@@ -73,7 +73,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 
 def print_entry(entry: Entry) -> None:
-    """All that the ledger has of a submission, a line for each field and each status."""
+    """Prints all that the ledger has of a submission, a line for each field and each status."""
     place, origin = entry.place, entry.origin
     commit = ""
     if origin.commit:

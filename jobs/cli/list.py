@@ -11,7 +11,7 @@ from ..spec.shown import cell
 from .help import ANSWER_HELP, TARGET_HELP, Command, option
 from .options import output_option, target_options
 from .output import local_time, print_json, print_table
-from .run import with_session
+from .runner import with_session
 
 if TYPE_CHECKING:
     from ..session import Session

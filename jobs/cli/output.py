@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def notify(text: str) -> None:
-    """A line for the person who runs the command, to stderr, grey at a terminal."""
+    """Prints a line for the person who runs the command to stderr, grey at a terminal."""
     _to_stderr(text, dim=True)
 
 
 def print_error(text: str) -> None:
-    """An error, to stderr, red at a terminal."""
+    """Prints an error to stderr, red at a terminal."""
     _to_stderr(text, fg="red")
 
 
@@ -62,7 +62,7 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def print_fields(fields: list[tuple[str, Any]]) -> None:
-    """A line for each field that has a value; further lines of a value begin with a bar."""
+    """Prints a line for each field that has a value; further lines of a value begin with a bar."""
     for name, value in fields:
         if value not in (None, ""):
             first, *others = str(value).splitlines() or [""]
@@ -72,24 +72,24 @@ def print_fields(fields: list[tuple[str, Any]]) -> None:
 
 
 def write_stdout(data: bytes) -> None:
-    """The job's bytes, unchanged and at once."""
+    """Writes the job's bytes to stdout, unchanged and at once."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def write_stderr(data: bytes) -> None:
-    """The job's bytes, when stdout is for JSON."""
+    """Writes the job's bytes to stderr, when stdout is for JSON."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()
 
 
 def local_time(seconds: float | None) -> str:
-    """A time in this machine's zone; empty for none."""
+    """Returns a time in this machine's zone; empty for none."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
 
 
 def result_text(result: Result) -> str:
-    """How a job ended: its status, then the exit code, error and message that it has."""
+    """Describes how a job ended: its status, then the exit code, error and message that it has."""
     text = result.status
     if result.driver_exit_code not in (None, 0):
         text += f", exit code {result.driver_exit_code}"

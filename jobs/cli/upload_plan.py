@@ -13,7 +13,7 @@ from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
 from .output import print_json, print_text
-from .run import run
+from .runner import run
 
 # How many paths of a kind are listed.
 LISTED = 20
@@ -33,7 +33,7 @@ def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool,
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
     """Prints the upload of each working directory of a batch. Raises Refused."""
     prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache))
-    prepared, plans = prepared_batch.prepared, prepared_batch.plans
+    prepared, plans = prepared_batch.submissions, prepared_batch.plans
     jobs = {uri: sum(job.spec.working_dir == uri for job in prepared) for uri in plans}
     if output == "json":
         print_json([{"jobs": jobs[uri], "working_dir": plan.source, **_as_json(plan)} for uri, plan in plans.items()])
@@ -59,7 +59,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _describe(plan: Plan) -> str:
-    """The plan as text."""
+    """Returns the plan as text."""
     if not plan.needs_upload:
         return f"{plan.uri} is remote: Ray downloads it, nothing is uploaded."
     lines = [

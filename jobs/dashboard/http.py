@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-# Statuses that a proxy or a server in trouble gives for a moment.
+# Statuses that may pass: a proxy or an overloaded server answers with them for a moment.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A 500 of Ray is a traceback, and often permanent: it is retried only so often.
 MAX_SERVER_FAULTS = 3
@@ -45,7 +45,7 @@ class HttpClient:
         headers: Sent with every request.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
-        tunnel_error: What is wrong with the tunnel that the URL leads through, if it leads through one.
+        tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
     """
 
     def __init__(
@@ -113,15 +113,15 @@ class HttpClient:
         most: int = MOST_BYTES,
         **options: Any,
     ) -> httpx.Response:
-        """One request and its whole answer within `seconds`, whatever its status.
+        """Sends one request and returns its whole answer within `seconds`, whatever its status.
 
         Args:
-            method: The method.
-            path: With its query.
-            seconds: Of the request and its answer.
+            method: The HTTP method.
+            path: The path and the query.
+            seconds: Deadline of the request and its answer.
             headers: More headers.
             most: The largest answer, in bytes.
-            options: Of httpx.
+            options: Options of httpx.
 
         Raises:
             Unreachable, NotAllowed
@@ -175,16 +175,16 @@ class HttpClient:
         seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> T:
-        """The parsed answer to an idempotent request, which is repeated as long as the failure may pass.
+        """Sends an idempotent request, repeats it as long as the failure may pass, and returns the parsed answer.
 
         Args:
-            method: An idempotent one.
-            path: With its query.
-            deadline: Of all attempts together.
+            method: An idempotent HTTP method.
+            path: The path and the query.
+            deadline: The end of all attempts together.
             parse: Reads the answer. A ServerFault that it raises (cut off, not JSON) counts as a failure that may pass.
             allowed: Unsuccessful statuses that `parse` gets; every other one is raised as an error.
-            seconds: Of one attempt.
-            options: Of `once`.
+            seconds: Deadline of one attempt.
+            options: Options of `once`.
 
         Raises:
             NotAllowed, Refused, Unreachable, ServerFault
@@ -194,7 +194,7 @@ class HttpClient:
             try:
                 response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
                 if not response.is_success and response.status_code not in allowed:
-                    raise fault(response, self.where)
+                    raise error_of_response(response, self.where)
                 return parse(response)
             except ServerFault as error:
                 faults += error.status not in TRANSIENT_STATUSES or error.status == 500
@@ -216,7 +216,7 @@ class HttpClient:
         idle_seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> AsyncIterator[httpx.Response]:
-        """A GET whose body is read in pieces; `idle_seconds` is the longest silence between two pieces."""
+        """Sends a GET whose body is read in pieces; `idle_seconds` is the longest silence between two pieces."""
 
         async def send() -> httpx.Response:
             request = self._client.build_request(
@@ -283,7 +283,8 @@ def refuse_encoding(response: httpx.Response, where: str) -> None:
 
 
 def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """True: the machine's CAs. False: nothing is verified. A path: a CA file or directory. Raises Refused."""
+    """Builds the TLS context. True: the machine's CAs. False: nothing is verified. A path: a CA file or directory.
+    Raises Refused."""
     if verify is False:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -301,7 +302,7 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def reason(error: BaseException) -> str:
-    """The cause in a few words: many of httpx' errors have no text of their own."""
+    """Returns the cause in a few words: many of httpx' errors have no text of their own."""
     text = str(error).strip()
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
@@ -311,7 +312,7 @@ def reason(error: BaseException) -> str:
 
 
 def hint(error: BaseException) -> str:
-    """What to do about the cause, if it is a known one."""
+    """Returns the remedy for the cause, if it is a known one; empty otherwise."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
@@ -324,13 +325,13 @@ def hint(error: BaseException) -> str:
 
 
 def last_line(body: str) -> str:
-    """The last line of a traceback, which names the error."""
+    """Returns the last line of a traceback, which names the error."""
     lines = [line.strip() for line in body.splitlines() if line.strip() and line.strip() != "."]
     return shown(lines[-1], 500) if lines else ""
 
 
-def fault(response: httpx.Response, where: str) -> JobsError:
-    """The error that an unsuccessful answer stands for."""
+def error_of_response(response: httpx.Response, where: str) -> JobsError:
+    """Converts an unsuccessful answer into an error of jobs.errors."""
     status, body = response.status_code, response.text
     kind = response.headers.get("content-type", "").split(";")[0]
     if status == 401:
@@ -367,7 +368,7 @@ def fault(response: httpx.Response, where: str) -> JobsError:
 
 
 def json_of(response: httpx.Response, where: str) -> Any:
-    """The answer's JSON. Raises ServerFault if it is something else, or cut off."""
+    """Reads the answer's JSON. Raises ServerFault if it is something else, or cut off."""
     kind = response.headers.get("content-type", "").split(";")[0]
     if kind and kind != "application/json":
         raise ServerFault(

@@ -13,7 +13,7 @@ from ..deadline import Deadline
 from ..errors import ServerFault
 from ..spec.job_info import type_name
 from ._httpx import httpx
-from .http import HttpClient, fault, json_of
+from .http import HttpClient, error_of_response, json_of
 
 ONE_ATTEMPT_SECONDS = 20.0
 STATE_BYTES = 64 * 1024**2
@@ -41,13 +41,13 @@ async def query_state(
     deadline: Deadline | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """The objects of a kind (`nodes`, `actors`, `tasks`), with details.
+    """Reads the objects of a kind (`nodes`, `actors`, `tasks`), with details.
 
     Args:
         http: The dashboard.
         resource: The kind.
         filters: Fields that must have these values.
-        deadline: Of all attempts. Without it there is one attempt of 20 seconds.
+        deadline: The end of all attempts. Without it there is one attempt of 20 seconds.
         limit: The largest number of objects; the server has its own by default.
 
     Raises:
@@ -62,7 +62,7 @@ async def query_state(
 
     def parse(response: httpx.Response) -> list[dict[str, Any]]:
         if not response.is_success:
-            raise fault(response, http.where)
+            raise error_of_response(response, http.where)
         try:
             return read_objects(json_of(response, http.where))
         except TypeError as error:

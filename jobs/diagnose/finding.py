@@ -7,9 +7,9 @@ from typing import Any
 
 from ..spec.shown import SENTENCE_LIMIT, shown, visible
 
-# Of `check`: jobs can run, jobs can run but something should be known, jobs cannot run.
+# Of `check`: jobs can run, jobs can run but there is a warning, jobs cannot run.
 OK, WARNING, FAILED = "ok", "warning", "failed"
-# Of `why`: it explains the problem, it may have to do with it, it is how things stand, it could not be read.
+# Of `why`: the cause, a possible cause, the present state, a part that could not be read.
 CAUSE, CLUE, FACT, UNREAD = "cause", "clue", "fact", "unread"
 
 

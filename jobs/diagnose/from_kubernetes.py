@@ -24,7 +24,7 @@ RECENT_SECONDS = 3600.0
 
 
 def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
-    """Findings from RayCluster, pods, events and quotas, in this order."""
+    """Yields findings from RayCluster, pods, events and quotas, in this order."""
     if ((evidence.ray_cluster or {}).get("spec") or {}).get("suspend"):
         # Nothing else matters now, and the events are older.
         yield cause(

@@ -7,12 +7,9 @@ import base64
 import binascii
 import contextlib
 import json
-import tempfile
 from collections.abc import Awaitable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import kr8s.asyncio
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
@@ -21,6 +18,8 @@ from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from ..spec.shown import shown
 from .kubeconfig import read_kubeconfig
+from .login import log_in
+from .paths import check_path, resource_path, segment
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ class Kube:
 
     Attributes:
         api: the client of kr8s.
-        where: what errors call the API server.
+        where: name of the API server in error messages.
         seconds: deadline of each request.
 
     Every call raises only errors of `jobs.errors`.
@@ -66,29 +65,15 @@ class Kube:
         arguments: dict[str, Any] = {"kubeconfig": False}
         if config:
             arguments = {"kubeconfig": config.path, "context": name, "namespace": "default"}
-        api = await _bounded(kr8s.asyncio.api(**arguments), where, "", seconds)
+        api = await _bounded(log_in(**arguments), where, "", seconds)
         api.timeout = httpx.Timeout(seconds)
-        kube = cls(api, where, seconds)
-        kube._remove_key_files()
-        return kube
+        return cls(api, where, seconds)
 
     async def close(self) -> None:
         session = getattr(self.api, "_session", None)
         if session is not None:
             with contextlib.suppress(Exception):
                 await session.aclose()
-        self._remove_key_files()
-
-    def _remove_key_files(self) -> None:
-        """Removes the temporary files to which kr8s writes an inline key or certificate of the kubeconfig.
-
-        kr8s leaves them behind. Its session has read them, and a new login writes new ones.
-        """
-        temporary = Path(tempfile.gettempdir()).resolve()
-        for attribute in ("client_key_file", "client_cert_file", "server_ca_file"):
-            file = getattr(self.api.auth, attribute, None)
-            if file and Path(str(file)).resolve().parent == temporary:
-                Path(str(file)).unlink(missing_ok=True)
 
     async def request(
         self,
@@ -101,24 +86,26 @@ class Kube:
         accept: str = JSON,
         subject: str = "",
     ) -> dict[str, Any]:
-        """One request; the JSON of the answer.
+        """Sends one request and returns the JSON of the answer.
 
         Args:
             method: HTTP method.
-            path: absolute, such as `/api/v1/namespaces/x`.
-            body: sent as JSON.
-            params: of the query.
-            content_type: of the body.
-            accept: of the answer.
-            subject: what errors call the object. Default: the path.
+            path: absolute path, such as `/api/v1/namespaces/x`; see `resource_path`.
+            body: content of the request; sent as JSON.
+            params: parameters of the query.
+            content_type: media type of the body.
+            accept: media type of the answer.
+            subject: name of the object in error messages. Default: the path.
 
         Raises:
+            Refused: a segment of the path is no name.
             NotThere: HTTP 404.
             Forbidden: HTTP 403.
             NotAllowed: HTTP 401, after a new login too.
             KubeError: any other HTTP error.
             Unreachable: no answer in time.
         """
+        check_path(path)
         base, _, last = path.rpartition("/")
         content = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type, "Accept": accept, "Accept-Encoding": "identity"}
@@ -144,36 +131,40 @@ class Kube:
             await self._log_in_again()
             status, answer = await _bounded(call(), self.where, subject, self.seconds)
         if status >= 400:
-            raise problem(status, str(answer.get("message", "")), self.where, subject)
+            raise error_of_status(status, str(answer.get("message", "")), self.where, subject)
         return answer
 
     async def get(
-        self, url: str, *, namespace: str | None = None, version: str = "v1", params: Mapping[str, str] | None = None
+        self,
+        plural: str,
+        name: str = "",
+        *,
+        namespace: str = "",
+        version: str = "v1",
+        params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """An object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
-        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        subject = f"{url}{f' in namespace {namespace}' if namespace else ''}"
-        folder = f"/namespaces/{namespace}" if namespace else ""
-        return await self.request("GET", f"{root}{folder}/{url}", params=params, subject=subject)
+        """Reads an object, or a list without a name, such as `pods` in `namespace`. Raises as `request`."""
+        subject = f"{plural}{f'/{name}' if name else ''}{f' in namespace {namespace}' if namespace else ''}"
+        path = resource_path(version, plural, name, namespace)
+        return await self.request("GET", path, params=params, subject=subject)
 
     async def _log_in_again(self) -> None:
-        """A token from a login helper may have expired."""
+        """Logs in again: a token from a login helper may have expired."""
         await _bounded(self.api.reauthenticate(), self.where, "a new login", self.seconds)
         await _bounded(self.api._create_session(), self.where, "a new login", self.seconds)
-        self._remove_key_files()
 
     async def cluster_uid(self) -> str:
-        """The UID of the namespace `kube-system`: the cluster's identity."""
-        metadata = (await self.get("namespaces/kube-system")).get("metadata")
+        """Reads the UID of the namespace `kube-system`: the cluster's identity."""
+        metadata = (await self.get("namespaces", "kube-system")).get("metadata")
         uid = metadata.get("uid") if isinstance(metadata, dict) else None
         if not isinstance(uid, str):
             raise KubeError(f"{self.where} answered in another form than Kubernetes: kube-system has no UID.")
         return uid
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
-        """One value of a Secret, decoded. Raises NotThere."""
+        """Reads one value of a Secret, decoded. Raises NotThere."""
         try:
-            secret = await self.get(f"secrets/{name}", namespace=namespace)
+            secret = await self.get("secrets", name, namespace=namespace)
         except NotThere:
             raise NotThere(
                 f"There is no Secret {namespace}/{name} with Ray's token.",
@@ -189,7 +180,7 @@ class Kube:
             raise NotThere(f"The value of {key!r} in Secret {namespace}/{name} is not text.") from None
 
     async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The pods with these labels."""
+        """Lists the pods with these labels."""
         labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
         answer = await self.get("pods", namespace=namespace, params={"labelSelector": labels})
         return items_of(answer, self.where)
@@ -197,11 +188,13 @@ class Kube:
     async def execute(
         self, namespace: str, pod: str, container: str, command: list[str], seconds: float = 60.0
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, stdout and stderr of a command in a container."""
+        """Runs a command in a container and returns its exit code, stdout and stderr."""
         from kr8s.asyncio.objects import Pod
 
+        folder, name = segment(namespace), segment(pod)
+
         async def call() -> tuple[int, bytes, bytes]:
-            target = Pod({"metadata": {"name": pod, "namespace": namespace}}, namespace=namespace, api=self.api)
+            target = Pod({"metadata": {"name": name, "namespace": folder}}, namespace=folder, api=self.api)
             done = await target.exec(command, container=container, check=False)
             return int(done.returncode), bytes(done.stdout), bytes(done.stderr)
 
@@ -209,7 +202,7 @@ class Kube:
 
 
 async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: float = API_SECONDS) -> T:
-    """The result of the awaitable within `seconds`; its failures as errors for people."""
+    """Waits for the awaitable, at most `seconds`. Raises only errors of jobs.errors."""
     try:
         return await bounded(work, seconds)
     except (asyncio.TimeoutError, APITimeoutError):
@@ -220,16 +213,16 @@ async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: f
     except JobsError:
         raise
     except Exception as error:
-        raise failure(error, where, subject) from error
+        raise error_of_exception(error, where, subject) from error
 
 
-def failure(error: BaseException, where: str, subject: str) -> JobsError:
-    """The error for people of an exception that kr8s, or a library below it, raised."""
+def error_of_exception(error: BaseException, where: str, subject: str) -> JobsError:
+    """Converts an exception of kr8s into an error of jobs.errors."""
     while inner := getattr(error, "exceptions", None):
         error = inner[0]  # a group of tasks wraps its errors
     status = status_of(error)
     if status:
-        return problem(status, str(error), where, subject)
+        return error_of_status(status, str(error), where, subject)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
         return Unreachable(
             f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster running, and is a VPN needed?"
@@ -244,14 +237,14 @@ def failure(error: BaseException, where: str, subject: str) -> JobsError:
     )
 
 
-def problem(status: int, message: str, where: str, subject: str) -> JobsError:
-    """The error for people of an answer with an HTTP error.
+def error_of_status(status: int, message: str, where: str, subject: str) -> JobsError:
+    """Converts an HTTP error of the API server into an error of jobs.errors.
 
     Args:
         status: HTTP status.
         message: the server's own message.
-        where: what errors call the server.
-        subject: what was asked for.
+        where: name of the API server in error messages.
+        subject: name of the object in error messages.
     """
     if status == 401:
         return NotAllowed(
@@ -290,7 +283,7 @@ def _has_name(item: Any) -> bool:
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of an answer in an exception; 0: it has none."""
+    """Returns the HTTP status of the answer in an exception; 0: it has none."""
     response = getattr(error, "response", None)
     if isinstance(error, ServerError) or response is not None:
         return int(getattr(response, "status_code", 0) or 0)

@@ -18,7 +18,7 @@ _FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGT
 
 
 def parse_quantity(text: str) -> Decimal:
-    """The number of CPUs, bytes or devices that a quantity stands for: 500m is 0.5, 1Gi is 2**30.
+    """Converts a quantity to the number of CPUs, bytes or devices: 500m is 0.5, 1Gi is 2**30.
 
     Raises:
         ValueError: `text` is not a quantity.

@@ -17,7 +17,8 @@ import httpx_ws
 from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
 from ..spec.shown import shown
-from .api import API_SECONDS, Kube, failure
+from .api import API_SECONDS, Kube, error_of_exception
+from .paths import segment
 from .pod_problems import containers, unschedulable
 
 # After one side has closed its half, the other may still be answering.
@@ -32,13 +33,13 @@ class Tunnel:
 
     Args:
         kube: The Kubernetes API.
-        namespace: Of the pod.
+        namespace: Namespace of the pod.
         remote_port: The pod's port.
         find_pod: Returns the name of the pod for each new connection.
         port: The local port; 0 is a free one. Afterwards, the attribute `port` is the port in use.
 
     Attributes:
-        error: What broke the last connection; None if it ended well.
+        error: The error of the last connection; None if it ended well.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Tunnel:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Raises LocalFault if the port is taken."""
+        """Starts to listen. Raises LocalFault if the port is taken."""
         try:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=4 * PIECE)
         except OSError as error:
@@ -84,7 +85,7 @@ class Tunnel:
         except asyncio.CancelledError:
             pass
         except Exception as error:
-            broken = failure(error, self.kube.where, f"the tunnel to port {self.remote_port}")
+            broken = error_of_exception(error, self.kube.where, f"the tunnel to port {self.remote_port}")
         finally:
             self._connections.discard(task)
             self.error = broken
@@ -98,8 +99,8 @@ class Tunnel:
         pod = await self.find_pod()
         opening = self.kube.api.open_websocket(
             version="v1",
-            url=f"pods/{pod}/portforward",
-            namespace=self.namespace,
+            url=f"pods/{segment(pod)}/portforward",
+            namespace=segment(self.namespace),
             params={"ports": str(self.remote_port)},
             subprotocols=["v4.channel.k8s.io"],
             keepalive_ping_interval_seconds=10.0,
@@ -127,7 +128,7 @@ class Tunnel:
                 raise Unreachable(f"{self.kube.where} did not open a tunnel within {API_SECONDS:.0f} s.") from None
             raise
         except Exception as error:
-            raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
+            raise error_of_exception(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
         finally:
             alarm.cancel()
         if broken is not None:
@@ -202,13 +203,13 @@ class _Carrier:
 
 
 async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> str:
-    """The name of the pod behind the head service: preferably a ready one, and one that is not terminating.
+    """Returns the name of the pod behind the head service: preferably a ready one, and one that is not terminating.
 
     Raises NotThere, with the state of the pods that exist.
     """
     selector = {"ray.io/cluster": cluster, "ray.io/node-type": "head"}
     try:
-        head = await kube.get(f"services/{service}", namespace=namespace)
+        head = await kube.get("services", service, namespace=namespace)
         selector = (head.get("spec") or {}).get("selector") or selector
     except Forbidden:
         pass  # KubeRay's own labels select the same pod.
@@ -238,7 +239,7 @@ def _rank(pod: Mapping[str, Any]) -> int | None:
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:
-    """The first reason why a pod does not run, in the words of Kubernetes."""
+    """Returns the first reason why a pod does not run, in the words of Kubernetes."""
     for container in containers(pod):
         if container.waiting_reason:
             return f"{container.waiting_reason} ({container.name})"
@@ -248,7 +249,7 @@ def pod_state(pod: Mapping[str, Any]) -> str:
 
 
 async def pod_of_ip(kube: Kube, namespace: str, cluster: str, ip: str) -> str:
-    """The name of the cluster's pod with this address. Raises NotThere."""
+    """Returns the name of the cluster's pod with this address. Raises NotThere."""
     for pod in await kube.pods(namespace, {"ray.io/cluster": cluster}):
         if (pod.get("status") or {}).get("podIP") == ip:
             return str(pod["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""What the ledger has of a job."""
+"""The ledger's record of a job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DELETED = "DELETED"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job went. `identity` distinguishes clusters; `kind` is `stack`, `address` or `local`."""
+    """The place of a job. `identity` distinguishes clusters; `kind` is `stack`, `address` or `local`."""
 
     identity: str
     kind: str
@@ -36,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a job came from, beside its spec. `working_dir` is the absolute local path, or the URI that was given."""
+    """The origin of a job, beside its spec. `working_dir` is the absolute local path, or the URI that was given."""
 
     key: str | None = None
     attempt_of: str | None = None
@@ -74,7 +74,7 @@ class Entry:
         return self.status in TERMINAL or self.status in (LOST, REFUSED, DELETED)
 
     def as_json(self) -> dict[str, Any]:
-        """For `history --output json`."""
+        """Returns the object of `history --output json`."""
         record = asdict(self)
         place, origin = record.pop("place"), record.pop("origin")
         record["changes"] = [{"status": status, "at": at} for status, at in self.changes]

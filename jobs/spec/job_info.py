@@ -167,8 +167,8 @@ class JobInfo(NamedTuple):
 
 
 def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
-    what looks like a secret elsewhere, such as the password of a URL."""
+    """Returns the runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
+    text elsewhere that looks like a secret, such as the password of a URL."""
     variables = runtime_env.get("env_vars")
     others: dict[str, Any] = redacted({key: value for key, value in runtime_env.items() if key != "env_vars"})
     if variables is None:

@@ -1,4 +1,4 @@
-"""What a job is to do: the fields of a job, and the request to submit it."""
+"""The fields of a job, and the request to submit it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def canonical_json(value: Any) -> str:
-    """The same text for equal values, for digests."""
+    """Returns the same text for equal values, for digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class JobFields(TypedDict, total=False):
-    """What a job may have beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
+    """The fields of a job beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
 
     Ray's names, see `JobSubmissionClient.submit_job`. `working_dir` is a local directory or archive, which is uploaded
     if the server lacks it, or a remote URI; it replaces the `working_dir` of `runtime_env`.
@@ -70,7 +70,7 @@ class JobSpec:
 
     @classmethod
     def from_fields(cls, entrypoint: str, **fields: Unpack[JobFields]) -> JobSpec:
-        """A spec from keyword arguments. Mappings are copied. Raises Refused."""
+        """Builds a spec from keyword arguments. Mappings are copied. Raises Refused."""
         values: dict[str, Any] = {
             name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()
         }
@@ -127,7 +127,7 @@ class JobSpec:
         return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
     def wire(self, submission_id: str) -> dict[str, Any]:
-        """The body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
+        """Returns the body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
         own = {DIGEST_KEY: self.digest}
         if self.resources:
             own[RESOURCES_KEY] = canonical_json(self.resources)
@@ -152,12 +152,12 @@ class JobRequest:
     key: str | None = None
 
     @property
-    def has_id(self) -> bool:
+    def may_exist(self) -> bool:
         """Whether the job may have been submitted before, by a command that named the same id or key."""
         return self.submission_id is not None or self.key is not None
 
     def choose_id(self) -> str:
-        """The submission id: given, derived from the key, or random. Raises Refused."""
+        """Returns the submission id: given, derived from the key, or random. Raises Refused."""
         if self.submission_id is not None and self.key is not None:
             raise Refused("--submission-id and --key both name the job.", "Use one of them.")
         if self.submission_id is not None:
@@ -171,7 +171,7 @@ def _variables(runtime_env: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def difference(spec: JobSpec, job: JobInfo) -> str:
-    """How the job on the server differs from `spec`, a line for each field; never the value of a variable."""
+    """Describes how the job on the server differs from `spec`, a line for each field; never the value of a variable."""
     lines = []
 
     def compare(name: str, here: Any, there: Any) -> None:

@@ -1,107 +1,72 @@
-"""What of a spec may be kept on disk: everything but the values that look like secrets.
+"""What of a spec may be kept on disk and shown: everything but the values that look like secrets.
 
-A rerun needs the spec, so it is kept whole where it can be. A value is withheld if the name it stands under says
+A rerun needs the spec, so it is kept whole where it can be. A value is withheld if the name it stands under announces a
 secret (`HF_TOKEN`, `--password`), or if it has the form of one (a key's prefix, a URL with a password in it).
+
+A text is read in two ways, and what either finds is withheld. As a command line: words as a shell makes them, where an
+option or an assignment decides about the next word and a quoted command is read like the line it is. And as any text
+(JSON, Python, YAML, headers, prose): a name, a sign, a value. Each takes time in proportion to the text.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import secret_patterns as secret_scan
+from . import secret_patterns, secret_programs
+from .secret_names import WITHHELD, Stems, names_a_secret
 
-WITHHELD = "(withheld)"
-_WORDS = {"token", "secret", "secrets", "password", "passwd", "pwd", "pass", "passphrase", "apikey", "key", "auth"}
-_WORDS |= {"credential", "credentials", "dsn", "cookie", "authorization", "signature", "bearer"}
-# In a command line fewer words count: `--key name`, `--pass 2` and `--pad-token '<pad>'` are no secrets, and a job
-# whose entrypoint had to be withheld cannot be run again.
-_SURE = {"token", "secret", "password", "passwd", "passphrase", "apikey", "credential", "credentials", "bearer"}
-_KEYS = {"api", "access", "secret", "private", "auth", "encryption", "signing", "license", "account", "service"}
-_TEXT_TOKENS = {"pad", "bos", "eos", "unk", "mask", "sep", "cls", "special", "stop", "image", "start", "end"}
-# name=value, name: value and --name value, as they stand in a command line.
-_IN_TEXT = re.compile(r"""(?<![\w-])(-{0,2}[A-Za-z][\w.-]*)(=|:\s*|\s+)("[^"]*"|'[^']*'|[^\s'"]+)""")
-_USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+@")
-_QUERY = re.compile(r"(?i)(?<=[?&])([\w-]*(?:signature|token|credential|sig|key)[\w-]*)=[^&\s'\"]+")
+__all__ = ["WITHHELD", "beginning", "leaves", "metadata", "names_a_secret", "restore", "spec", "text"]
 
-
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[^a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()) if word]
-
-
-def names_a_secret(name: str) -> bool:
-    """Whether a variable or metadata key of this name holds a secret: by its last words."""
-    words = _words(name)
-    return bool(words) and (words[-1] in _WORDS or bool({"password", "secret", "apikey"} & set(words)))
-
-
-def _option_names_a_secret(name: str) -> bool:
-    words = _words(name)
-    before = words[-2] if len(words) > 1 else ""
-    if not words or before in _TEXT_TOKENS:
-        return False
-    return words[-1] in _SURE or (words[-1] == "key" and before in _KEYS)
+# How often a command may be quoted inside a command: `ssh h "sh -c 'python -c ...'"`.
+_MAX_DEPTH = 6
+# Deeper values are withheld whole: no runtime_env is as deep, and Python's stack is not endless.
+_DEEPEST = 100
+_SHORT = 4096
+_MOST_READINGS = 8
+_QUOTES = frozenset("\"'`\\()[]{}\n")
 
 
 def text(value: str) -> str:
     """The text with what looks like a secret replaced. An entrypoint, a URL, a message."""
-    value = _USERINFO.sub(f"{WITHHELD}@", value)
-    value = _QUERY.sub(rf"\1={WITHHELD}", value)
-    value = _IN_TEXT.sub(_hide, value)
-    return secret_scan.hide(value, WITHHELD)
+    for _ in range(_MOST_READINGS):
+        places = list(_spans(value))
+        shown = secret_patterns.replace(value, places, WITHHELD)
+        if shown == value:
+            break
+        # A line of which a quote is withheld has other words afterwards.
+        again = len(value) <= _SHORT or any(not _QUOTES.isdisjoint(value[start:end]) for start, end in places)
+        value = shown
+        if not again:
+            break
+    return value
 
 
-def _hide(match: re.Match[str]) -> str:
-    name, between, found = match.groups()
-    # Two words beside each other are a name and its value only where the first one is an option.
-    if found == WITHHELD or not _option_names_a_secret(name) or (between.isspace() and not name.startswith("-")):
-        if found[0] in "\"'":  # a command of its own, as in `sh -c "TOKEN=... run"`
-            return f"{name}{between}{found[0]}{_IN_TEXT.sub(_hide, found[1:-1])}{found[-1]}"
-        return match.group()
-    return f"{name}{between}{WITHHELD}"
+def beginning(value: str) -> str:
+    """The beginning of the text, of 4096 letters at most, with what looks like a secret replaced. For a table."""
+    return text(value[:_SHORT])
 
 
 def metadata(value: Mapping[str, str]) -> dict[str, str]:
-    """Metadata without the values whose names say secret, and without what looks like one elsewhere."""
-    return {name: WITHHELD if names_a_secret(name) else text(found) for name, found in value.items()}
+    """Metadata without the values whose names announce a secret, and without what looks like one elsewhere."""
+    shown: dict[str, str] = leaves(value)
+    return shown
 
 
 def leaves(value: Any) -> Any:
-    """`value` with every text in it as by `text`, whatever it stands under."""
-    if isinstance(value, Mapping):
-        return {key: leaves(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [leaves(inner) for inner in value]
-    return text(value) if isinstance(value, str) else value
+    """`value` with every text in it as by `text`, and nothing under a name that announces a secret."""
+    return _walk(value, "", False, [])
 
 
 def spec(value: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The spec without its secrets, and the dotted paths of what was withheld, for `restore`."""
     withheld: list[str] = []
-
-    def walk(found: Any, path: str, named: bool) -> Any:
-        if isinstance(found, Mapping):
-            return {
-                key: walk(inner, f"{path}.{key}", named or names_a_secret(str(key))) for key, inner in found.items()
-            }
-        if isinstance(found, list | tuple):
-            return [walk(inner, f"{path}.{i}", named) for i, inner in enumerate(found)]
-        if not isinstance(found, str) or not found:
-            return found
-        kept = WITHHELD if named else text(found)
-        if kept != found:
-            withheld.append(path)
-        return kept
-
-    # Only where names are the user's own do they say what a value is.
-    kept: dict[str, Any] = {}
-    for key, inner in value.items():
-        if key in ("runtime_env", "metadata") and isinstance(inner, Mapping):
-            kept[key] = {name: walk(found, f"{key}.{name}", names_a_secret(name)) for name, found in inner.items()}
-        else:
-            kept[key] = walk(inner, key, False)
+    # The names of resources are no names of secrets, and their values are numbers.
+    kept = {
+        key: inner if key == "entrypoint_resources" else _walk(inner, key, False, withheld)
+        for key, inner in value.items()
+    }
     return kept, withheld
 
 
@@ -122,3 +87,67 @@ def restore(
     if variables:
         whole["runtime_env"] = {**environment, "env_vars": variables}
     return whole, missing
+
+
+def _walk(value: Any, path: str, named: bool, withheld: list[str], depth: int = 0) -> Any:
+    """`value` without secrets; the paths of those are added to `withheld`. `named`: a name above announces one."""
+    if depth > _DEEPEST and isinstance(value, Mapping | list | tuple):
+        withheld.append(path)
+        return WITHHELD
+    if isinstance(value, Mapping):
+        # Kubernetes' form of a variable: {"name": "HF_TOKEN", "value": "..."}.
+        by_name = isinstance(value.get("name"), str) and names_a_secret(value["name"])
+        return {
+            key: _walk(
+                inner,
+                f"{path}.{key}",
+                named or names_a_secret(str(key)) or (by_name and key == "value"),
+                withheld,
+                depth + 1,
+            )
+            for key, inner in value.items()
+        }
+    if isinstance(value, list | tuple):
+        after = _after_options(value)
+        return [_walk(inner, f"{path}.{i}", named or i in after, withheld, depth + 1) for i, inner in enumerate(value)]
+    if value is None or isinstance(value, bool) or value == "":
+        return value
+    if named:
+        shown: Any = WITHHELD
+    else:
+        shown = text(value) if isinstance(value, str) else value
+    if shown != value:
+        withheld.append(path)
+    return shown
+
+
+def _after_options(arguments: Sequence[Any]) -> set[int]:
+    """Which of a list of arguments are the values of options that carry a secret, as in ["--token", "..."]."""
+    if not _needs_reading(" ".join(each for each in arguments if isinstance(each, str))):
+        return set()
+    from . import secret_arguments
+
+    return secret_arguments.after_options(arguments)
+
+
+def _spans(line: str, depth: int = 0) -> Iterator[tuple[int, int]]:
+    """Where secrets stand in `line`."""
+    yield from secret_patterns.spans(line)
+    if not _needs_reading(line):
+        return
+    # Only now: their expressions take 10 ms to compile, and most lines need neither.
+    from . import secret_arguments, secret_fields
+
+    yield from secret_fields.spans(line)
+    nested = (lambda text: _spans(text, depth + 1)) if depth < _MAX_DEPTH else lambda _text: ()
+    yield from secret_arguments.spans(line, nested)
+
+
+def _needs_reading(line: str) -> bool:
+    """Whether the text may hold a secret that only what stands around it tells."""
+    return (
+        ("://" in line and ("@" in line or "?" in line))
+        or ("=" in line and "&" in line)
+        or secret_programs.starts_one(line)
+        or Stems(line).search() is not None
+    )

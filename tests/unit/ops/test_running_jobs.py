@@ -46,7 +46,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 @pytest.mark.parametrize("policy", ["wait", "stop"])
 def test_every_job_that_has_not_ended_is_waited_for_or_stopped_as_asked(policy: str, client: Client) -> None:
-    running_jobs.settle(CONTRACT, policy)
+    running_jobs.wait_or_stop(CONTRACT, policy)
     assert client.asked == [(policy, "runs"), (policy, "waits")]
 
 
@@ -64,7 +64,7 @@ def test_jobs_that_cannot_be_asked_for_are_no_reason_to_destroy(monkeypatch: pyt
 
     monkeypatch.setattr(running_jobs, "_clients", unreachable)
     with pytest.raises(Refused, match="could not list the running jobs"):
-        running_jobs.settle(CONTRACT, "wait")
+        running_jobs.wait_or_stop(CONTRACT, "wait")
     (text,) = running_jobs.refusals(CONTRACT)
     assert "the head does not answer. `--jobs ignore`" in text
 

@@ -7,11 +7,11 @@ import traceback
 from typing import Any
 
 import pytest
+from jobs.spec.limits import Limits
 
 from jobs.errors import DeadlinePassed, JobFailed
 from jobs.spec.job_info import JobInfo, Result
 from jobs.spec.job_spec import JobSpec, difference
-from jobs.spec.limits import Limits
 
 SECRET = "hunter2hunter2"
 URL = f"https://user:{SECRET}@pypi.example.com/simple"

@@ -1,4 +1,4 @@
-"""How a command runs: event loop, signals, the session, and errors as exit codes."""
+"""Runs a command: event loop, signals, the session, and errors as exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONCURRENCY = 8
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
-    """Runs `main` in an event loop. Ctrl-C and SIGTERM cancel it and are raised as Interrupted.
+    """Runs `main` in an event loop. Ctrl-C, SIGTERM and SIGHUP cancel it and are raised as Interrupted.
 
     `main` may do a last thing when it is cancelled, such as stopping a job; a second signal cancels that too.
     """
@@ -39,21 +39,21 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
             received.append(number)
             task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *terminating_signals()):
             loop.add_signal_handler(number, interrupt, number)
         return await task
 
     try:
         return asyncio.run(body())
     except asyncio.CancelledError:
-        terminated = bool(received) and received[0] == signal.SIGTERM
+        terminated = bool(received) and received[0] != signal.SIGINT
         raise Interrupted("Interrupted.", terminated=terminated) from None
 
 
 def with_session(
     options: TargetOptions, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, record: bool = True
 ) -> T:
-    """The result of `work`, which gets a session at the target."""
+    """Opens a session at the target and returns the result of `work` in it."""
     from ..session import open_session
     from ..target.resolve import resolve
 
@@ -94,14 +94,14 @@ def for_each_job(
 
 
 def open_ledger(path: str | None) -> Ledger:
-    """The ledger at a path, or this user's."""
+    """Opens the ledger at a path, or this user's."""
     from ..ledger.store import Ledger
 
     return Ledger(path, notify)
 
 
 def detached(interrupted: Interrupted, submission_id: str) -> Interrupted:
-    """The interrupt of a command that leaves its job running."""
+    """Returns the interrupt of a command that leaves its job running."""
     return Interrupted(
         f"Detached. Job {submission_id} keeps running.",
         f"{command(f'logs --follow {submission_id}')} follows it again, {command(f'stop {submission_id}')} stops it.",
@@ -123,6 +123,12 @@ def report(error: BaseException) -> int:
     raise error
 
 
+def terminating_signals() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP of a terminal that is closed; under nohup, SIGHUP stays ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, *hangup]
+
+
 def on_sigterm(_number: int, _frame: object) -> None:
-    """For a signal that comes before there is an event loop."""
+    """Exits at a signal that comes before there is an event loop."""
     raise SystemExit(EXIT_TERMINATED)

@@ -1,4 +1,4 @@
-"""How long a job may wait and run."""
+"""Limits of the time that a job waits and runs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from .shown import SENTENCE_LIMIT, shown
 
 
 @dataclass
-class Limits:
-    """How long a job may take, in seconds; None means no limit. The time begins with this object.
+class TimeLimits:
+    """Limits of the time that a job takes, in seconds; None means no limit. The time begins with this object.
 
     Args:
-        queue: In PENDING.
-        start: Until it is RUNNING. Of this time, `elapsed` has passed already, such as for an upload.
-        run: In RUNNING, from the first time that RUNNING was seen.
+        queue: Limit of the time in PENDING.
+        start: Limit of the time until the job is RUNNING.
+        run: Limit of the time in RUNNING. It begins when RUNNING is first seen.
+        elapsed: The part of `start` that has passed already, such as for an upload.
     """
 
     queue: float | None = None
