@@ -128,6 +128,7 @@ RAY = "2026-11-27 02:42:09,123\tINFO job_manager.py:1 -- Runtime env is set up; 
         f"bash -c 'python t.py --password {SECRET}'",
         f"python -c '\nimport os\nos.system(\"curl https://u:{SECRET}@h\")\n'",
         f"python t.py --password={SECRET}",
+        f"python t.py --password \\\n  {SECRET}",
     ],
 )
 def test_rays_own_line_about_an_entrypoint_is_kept_without_its_secret(path: Path, entrypoint: str) -> None:
