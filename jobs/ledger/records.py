@@ -14,6 +14,8 @@ TAIL_BYTES = 1024 * 1024
 MARGIN = 4096
 _RAY_LINE = "Running entrypoint for job "
 _END_OF_LINE = re.compile(r"(?<!\\)\n")  # A shell joins the lines around a backslash.
+_BYTES = r"\x01-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\ud800-\udfff"
+_UNREADABLE, _READABLE = re.compile(f"[{_BYTES}]"), re.compile(f"[^{_BYTES}]{{12,}}")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\s\S]{0,16384}?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)"
 )
@@ -125,10 +127,17 @@ def redacted(tail: Tail, entrypoint: str = "") -> Tail:
     text = _replace_entrypoint(tail.data.decode(errors="surrogateescape"), entrypoint)
     text = _PRIVATE_KEY.sub(redact.WITHHELD, text)
     # Line by line, because a quote in one line must not hide the next one.
-    clean = "\n".join(map(redact.text, _END_OF_LINE.split(text)))
+    clean = "\n".join(map(_redact_line, _END_OF_LINE.split(text)))
     data = clean.encode(errors="surrogateescape")
     # A withheld value has another length. The tail of a whole log is still whole.
     return Tail(data[-TAIL_BYTES:], len(data) if tail.whole else tail.total)
+
+
+def _redact_line(line: str) -> str:
+    """Of binary data only the readable parts are read as text: by chance, it has names of secrets too."""
+    if 5 * len(_UNREADABLE.findall(line)) <= 2 * len(line):
+        return redact.text(line)
+    return _READABLE.sub(lambda part: redact.text(part[0]), line)
 
 
 def _replace_entrypoint(log: str, entrypoint: str) -> str:

@@ -147,6 +147,20 @@ def test_rays_own_line_about_an_entrypoint_is_kept_without_its_secret(path: Path
     assert SECRET.encode() not in path.read_bytes()
 
 
+def test_binary_data_is_kept_and_a_secret_in_it_is_not(path: Path) -> None:
+    """One line: by chance, a MiB of random bytes has something like `pw=` every other time."""
+    ledger = Ledger(path)
+    record_all(ledger)
+    noise = bytes(range(11, 256)) * 40 + b"\xd3\x80Pw=\xf3\x7f\x02"
+    log = noise + f"HOME=/root\0API_KEY={SECRET}\0".encode() + noise
+    ledger.record_tail("a", PLACE.identity, Tail(log, len(log)))
+    tail = ledger.tail("a")
+    assert tail is not None
+    assert SECRET.encode() not in tail.data
+    assert tail.data.startswith(noise)
+    assert tail.data.endswith(noise)
+
+
 def test_a_private_key_that_a_program_prints_is_withheld_with_all_its_lines(path: Path) -> None:
     ledger = Ledger(path)
     record_all(ledger)
