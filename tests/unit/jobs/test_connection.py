@@ -6,10 +6,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.unit.components.api_server import UID, api_server
 
 from jobs.connection import agent_is_safe, verify_identity
 from jobs.kubernetes.api import Kube
+from tests.support.api_server import UID, api_server
 
 
 @pytest.mark.parametrize(

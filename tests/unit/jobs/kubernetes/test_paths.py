@@ -6,11 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from tests.unit.components.api_server import api_server
 
 from jobs.errors import NotThere, Refused
 from jobs.kubernetes.api import Kube
 from jobs.kubernetes.paths import resource_path, segment
+from tests.support.api_server import api_server
 
 TRICKY = ["../../kube-system/secrets/x", "a/b", "a?b=c", "a#b", "a%2e", "a b", "a\n"]
 

@@ -7,11 +7,11 @@ import traceback
 from typing import Any
 
 import pytest
-from jobs.spec.limits import Limits
 
 from jobs.errors import DeadlinePassed, JobFailed
 from jobs.spec.job_info import JobInfo, Result
 from jobs.spec.job_spec import JobSpec, difference
+from jobs.spec.time_limits import TimeLimits
 
 SECRET = "hunter2hunter2"
 URL = f"https://user:{SECRET}@pypi.example.com/simple"
@@ -88,7 +88,7 @@ def test_no_text_that_is_made_of_a_result_has_a_secret_or_a_control_character() 
 
 
 def test_the_text_of_a_passed_limit_has_no_secret() -> None:
-    limits = Limits(queue=0.0)
+    limits = TimeLimits(queue=0.0)
     with pytest.raises(DeadlinePassed) as caught:
         limits.check("j", JobInfo("j", "PENDING", message=MESSAGE))
     assert "pypi.example.com" in str(caught.value)
