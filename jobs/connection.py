@@ -120,7 +120,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 async def open_kube(target: ClusterTarget, notify: Callable[[str], None]) -> Kube:
-    """The Kubernetes API of a target. The caller closes it.
+    """Opens the Kubernetes API of a target. The caller closes it.
 
     Raises:
         Refused: The kubeconfig cannot be used, or only an outputs file chose it and the user has to name it.
@@ -238,7 +238,7 @@ class _ClusterAccess:
 
 
 async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> bool:
-    """Whether the context is known to lead to the stack's cluster. Raises Refused if it leads to another one.
+    """Returns whether the context is known to lead to the stack's cluster. Raises Refused if it leads to another one.
 
     If the outputs name no cluster, or RBAC does not allow reading the namespace kube-system, the clusters cannot be
     compared: the user is told, and the command continues.

@@ -244,7 +244,7 @@ class HttpClient:
 
 
 async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.Response:
-    """The answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
+    """Reads the answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
 
     Raises:
         ServerFault: A successful answer is larger than `most` bytes, or compressed.
@@ -268,13 +268,14 @@ async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.
 
 
 def encoding_of(response: httpx.Response) -> str:
-    """How the answer is compressed; empty if it is not."""
+    """Returns the compression of the answer; empty if it has none."""
     encoding = str(response.headers.get("content-encoding", "")).strip().lower()
     return "" if encoding == "identity" else encoding
 
 
 def refuse_encoding(response: httpx.Response, where: str) -> None:
-    """Raises ServerFault for a compressed answer: nothing tells how large it becomes, and none was requested."""
+    """Raises ServerFault for a compressed answer: its decompressed size is unknown, and compression was not
+    requested."""
     if encoding := encoding_of(response):
         raise UnusableAnswer(
             f"{where} compressed its answer ({shown(encoding, 40)}), although `Accept-Encoding: identity` was sent.",

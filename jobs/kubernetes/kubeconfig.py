@@ -139,7 +139,7 @@ def check_of_outputs(outputs_file: Path, kubeconfig: str, environ: Mapping[str, 
 
 
 def _programs(content: Mapping[str, Any]) -> list[str]:
-    """The programs that logins of this file run."""
+    """Returns the programs that logins of this file run."""
     programs = []
     users = content.get("users")
     for entry in users if isinstance(users, list) else []:

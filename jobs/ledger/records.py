@@ -105,7 +105,8 @@ class TailBuffer:
             del self._data[: -TAIL_BYTES - MARGIN]
 
     def tail(self) -> Tail:
-        """What was fed last: TAIL_BYTES, and a little before them, so that `redacted` sees what they begin with."""
+        """Returns the last TAIL_BYTES, and a little before them, so that `redacted` can recognise a secret that is
+        cut."""
         return Tail(bytes(self._data[-TAIL_BYTES - MARGIN :]), self.total)
 
 
@@ -119,7 +120,7 @@ def _redact_line(line: str) -> str:
 
 
 def redacted(tail: Tail) -> Tail:
-    """At most TAIL_BYTES of the tail, without what looks like a secret. Bytes that are no UTF-8 stay.
+    """Returns at most TAIL_BYTES of the tail, without values that look like secrets. Bytes that are not UTF-8 stay.
 
     Ray writes the entrypoint into the log, and programs print their settings. The text is read twice: as a whole, for
     values that have several lines, and line by line, because a quote in one line must not hide the next line.

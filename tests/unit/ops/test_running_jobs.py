@@ -77,9 +77,13 @@ def test_what_a_preview_prints_of_another_users_job_is_short_visible_and_without
     monkeypatch.setattr(client, "list", lambda: [hostile])
     monkeypatch.setattr(running_jobs, "_client", lambda _contract, _cluster: nullcontext(client))
     running_jobs.report(CONTRACT)
-    running_jobs.settle(CONTRACT, "stop")
+    running_jobs.wait_or_stop(CONTRACT, "stop")
     printed = "\n".join(
-        [capsys.readouterr().err, *running_jobs.refusals(CONTRACT), *running_jobs.on(CONTRACT, "ns", "ray")]
+        [
+            capsys.readouterr().err,
+            *running_jobs.refusals(CONTRACT),
+            *running_jobs.list_on_cluster(CONTRACT, "ns", "ray"),
+        ]
     )
     assert not {"\x1b", "\x07"} & set(printed)
     assert not [line for line in printed.splitlines() if line.startswith("::") or len(line) > 500]
