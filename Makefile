@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy preview up outputs destroy recover inventory drift render diff lint format unit test docs bench lock
+.PHONY: help demo demo-destroy pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs bench lock environments
 
 ##@ Start
 help:  ## show this list
@@ -15,7 +15,7 @@ help:  ## show this list
 # Installs the locked packages into .venv, again after each change of requirements.lock.
 .venv/.ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and sys.executable + " is Python " + sys.version.split()[0] + ", and 3.11 or later is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock && touch $@
+	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && touch $@
 
 demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one, otherwise on a local Ray
 	$(BIN)/python -m ops demo
@@ -23,9 +23,15 @@ demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one
 demo-destroy: .venv/.ready  ## remove what `make demo` deployed
 	$(BIN)/python -m ops demo --destroy
 
+pulumi: .venv/.ready  ## install the Pulumi CLI that the workflows use into .pulumi/
+	$(BIN)/python -m ops pulumi
+
 ##@ A stack (STACK=dev)
-preview: .venv/.ready  ## show what `up` would change, and which jobs run now
-	$(BIN)/python -m ops preview --stack $(STACK)
+preview: .venv/.ready  ## show what `up` would change, and which jobs run now (RUNNING=no: without the jobs)
+	$(BIN)/python -m ops preview --stack $(STACK) $(if $(filter no,$(RUNNING)),--no-running-jobs)
+
+running: .venv/.ready  ## list the jobs that run now
+	$(BIN)/python -m ops running --stack $(STACK)
 
 up: .venv/.ready  ## run `pulumi up` without questions, for CI
 	$(BIN)/python -m ops up --stack $(STACK)
@@ -68,8 +74,14 @@ test: .venv/.ready  ## run all tests that this machine can run
 docs: .venv/.ready  ## write the generated pages: docs/python-api.md, the tables of docs/configuration.md
 	$(BIN)/python -m ops docs
 
+environments: .venv/.ready  ## check the protection rules of GitHub's environments, for CI
+	$(BIN)/python -m ops environments
+
 bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
 
-lock: .venv/.ready  ## write requirements.lock from requirements.txt and requirements-dev.txt
-	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.lock requirements-dev.txt
+# Only the index counts: a wheel of this machine's own must not get its hash into the lock. For a mirror set PIP_INDEX_URL.
+lock: .venv/.ready  ## write requirements.lock, with hashes, from requirements.txt and requirements-dev.txt
+	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet \
+	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements.lock requirements-dev.txt

@@ -3,12 +3,12 @@
 import pulumi
 
 from components import KubeRayCRDs, KubeRayOperator, Namespace, RayCluster
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.kuberay import overlay, source
 from components.manifests import quota
 from components.manifests.contract import flat_outputs
 from components.resources.config import load_settings
-from components.resources.program import readable_errors
+from components.resources.readable_errors import readable_errors
 from components.resources.stack import Stack
 from ops import running_jobs
 
@@ -20,7 +20,8 @@ def main() -> None:
     tree = source.resolve(kuberay.version, kuberay.source)
     manifests = build_and_check(settings, tree)
     crds_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
-    stack = Stack(settings, tree, running_jobs.on)  # connects to the cluster, checks it, declares the provider
+    # Connects to the cluster, checks it, and declares the provider.
+    stack = Stack(settings, tree, running_jobs.list_on_cluster)
     options = stack.options
 
     namespaces: dict[str, pulumi.Resource] = {

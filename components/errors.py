@@ -24,7 +24,12 @@ class Forbidden(ClusterError):
     """The API server answered, and this user does not have the right (HTTP 403)."""
 
 
+def error_of_problems(heading: str, problems: Sequence[str]) -> StackError:
+    """Returns a StackError with `heading` and all `problems`, one a line."""
+    return StackError("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+
+
 def refuse(heading: str, problems: Sequence[str]) -> None:
-    """Raises StackError with `heading` and all `problems`, one a line; does nothing where there are none."""
+    """Raises StackError with `heading` and all `problems`, one a line; does nothing if there are none."""
     if problems:
-        raise StackError("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+        raise error_of_problems(heading, problems)

@@ -12,7 +12,8 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """The result of `work`, or its exception, from a thread that does not delay the end of the process."""
+    """Runs `work` in a thread that does not delay the end of the process. Returns its result or raises its
+    exception."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 

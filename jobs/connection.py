@@ -1,4 +1,4 @@
-"""From a target to its Jobs API: address, token, tunnel, and the end of all of them."""
+"""Opens and closes the connection to a target's Jobs API: address, token, tunnel."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Connection:
     Attributes:
         client: Its Jobs API.
         watcher: Its jobs.
-        target: What was opened.
-        url: Where this process reaches the Jobs API.
+        target: The target that was opened.
+        url: The URL at which this process reaches the Jobs API.
         identity: The name of the cluster in the ledger.
     """
 
@@ -47,7 +47,7 @@ class Connection:
         self.watcher = JobWatcher(self.client)
 
     async def read_token(self) -> str | None:
-        """The token as it is now; None without token authentication."""
+        """Reads the token as it is now; None without token authentication."""
         return None if self.token is None else await self.token()
 
 
@@ -55,11 +55,11 @@ class Connection:
 async def open_connection(
     target: Target, *, notify: Callable[[str], None] = lambda _text: None
 ) -> AsyncIterator[Connection]:
-    """A connection for as long as the context lasts.
+    """Opens a connection and closes it at the end of the context.
 
     Args:
-        target: Where to; see `jobs.target.resolve`.
-        notify: Gets messages for a person.
+        target: The Ray cluster; see `jobs.target.resolve`.
+        notify: Called with messages for a person.
 
     Raises:
         Refused, LocalFault, Unreachable, NotAllowed, NotThere, DeadlinePassed
@@ -97,7 +97,7 @@ async def _open_url(target: UrlTarget) -> AsyncIterator[Connection]:
 
 
 def agent_is_safe(url: str, agent_address: str) -> bool:
-    """Whether the token may be sent to the agent at the address that the server names.
+    """Returns whether the token may be sent to the agent at the address that the server names.
 
     Yes if that is this machine and the dashboard is too, or if this process runs in the pod network of both. Elsewhere,
     such as on a laptop, a pod's address may be another machine's.
@@ -168,7 +168,7 @@ class _ClusterAccess:
         return check_token(token, f"Secret {self.cluster.namespace}/{name}")
 
     async def read_token_first(self) -> str | None:
-        """The token of `check` at the first call, so that it is not read twice."""
+        """Returns the token of `check` at the first call, so that it is not read twice."""
         return self._first_token.pop() if self._first_token else await self.read_token()
 
     async def open_tunnel(self, remote_port: int, find_pod: Callable[[], Awaitable[str]], port: int = 0) -> Tunnel:
@@ -198,7 +198,7 @@ class _ClusterAccess:
         return http
 
     async def agent(self, address: str) -> HttpClient | None:
-        """The dashboard agent at a pod's address, by a tunnel of its own; None if no pod has the address."""
+        """Opens a tunnel to the dashboard agent at a pod's address; None if no pod has the address."""
         from .kubernetes.tunnel import pod_of_ip
 
         if address in self._agents:

@@ -1,4 +1,4 @@
-"""Points in time, pauses between attempts, and the one way to bound an awaitable."""
+"""Points in time, pauses between attempts, and a time limit for an awaitable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Backoff:
         self._next = first
 
     def reset(self) -> None:
-        """The next pause is the first again."""
+        """Makes the next pause the first again."""
         self._next = self.first
 
     async def pause(self, error: Exception | None = None) -> None:
@@ -53,7 +53,7 @@ class Backoff:
 
 
 async def bounded(work: Awaitable[T], seconds: float) -> T:
-    """The awaitable's result, or asyncio.TimeoutError after `seconds`.
+    """Waits for the awaitable and returns its result. Raises asyncio.TimeoutError after `seconds`.
 
     asyncio.wait_for before Python 3.12 loses a cancellation that comes as the work fails: Ctrl-C would then count as a
     broken connection, and the request would be sent again. This function never loses it.

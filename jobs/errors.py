@@ -3,12 +3,12 @@
 Each error says what happened and what to do next. The tree, and the exit code where it differs from the parent's:
 
     JobsError                   base of all; 1
-      Refused                   the input cannot be used, and nothing was sent; 2
+      Refused                   the input cannot be used, or the server refuses it; nothing was submitted; 2
         Conflict                the submission id belongs to another job
         PackageTooLarge         the package is larger than the server accepts
         SourceChanged           a file changed or vanished while it was packed
         UnknownJob              the server knows no job with this id
-      LocalFault                something on this machine is in the way, such as a taken port; 2
+      LocalFault                a problem of this machine, such as a taken port; 2
         LedgerFault             the local job history cannot be read
       JobFailed                 the job ended with FAILED; 1
       JobStopped                the job ended with STOPPED; 3
@@ -44,7 +44,7 @@ COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 
 
 def command(arguments: str) -> str:
-    """A command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
+    """Returns a command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
     return f"`{COMMAND} {arguments}`"
 
 
@@ -72,12 +72,12 @@ class JobsError(Exception):
 
     @property
     def what(self) -> str:
-        """The same as `message`, under its first name."""
+        """Old name of `message`."""
         return self.message
 
 
 class Refused(JobsError):
-    """The input cannot be used. Nothing was sent."""
+    """The input cannot be used, or the server refuses it. Nothing was submitted."""
 
     exit_code = EXIT_REFUSED
 
@@ -99,7 +99,7 @@ class UnknownJob(Refused):
 
 
 class LocalFault(JobsError):
-    """Something on this machine is in the way: a taken port, no Ray for `local`, a file that cannot be read."""
+    """A problem of this machine: a taken port, no Ray for `local`, a file that cannot be read."""
 
     exit_code = EXIT_REFUSED
 

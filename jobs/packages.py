@@ -30,7 +30,7 @@ class PackagePlanner:
         self._plans: dict[tuple[str, tuple[str, ...] | str], Plan] = {}
 
     async def plan(self, spec: JobSpec) -> tuple[JobSpec, Plan | None]:
-        """The spec with the URI of its package, and the package to upload, if the working_dir is local.
+        """Plans the package of a local working_dir. Returns the spec with its URI, and the package to upload, if any.
 
         Raises:
             Refused: The working_dir cannot be packed, or py_modules has a local module.
@@ -48,7 +48,7 @@ class PackagePlanner:
         return replace(spec, runtime_env={**spec.runtime_env, "working_dir": plan.uri}), plan
 
     async def plan_again(self, spec: JobSpec, working_dir: str | None) -> Plan | None:
-        """The package of a prepared spec, if the directory that it was made of still gives the same one."""
+        """Returns the package of a prepared spec, if the directory that it was made of still gives the same one."""
         if working_dir is None or "://" in working_dir or not Path(working_dir).exists():
             return None
         plan = await self._read(working_dir, spec.runtime_env.get("excludes") or ())
@@ -77,10 +77,10 @@ class PackageStore:
 
     Args:
         client: The server.
-        notify: Gets messages for a person.
-        progress: Gets the bytes sent and the size of an upload.
-        valid_seconds: How long the server need not be asked again for a package. It keeps one that no job uses for ten
-            minutes after it was asked.
+        notify: Called with messages for a person.
+        progress: Called with the bytes sent and the size of an upload.
+        valid_seconds: Time in which the server is not asked again for the same package. The server keeps a package that
+            no job uses for ten minutes after a request for it.
     """
 
     def __init__(

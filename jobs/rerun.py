@@ -16,7 +16,8 @@ from .submit import PreparedJob
 
 
 def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = os.environ) -> PreparedJob:
-    """The same work under the id of the next attempt, linked to the first attempt. Nothing is read or sent.
+    """Returns the same work under the id of the next attempt, linked to the first attempt. Reads only the ledger; sends
+    nothing.
 
     The spec names the package by its URI; `origin.working_dir` is the directory that it was made of. Environment
     variables that the ledger withheld are taken from `environ`.
@@ -45,6 +46,6 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
 
 
 async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
-    """The rerun with the package to upload, if its directory is on this machine and unchanged."""
+    """Adds the package to upload to the rerun, if its directory is on this machine and unchanged."""
     plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
     return PreparedJob(job.submission_id, job.spec, plan, job.origin, job.may_exist)

@@ -1,4 +1,4 @@
-"""Whether a job that did not succeed is tried again. Pure."""
+"""Decides whether a job that did not succeed is tried again. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(policy: RetryPolicy, result: Result, attempts_made: int) -> Verdict:
-    """Whether to try again after `attempts_made` attempts, the last one with `result`."""
+    """Decides whether to try again after `attempts_made` attempts, the last one with `result`."""
     if result.status == "SUCCEEDED":
         return Verdict(False, "it succeeded")
     reason = _reason(policy, result)
@@ -67,5 +67,5 @@ def _reason(policy: RetryPolicy, result: Result) -> str | None:
 
 
 def attempt_id(base: str, attempt: int) -> str:
-    """The submission id of an attempt: `base` for the first (0), then `<base>-r1`, `<base>-r2`, ..."""
+    """Returns the submission id of an attempt: `base` for the first (0), then `<base>-r1`, `<base>-r2`, ..."""
     return base if attempt == 0 else f"{base}-r{attempt}"

@@ -15,7 +15,8 @@ from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
-from .spec.limits import Limits
+from .spec.shown import SENTENCE_LIMIT, shown
+from .spec.time_limits import TimeLimits
 from .submit import PreparedJob, Submitter
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .target.resolve import Target
 
 STOP_SECONDS = 60.0
-# Ray stops a job that waits for resources only when it gets them: a long wait for that is of no use.
+# Ray does not stop a waiting job before it gets its resources, so wait only briefly.
 PENDING_STOP_SECONDS = 10.0
 
 
@@ -34,9 +35,9 @@ class Session:
 
     Args:
         connection: An open connection.
-        recorder: The ledger, if what this session does and sees is recorded.
-        notify: Gets messages for a person.
-        progress: Gets the bytes sent and the size of an upload.
+        recorder: Records the session's jobs in the ledger; None: they are not recorded.
+        notify: Called with messages for a person.
+        progress: Called with the bytes sent and the size of an upload.
         patience: Seconds without any answer after which an operation that waits raises Unreachable.
     """
 
@@ -58,12 +59,13 @@ class Session:
         self.patience = patience
 
     def submitter(self, *, package_seconds: float = 0.0) -> Submitter:
-        """See Submitter."""
+        """Returns a Submitter for this cluster."""
         return Submitter(
-            self.client,
+            self.watcher,
             recorder=self.recorder,
             notify=self.notify,
             progress=self.progress,
+            patience=self.patience,
             package_seconds=package_seconds,
         )
 
@@ -78,9 +80,9 @@ class Session:
         follow: bool = True,
         known_to_exist: bool = False,
         offset: int = 0,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
     ) -> LogFollower:
-        """A reader of the job's log. See LogFollower."""
+        """Returns a reader of the job's log. See LogFollower."""
         return LogFollower(
             self.watcher,
             submission_id,
@@ -100,15 +102,15 @@ class Session:
         *,
         known_to_exist: bool = True,
         offset: int = 0,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
     ) -> Result:
         """Follows the job to its end.
 
         Args:
             submission_id: The job.
-            write: Gets every byte of the log from `offset` on.
+            write: Called with every byte of the log from `offset` on.
             known_to_exist: The server accepted the job, so that an absent job is lost, not unknown.
-            offset: In bytes.
+            offset: The first byte of the log to read.
             limits: If one of them passes, the job is stopped and the rest of its log is read.
 
         Returns:
@@ -149,7 +151,7 @@ class Session:
         await _write_chunks(self.follower(submission_id, follow=False, offset=offset), write)
 
     async def get_jobs(self, submission_ids: Sequence[str]) -> list[JobInfo]:
-        """The jobs in the order given. Raises UnknownJob, Unreachable, NotAllowed."""
+        """Reads the jobs in the order given. Raises UnknownJob, Unreachable, NotAllowed."""
         if len(submission_ids) == 1:
             jobs = [await self.watcher.get_job(submission_ids[0])]
         else:
@@ -158,7 +160,7 @@ class Session:
         return jobs
 
     async def wait(self, submission_ids: Sequence[str], *, deadline: Deadline | None = None) -> list[Result]:
-        """The results of the jobs in the order given, after all have ended. See JobWatcher.wait."""
+        """Waits until all jobs have ended. Returns their results in the order given. See JobWatcher.wait."""
         ended = await self.watcher.wait(
             submission_ids, deadline=deadline, patience=self.patience, on_change=self._report_change
         )
@@ -173,11 +175,11 @@ class Session:
 
         Args:
             submission_id: The job.
-            seconds: For its end.
-            wait: Without it, the record from before the stop is returned.
+            seconds: Time for the job to end.
+            wait: Wait for the end; otherwise the record from before the stop is returned.
 
         Raises:
-            DeadlinePassed: The job has not ended in time; the message has Ray's own about it.
+            DeadlinePassed: The job has not ended in time; the message quotes Ray's.
             UnknownJob, JobLost, Unreachable, NotAllowed
         """
         deadline = Deadline(seconds)
@@ -203,7 +205,7 @@ class Session:
             if not job.ended:
                 raise DeadlinePassed(
                     f"Job {submission_id} was asked to stop and is still {job.status} after {seconds:.0f} s. "
-                    f"Ray says: {job.message}",
+                    f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}",
                     "A job that waits for resources stops when it gets them. "
                     f"{command(f'why {submission_id}')} shows what it waits for.",
                 ) from None
@@ -229,7 +231,7 @@ class Session:
             self.recorder.record_jobs(jobs)
 
     def _lost_result(self, submission_id: str, job: JobInfo | None = None) -> Result:
-        """LOST; or how the job ended, if this machine saw its end before the server forgot it."""
+        """Returns LOST, or the recorded end if this machine read it before the server forgot the job."""
         if self.recorder is not None:
             recorded = self.recorder.find_job(submission_id)
             if recorded is not None and recorded.ended:
@@ -250,15 +252,15 @@ async def open_session(
     progress: Progress = lambda _sent, _total: None,
     patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[Session]:
-    """A session for as long as the context lasts.
+    """Opens a session and closes it at the end of the context.
 
     Args:
-        target: Where to; see `jobs.target.resolve`.
+        target: The Ray cluster; see `jobs.target.resolve`.
         ledger: Path of the ledger; this user's own by default.
-        record: What the session does and sees goes into the ledger.
-        notify: Gets messages for a person.
-        notify_of_jobs: Gets those about jobs and uploads instead.
-        progress: Gets the bytes sent and the size of an upload.
+        record: Record the session's jobs in the ledger.
+        notify: Called with messages for a person.
+        notify_of_jobs: Called with messages about jobs and uploads. Default: `notify`.
+        progress: Called with the bytes sent and the size of an upload.
         patience: Seconds without any answer after which an operation that waits raises Unreachable.
 
     Raises:

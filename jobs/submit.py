@@ -1,4 +1,4 @@
-"""From a request to a job that the server has, exactly once: the one path, for one job and for batches."""
+"""Submits a job exactly once. Single jobs and batches use the same code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .background import in_thread
-from .dashboard.client import RayJobsApi
 from .dashboard.submission import SUBMIT_SECONDS, Submission, attach, submit_once
+from .dashboard.waiting import JobWatcher
 from .deadline import Deadline
-from .errors import Refused
+from .errors import JobLost, Refused
 from .packages import PackagePlanner, PackageStore, Progress
+from .spec.job_info import LOST, JobInfo
 from .spec.job_spec import JobRequest, JobSpec
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class PreparedJob:
         submission_id: Its id.
         spec: Its spec, with the URI of its package.
         plan: The package to upload; None if there is nothing to upload.
-        origin: Where it comes from, for the ledger.
+        origin: Its origin, for the ledger.
         may_exist: An earlier command may have submitted it.
     """
 
@@ -54,30 +55,34 @@ async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob
     from .ledger.recorder import origin_of
 
     origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
-    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.has_id)
+    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.may_exist)
 
 
 class Submitter:
     """Submits prepared jobs to one server and records them.
 
     Args:
-        client: The server.
-        recorder: The ledger, if the jobs are recorded.
-        notify: Gets messages for a person.
-        progress: Gets the bytes sent and the size of an upload.
+        watcher: Looks at the jobs of the server.
+        recorder: Records the jobs in the ledger; None: they are not recorded.
+        notify: Called with messages for a person.
+        progress: Called with the bytes sent and the size of an upload.
+        patience: Seconds without any answer until a look for a job that may be lost raises Unreachable.
         package_seconds: See PackageStore.
     """
 
     def __init__(
         self,
-        client: RayJobsApi,
+        watcher: JobWatcher,
         *,
         recorder: Recorder | None,
         notify: Callable[[str], None],
         progress: Progress,
+        patience: float,
         package_seconds: float = 0.0,
     ) -> None:
-        self.client = client
+        self.watcher = watcher
+        self.client = client = watcher.client
+        self.patience = patience
         self.recorder = recorder
         self.notify = notify
         self.packages = PackageStore(client, notify=notify, progress=progress, valid_seconds=package_seconds)
@@ -87,7 +92,7 @@ class Submitter:
 
         Args:
             job: The job.
-            seconds: For the server to accept it; an upload before that has ten minutes of its own.
+            seconds: Time for the server to accept the job; an upload before that has its own ten minutes.
 
         Returns:
             The submission. If the server forgot the job and the ledger knows how it ended, that is its record.
@@ -98,11 +103,13 @@ class Submitter:
         """
         if job.may_exist:
             existing = await self.client.find_job(job.submission_id)
+            recorded = self.recorder.find_job(job.submission_id, job.spec) if self.recorder else None
+            if existing is None and recorded is not None:
+                if recorded.ended:
+                    return Submission(job.submission_id, attached=True, job=recorded)
+                existing = await self._find_accepted(job.submission_id)
             if existing is not None:
                 return self._accept(job, attach(job.spec, existing))
-            ended = self.recorder.find_ended(job.submission_id, job.spec) if self.recorder else None
-            if ended is not None:
-                return Submission(job.submission_id, attached=True, job=ended)
         if self.recorder is not None:
             self.recorder.record_submission(job.submission_id, job.spec, job.origin)
         try:
@@ -118,6 +125,15 @@ class Submitter:
                 self.recorder.record_refusal(job.submission_id, error)
             raise
         return self._accept(job, submission)
+
+    async def _find_accepted(self, submission_id: str) -> JobInfo:
+        """Looks for a job that the server accepted and did not find at once. Raises JobLost, Unreachable."""
+        try:
+            return await self.watcher.poller(known_to_exist=True).look(submission_id, self.patience)
+        except JobLost as error:
+            if self.recorder is not None:
+                self.recorder.record_status(submission_id, LOST)
+            raise JobLost(f"{error.message} It is not submitted again under the same id.", error.remedy) from None
 
     def _accept(self, job: PreparedJob, submission: Submission) -> Submission:
         if self.recorder is not None:

@@ -13,10 +13,12 @@ from ops.errors import OpsError
 # Command -> one line of help. Listing the commands loads none of them.
 COMMANDS = {
     "demo": "Deploy with what this machine has and run a first job.",
+    "pulumi": "Install the Pulumi CLI that the workflows use.",
     "test": "Run all tests that this machine can run.",
     "outputs": "Write a stack's outputs to a file.",
     "up": "Run `pulumi up` without questions.",
     "preview": "Show what `up` would change, and the jobs that run now.",
+    "running": "List the jobs that run now on a stack's clusters.",
     "drift": "Compare the cluster with the stack.",
     "render": "Write a stack's manifests to files.",
     "diff": "Compare a stack's manifests with those of a git revision.",
@@ -25,6 +27,7 @@ COMMANDS = {
     "inventory": "List a stack's objects and whether they are on the cluster.",
     "docs": "Write the generated pages of docs/.",
     "manifests": "Fetch KubeRay's manifests and record their digests.",
+    "environments": "Check the protection rules of GitHub's environments.",
 }
 
 

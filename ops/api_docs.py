@@ -33,7 +33,7 @@ with connect() as client:  # the selected stack of the Pulumi project around the
 ```
 
 In this repository, without an installation, the package is called `jobs`: `from jobs import connect`. All names on this
-page are imported in this way. What the commands do and promise is in [jobs.md](jobs.md).
+page are imported in this way. [jobs.md](jobs.md) describes the commands and their promises.
 """
 
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +24,14 @@ from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local_ray as local
-from jobs.kubernetes.kubeconfig import KubeconfigRefused, read_kubeconfig
-from ops import engine
+from jobs.kubernetes.kubeconfig import KubeconfigRefused, kubeconfig_files, read_kubeconfig
+from ops import engine, pulumi
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
 
 STACK = "dev"
 DEMO = engine.ROOT / ".demo"
 KIND_CLUSTER = "ray-on-kubernetes-demo"
-INSTALLER = "https://get.pulumi.com"
 SCRIPT_FOLDER = engine.ROOT / "examples" / "walkthrough"
 SCRIPT = "script.py"
 
@@ -101,12 +99,18 @@ def remove() -> int:
 
 
 def current_context() -> str | None:
-    """The kubeconfig's current context; None if there is no kubeconfig or no current context."""
+    """The kubeconfig's current context; None if there is no kubeconfig or no current context.
+
+    Raises:
+        Unavailable: A kubeconfig cannot be read. The message does not repeat its content, which holds credentials.
+    """
+    if not any(file.is_file() for file in kubeconfig_files(None)):
+        return None
     try:
         config = read_kubeconfig(None, option="KUBECONFIG")
-    except KubeconfigRefused:
-        return None
-    return config.current_context or None if config else None
+    except KubeconfigRefused as error:
+        raise Unavailable(str(error)) from error
+    return (config.current_context or None) if config else None
 
 
 def choose_cluster() -> Cluster:
@@ -172,7 +176,7 @@ def _exit_code(command: list[str]) -> int:
 
 
 def ensure_engine() -> None:
-    """Installs the Pulumi CLI and its plugins if they are missing: with the official installer, into the project.
+    """Installs the Pulumi CLI and its plugins into the project if they are missing.
 
     Raises:
         Unavailable: They are missing and cannot be installed.
@@ -180,22 +184,12 @@ def ensure_engine() -> None:
     try:
         engine.find_cli()
     except EngineMissing as missing:
+        click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
         try:
-            with urllib.request.urlopen(f"{INSTALLER}/latest-version", timeout=4):
-                pass
-        except OSError as error:
-            raise Unavailable(f"{missing}, and could not connect to its installer ({error})") from missing
-        click.echo(
-            f"installing the Pulumi CLI into {engine.OWN_INSTALLATION.name}/ with the official installer", err=True
-        )
-        from pulumi.automation import PulumiCommand
-
-        PulumiCommand.install(root=str(engine.OWN_INSTALLATION))
-    try:
-        engine.find_engine()
-    except EngineMissing:
-        if engine.run(["install"], stack=None):
-            raise Unavailable("the Pulumi CLI could not install its plugins; its output is above") from None
+            pulumi.install()
+        except Unavailable as error:
+            raise Unavailable(f"{missing}, and it could not be installed: {error}") from error
+    pulumi.install_plugins()
 
 
 def ensure_manifests() -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from components.cluster.api import Api
-from components.cluster.operators import watched
+from components.cluster.operators import namespaces_from_flags
 from components.cluster.paths import object_path
 from components.errors import ClusterError
-from ops import engine, running_jobs, state
+from ops import engine, running_jobs, stack_objects
 from ops.errors import Refused
 from ops.options import stack_option
 
@@ -70,17 +70,17 @@ def destroy(
         0 if nothing of the stack is left on the cluster, otherwise 1.
     """
     resources = engine.stack_state(stack, environment=environment)
-    objects = state.objects(resources)
+    objects = stack_objects.objects(resources)
     try:
         refuse_if(protection_problem(resources))
-        api = state.connect(resources, environment)
+        api = stack_objects.connect(resources, environment)
         foreign = foreign_objects(ray_objects(api), objects, affected_namespaces(resources))
         contract = _contract_of_running_heads(stack, api, objects, environment)
         job_problems = running_jobs.refusals(contract) if jobs == "refuse" else []
         refuse_if("\n".join([*foreign_problems(foreign, objects, others), *job_problems]))
         _delete_foreign(api, foreign)
         if jobs in {"wait", "stop"}:
-            running_jobs.settle(contract, jobs)
+            running_jobs.wait_or_stop(contract, jobs)
     except (Refused, ClusterError) as error:
         click.echo(f"not destroyed: {error}", err=True)
         return 1
@@ -88,12 +88,12 @@ def destroy(
     started = time.monotonic()
     config = ["--config-file", str(config_file)] if config_file else []
     code = engine.run(["destroy", "--yes", "--skip-preview", *config], stack=stack, environment=environment)
-    left = state.wait_until_gone(api, objects, SETTLE_SECONDS if code == 0 else 0)
-    retained = state.present(api, [entry for entry in objects if entry.retained])
+    left = stack_objects.wait_until_gone(api, objects, SETTLE_SECONDS if code == 0 else 0)
+    retained = stack_objects.find_on_cluster(api, [entry for entry in objects if entry.retained])
     for entry, _ in retained:
         click.echo(f"retained as asked: {entry}", err=True)
     for entry, answer in left:
-        click.echo(f"left: {entry}: {state.why_stuck(answer)}", err=True)
+        click.echo(f"left: {entry}: {stack_objects.why_stuck(answer)}", err=True)
     seconds = time.monotonic() - started
     click.echo(f"{stack}: {len(left)} left, {len(retained)} retained, {seconds:.0f} s", err=True)
     return 0 if code == 0 and not left else 1
@@ -119,7 +119,7 @@ def protection_problem(resources: Iterable[Mapping[str, Any]]) -> str:
     )
 
 
-def ray_objects(api: Api) -> list[state.Object]:
+def ray_objects(api: Api) -> list[stack_objects.Object]:
     """Every object of KubeRay's kinds on the cluster."""
     listed = []
     for kind, plural in RAY_KINDS.items():
@@ -128,7 +128,7 @@ def ray_objects(api: Api) -> list[state.Object]:
         for item in response["items"]:
             namespace, name = item["metadata"]["namespace"], item["metadata"]["name"]
             path = object_path(response["apiVersion"], kind, namespace, name)
-            listed.append(state.Object(kind, namespace, name, path))
+            listed.append(stack_objects.Object(kind, namespace, name, path))
     return sorted(listed)
 
 
@@ -137,13 +137,13 @@ def affected_namespaces(resources: Sequence[Mapping[str, Any]]) -> frozenset[str
 
     The operator is deleted even if the CRDs are retained. Deleted CRDs take every object of their kinds along.
     """
-    objects = state.objects(resources)
+    objects = stack_objects.objects(resources)
     if any(entry.kind == "CustomResourceDefinition" and not entry.retained for entry in objects):
         return None
     affected = {entry.name for entry in objects if entry.kind == "Namespace"}
     for resource in resources:
         if resource["type"] == "kubernetes:apps/v1:Deployment" and resource["id"].endswith("/kuberay-operator"):
-            namespaces = watched(resource.get("outputs") or {})
+            namespaces = namespaces_from_flags(resource.get("outputs") or {})
             if not namespaces:
                 return None
             affected |= namespaces
@@ -151,8 +151,8 @@ def affected_namespaces(resources: Sequence[Mapping[str, Any]]) -> frozenset[str
 
 
 def foreign_objects(
-    candidates: Iterable[state.Object], own: Iterable[state.Object], namespaces: frozenset[str] | None
-) -> list[state.Object]:
+    candidates: Iterable[stack_objects.Object], own: Iterable[stack_objects.Object], namespaces: frozenset[str] | None
+) -> list[stack_objects.Object]:
     """The candidates in `namespaces` (None: in any) that were made outside the stack."""
     identities = {(entry.kind, entry.namespace, entry.name) for entry in own}
     return [
@@ -163,7 +163,9 @@ def foreign_objects(
     ]
 
 
-def foreign_problems(foreign: Sequence[state.Object], own: Iterable[state.Object], others: str) -> list[str]:
+def foreign_problems(
+    foreign: Sequence[stack_objects.Object], own: Iterable[stack_objects.Object], others: str
+) -> list[str]:
     """Why foreign objects stop the destroy; empty if `others` is "delete" and all are in the stack's namespaces."""
     namespaces = {entry.name for entry in own if entry.kind == "Namespace"}
     outside = [entry for entry in foreign if entry.namespace not in namespaces]
@@ -173,17 +175,17 @@ def foreign_problems(foreign: Sequence[state.Object], own: Iterable[state.Object
     return [f"made outside this stack: {', '.join(map(str, foreign))}. Delete them first{hint}"]
 
 
-def _delete_foreign(api: Api, foreign: Sequence[state.Object]) -> None:
+def _delete_foreign(api: Api, foreign: Sequence[stack_objects.Object]) -> None:
     # The operator still runs, so it serves their finalizers.
     for entry in foreign:
         click.echo(f"deleting {entry}, made outside this stack", err=True)
         api.delete(entry.path)
-    left = state.wait_until_gone(api, foreign, SETTLE_SECONDS)
-    refuse_if("; ".join(f"{entry}: {state.why_stuck(answer)}" for entry, answer in left))
+    left = stack_objects.wait_until_gone(api, foreign, SETTLE_SECONDS)
+    refuse_if("; ".join(f"{entry}: {stack_objects.why_stuck(answer)}" for entry, answer in left))
 
 
 def clusters_with_head(
-    clusters: Sequence[Mapping[str, Any]], present: Sequence[tuple[state.Object, Mapping[str, Any]]]
+    clusters: Sequence[Mapping[str, Any]], present: Sequence[tuple[stack_objects.Object, Mapping[str, Any]]]
 ) -> list[Mapping[str, Any]]:
     """The clusters of a contract that can run a job: they are on the cluster and not suspended."""
     awake = {
@@ -195,10 +197,10 @@ def clusters_with_head(
 
 
 def _contract_of_running_heads(
-    stack: str, api: Api, objects: Sequence[state.Object], environment: Mapping[str, str] | None
+    stack: str, api: Api, objects: Sequence[stack_objects.Object], environment: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """The stack's contract with only the clusters that can run a job."""
     contract = engine.stack_outputs(stack, environment=environment).get("contract") or {"clusters": []}
-    clusters = clusters_with_head(contract["clusters"], state.present(api, objects))
+    clusters = clusters_with_head(contract["clusters"], stack_objects.find_on_cluster(api, objects))
     kubeconfig = contract.get("kubeconfig") or (environment or {}).get("KUBECONFIG")
     return {**contract, "clusters": clusters, "kubeconfig": kubeconfig}

@@ -18,25 +18,27 @@ from ops.errors import EngineFailed, EngineMissing
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "ray-on-kubernetes"
-# The demo's own installation of Pulumi. It stays inside the project.
+# The project's own installation of Pulumi (ops/pulumi.py).
 OWN_INSTALLATION = ROOT / ".pulumi"
 # The last one runs dynamic providers (the CRDs, the cluster's identity). It is part of the language host.
 PLUGINS = ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resource-pulumi-python")
 
 
 def find_cli() -> Path:
-    """The Pulumi CLI on PATH, otherwise the project's own.
+    """The project's own Pulumi CLI, which `make pulumi` installs; otherwise the one on PATH.
 
     Raises:
         EngineMissing: There is no CLI.
     """
-    on_path = shutil.which("pulumi")
     own = OWN_INSTALLATION / "bin" / "pulumi"
-    if on_path:
-        return Path(on_path)
     if own.is_file():
         return own
-    raise EngineMissing("the Pulumi CLI is not on PATH (https://www.pulumi.com/docs/install/)")
+    on_path = shutil.which("pulumi")
+    if on_path:
+        return Path(on_path)
+    raise EngineMissing(
+        "the Pulumi CLI is not on PATH: `make pulumi` installs it here, or see https://www.pulumi.com/docs/install/"
+    )
 
 
 def find_engine() -> Path:

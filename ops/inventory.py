@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ops import engine, state
+from ops import engine, stack_objects
 from ops.options import stack_option
 
 
@@ -15,8 +15,8 @@ from ops.options import stack_option
 def inventory_command(stack: str) -> None:
     """List the stack's objects and whether they are on the cluster. Exits with 2 if one is missing."""
     resources = engine.stack_state(stack)
-    objects = state.objects(resources)
-    present = {entry for entry, _ in state.present(state.connect(resources), objects)}
+    objects = stack_objects.objects(resources)
+    present = {entry for entry, _ in stack_objects.find_on_cluster(stack_objects.connect(resources), objects)}
     for entry in objects:
         click.echo(f"{'present' if entry in present else 'MISSING':8}{entry}")
     sys.exit(0 if len(present) == len(objects) else 2)

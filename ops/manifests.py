@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from components.kuberay import source
+from components.kuberay import crds, source
+from components.settings.kuberay import UPSTREAM
 
 
 @click.group("manifests")
@@ -29,3 +30,4 @@ def fetch(version: str) -> None:
 def record(version: str, folder: Path | None) -> None:
     """Record the digest of VERSION in the repository. Read the manifests first: the stack will trust them."""
     click.echo(source.record(version, folder))
+    crds.record(source.resolve(version, str(folder) if folder else UPSTREAM))

@@ -1,4 +1,4 @@
-"""`make preview`: what `up` would change, and the jobs that it would meet."""
+"""`make preview`: the changes that `up` would make, and the jobs that run now."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ops.options import detailed_exitcode_option, stack_option
 
 @click.command("preview")
 @stack_option
+@click.option(
+    "--running-jobs/--no-running-jobs", "ask", default=True, show_default=True, help="Also list the jobs that run now."
+)
 @detailed_exitcode_option
-def preview_command(stack: str, detailed_exitcode: bool) -> None:
+def preview_command(stack: str, ask: bool, detailed_exitcode: bool) -> None:
     """Show what `up` would change, and which jobs run now.
 
     `make` has exit codes of its own: for --detailed-exitcode run `python -m ops preview`.
@@ -22,7 +25,7 @@ def preview_command(stack: str, detailed_exitcode: bool) -> None:
     if code:
         sys.exit(changes.ERROR)
     click.echo(changes.summary(planned), err=True)
-    contract = engine.stack_outputs(stack).get("contract")
+    contract = engine.stack_outputs(stack).get("contract") if ask else None
     if contract:
         running_jobs.report(contract)
     sys.exit(changes.exit_code(planned) if detailed_exitcode else 0)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from components.cluster.paths import object_path
-from ops import engine, state
+from ops import engine, stack_objects
 from ops.options import stack_option
 
 
@@ -50,7 +50,7 @@ def recover(stack: str, *, environment: Mapping[str, str] | None = None, config_
     if pending:
         creations = pending_creations(pending)
         # Before the first object the state may name no cluster yet.
-        api = state.connect(deployment.get("resources") or [], environment) if creations else None
+        api = stack_objects.connect(deployment.get("resources") or [], environment) if creations else None
         for urn, identifier, path in creations:
             if api and api.get(path):
                 name = urn.rpartition("::")[2]
@@ -70,7 +70,7 @@ def pending_creations(pending: Iterable[Mapping[str, Any]]) -> list[tuple[str, s
         resource = operation["resource"]
         inputs = resource.get("inputs") or {}
         metadata = inputs.get("metadata") or {}
-        creating = operation["type"] == "creating" and resource["type"].startswith(state.KUBERNETES_PREFIX)
+        creating = operation["type"] == "creating" and resource["type"].startswith(stack_objects.KUBERNETES_PREFIX)
         if creating and "name" in metadata:
             namespace, name = metadata.get("namespace", ""), metadata["name"]
             path = object_path(inputs["apiVersion"], inputs["kind"], namespace, name)

@@ -41,14 +41,19 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
         root: The checkout whose program and stack file are used.
 
     Raises:
-        CannotRender: The stack has no stack file.
+        CannotRender: The stack has no stack file, or it is not YAML.
         EngineFailed: The program does not run; the message has Pulumi's output.
     """
     stack_file = root / f"Pulumi.{stack}.yaml"
     if not stack_file.is_file():
         stacks = ", ".join(sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml")))
         raise CannotRender(f"no stack file {stack_file.name}; stacks with one: {stacks or 'none'}")
-    settings = without_secrets(yaml.safe_load(stack_file.read_text()))
+    try:
+        settings = without_secrets(yaml.safe_load(stack_file.read_text()))
+    except yaml.YAMLError as error:
+        # The parser's message quotes the file, and a pull request's comment would repeat it.
+        mark = getattr(error, "problem_mark", None)
+        raise CannotRender(f"{stack_file.name} is not YAML{f' (line {mark.line + 1})' if mark else ''}") from None
     settings["config"][f"{engine.PROJECT}:renderTo"] = str(to)
     for key in ("kubeContext", "kubeconfig"):
         settings["config"].pop(f"{engine.PROJECT}:{key}", None)

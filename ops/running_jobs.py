@@ -13,12 +13,14 @@ from typing import Any
 import jobs
 from jobs.errors import JobsError
 from jobs.spec.job_info import TERMINAL, JobInfo
+from jobs.spec.shown import shown, visible
 from ops.errors import Refused
 
 WAIT_SECONDS = 24 * 3600.0
+ENTRYPOINT_LIMIT = 200
 
 
-def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
+def list_on_cluster(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
     """A line for each job on one Ray cluster that has not ended.
 
     Raises:
@@ -27,7 +29,7 @@ def on(contract: Mapping[str, Any], namespace: str, name: str) -> list[str]:
     identity = (namespace, name)
     cluster = next(entry for entry in contract["clusters"] if (entry["namespace"], entry["name"]) == identity)
     with _client(contract, cluster) as client:
-        return [f"{job.submission_id} ({job.entrypoint})" for job in _unfinished(client)]
+        return [_name(job) for job in _unfinished(client)]
 
 
 def unfinished(contract: Mapping[str, Any]) -> dict[str, list[JobInfo]]:
@@ -44,11 +46,11 @@ def report(contract: Mapping[str, Any]) -> None:
     try:
         for name, jobs_there in unfinished(contract).items():
             for job in jobs_there:
-                print(f"{name}: job {job.submission_id} is {job.status}: {job.entrypoint}", file=sys.stderr)
+                print(f"{name}: job {_name(job)} is {visible(job.status)}", file=sys.stderr)
             if not jobs_there:
                 print(f"{name}: no job runs now", file=sys.stderr)
     except JobsError as error:
-        print(f"could not list the running jobs: {error}", file=sys.stderr)
+        print(_failure(error), file=sys.stderr)
 
 
 def refusals(contract: Mapping[str, Any]) -> list[str]:
@@ -56,16 +58,15 @@ def refusals(contract: Mapping[str, Any]) -> list[str]:
     try:
         by_cluster = unfinished(contract)
     except JobsError as error:
-        return [f"could not list the running jobs: {error} `--jobs ignore` destroys without asking"]
+        return [f"{_failure(error)} `--jobs ignore` destroys without asking"]
     return [
-        f"{name}: job {job.submission_id} ({job.entrypoint}) is {job.status}. "
-        "`--jobs wait` waits for it, `--jobs stop` stops it"
+        f"{name}: job {_name(job)} is {visible(job.status)}. `--jobs wait` waits for it, `--jobs stop` stops it"
         for name, jobs_there in by_cluster.items()
         for job in jobs_there
     ]
 
 
-def settle(contract: Mapping[str, Any], policy: str) -> None:
+def wait_or_stop(contract: Mapping[str, Any], policy: str) -> None:
     """Waits for every unfinished job (`policy` "wait") or stops it ("stop").
 
     Raises:
@@ -75,20 +76,26 @@ def settle(contract: Mapping[str, Any], policy: str) -> None:
         for name, client in _clients(contract):
             for job in _unfinished(client):
                 action = "waiting for it" if policy == "wait" else "stopping it"
-                print(f"{name}: job {job.submission_id} ({job.entrypoint}): {action}", file=sys.stderr)
+                print(f"{name}: job {_name(job)}: {action}", file=sys.stderr)
                 if policy == "wait":
                     client.wait(job.submission_id, timeout=WAIT_SECONDS)
                 else:
                     client.stop(job.submission_id)
     except JobsError as error:
-        raise Refused(
-            f"`--jobs {policy}` could not list the running jobs: {error} `--jobs ignore` destroys without asking"
-        ) from error
+        raise Refused(f"`--jobs {policy}` {_failure(error)} `--jobs ignore` destroys without asking") from error
+
+
+def _failure(error: JobsError) -> str:
+    return f"could not list the running jobs: {visible(str(error), lines=True)}"
+
+
+def _name(job: JobInfo) -> str:
+    """The job as many people may see it in a preview: its entrypoint is another user's text."""
+    return f"{visible(job.submission_id)} ({shown(job.entrypoint, ENTRYPOINT_LIMIT)})"
 
 
 def _unfinished(client: Any) -> list[JobInfo]:
-    """Without likely secrets: many people read a preview."""
-    return [job.shown() for job in client.list() if job.status not in TERMINAL and job.type == "SUBMISSION"]
+    return [job for job in client.list() if job.status not in TERMINAL and job.type == "SUBMISSION"]
 
 
 def _clients(contract: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

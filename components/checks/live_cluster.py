@@ -1,4 +1,4 @@
-"""What the cluster must have before anything is registered, and what it must not have: a second operator."""
+"""Checks the cluster before anything is registered: its operator, namespaces and Secrets, and no second operator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.cluster import operators
 from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.cluster.ownership import URN_ANNOTATION
-from components.errors import refuse
+from components.errors import Forbidden, refuse
 from components.kuberay.crds import crd_documents
 from components.manifests.raycluster import api_version
 from components.settings import Settings
@@ -22,28 +22,37 @@ from components.settings.versions import image_tag
 from jobs.target.contract import TOKEN_KEY
 
 
-def check(api: Api, settings: Settings, tree: Path, urn_prefix: str) -> None:
+def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview: bool) -> list[str]:
     """Checks the cluster for everything that would stop an `up` halfway.
 
     Args:
-        api: of the cluster.
-        settings: of the stack.
+        api: API server of the cluster.
+        settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
-        urn_prefix: how the URNs of this stack begin.
+        urn_prefix: beginning of the URNs of this stack.
+        preview: a Secret that this user may not read is no error. A preview runs code that nobody has reviewed, so its
+            user should not have that right.
+
+    Returns:
+        What a preview could not check, one a line.
 
     Raises:
-        StackError: with all problems, one a line.
+        StackError: the cluster is not ready; the message lists all problems, one a line.
         ClusterError: the cluster does not answer.
     """
-    problems = [*_namespaces(api, settings), *_secrets(api, settings)]
+    secret_problems, unchecked = _secrets(api, settings, preview)
+    problems = [*_namespaces(api, settings), *secret_problems]
     if settings.kuberay.crds == "existing":
         problems += _existing_crd(api, settings.kuberay, tree)
     if settings.kuberay.operator == "existing":
         problems += _existing_operator(api, settings)
     else:
-        watched = [(deployment, operators.watches(api, deployment)) for deployment in operators.find_everywhere(api)]
+        watched = [
+            (deployment, operators.watched_namespaces(api, deployment)) for deployment in operators.find_everywhere(api)
+        ]
         problems += second_operators(watched, settings.kuberay, urn_prefix)
     refuse("The cluster is not ready for this stack:", problems)
+    return unchecked
 
 
 def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
@@ -60,21 +69,29 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
             )
 
 
-def _secrets(api: Api, settings: Settings) -> Iterator[str]:
-    """Secrets that the settings name. Without them the pods wait, and nothing tells why."""
+def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:
+    """Problems of the Secrets that the settings name, and those not checked. Without them the pods wait silently."""
+    problems, unchecked = [], []
     for cluster in settings.clusters:
         for name, key in sorted(_named_secrets(cluster)):
             subject = f"Secret {cluster.namespace}/{name}, which cluster {cluster.name} is to use"
-            secret = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            try:
+                secret = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+            except Forbidden:
+                if not preview:
+                    raise
+                unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
+                continue
             if secret is None:
                 hint = "Create the namespace and the Secret first, and set `createNamespace: false`"
-                yield f"{subject}: not there. {hint}"
+                problems.append(f"{subject}: not there. {hint}")
             elif key and key not in (secret.get("data") or {}):
-                yield f"{subject}: it has no key {key}"
+                problems.append(f"{subject}: it has no key {key}")
+    return problems, unchecked
 
 
 def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:
-    """Name and key of each Secret; an empty key: any."""
+    """Returns name and key of each Secret; an empty key: any."""
     secrets = {(cluster.auth.secret_name, TOKEN_KEY)} if cluster.auth.secret_name else set()
     for pod in (cluster.head, *cluster.worker_groups.values()):
         secrets |= {(value.secret, value.key) for value in pod.env.values() if isinstance(value, SecretKey)}
@@ -93,7 +110,7 @@ def second_operators(
     Args:
         watched: the Deployment of each operator on the cluster, and the namespaces that it watches (none: all).
         kuberay: settings of the stack's operator.
-        urn_prefix: how the URNs of this stack begin. Its own operator may be moving to another namespace.
+        urn_prefix: beginning of the URNs of this stack. Its own operator may be moving to another namespace.
     """
     own_namespaces = frozenset(kuberay.watch_namespaces)
     for deployment, namespaces in watched:
@@ -157,7 +174,7 @@ def _existing_operator(api: Api, settings: Settings) -> Iterator[str]:
         )
     if not operators.available(deployment):
         yield f"{subject} is not available; its owner has to repair it first"
-    watched = operators.watches(api, deployment)
+    watched = operators.watched_namespaces(api, deployment)
     for cluster in settings.clusters:
         if watched and cluster.namespace not in watched:
             yield (

@@ -30,7 +30,7 @@ KUBERNETES_TOKEN_RAY = "2.55.0"
 
 
 def violations(manifest: Object, gates: frozenset[str] = frozenset()) -> list[str]:
-    """What the operator would refuse or misread, each with its field.
+    """Returns each setting that the operator would refuse or misread, with its field.
 
     Args:
         manifest: the finished RayCluster.
@@ -145,7 +145,8 @@ def _group(group: Object, path: str, v2: bool) -> Iterator[str]:
 
 
 def _sizes(path: str, container: Object) -> Iterator[str]:
-    """Invalid quantities, and requests above limits. The API server refuses the pods for them, not the RayCluster."""
+    """Returns invalid quantities, and requests above limits. The API server refuses the pods for them, not the
+    RayCluster."""
     sizes: dict[tuple[str, str], Decimal] = {}
     for field in ("limits", "requests"):
         for kind, size in container.get("resources", {}).get(field, {}).items():

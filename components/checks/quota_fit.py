@@ -47,7 +47,7 @@ def _above_limits(name: str, limits: Limits, containers: Containers) -> Iterator
 
 
 def _containers(settings: Settings, manifests: Manifests, name: str) -> Containers:
-    """The containers of the stack in namespace `name`, each with a label for errors."""
+    """Returns the containers of the stack in namespace `name`, each with a label for errors."""
     operator = operator_container(settings, name)
     containers = [("kuberay-operator", operator)] if operator else []
     for cluster, manifest in zip(settings.clusters, manifests, strict=True):

@@ -27,7 +27,7 @@ Schema = dict[str, Any]
 
 
 def strict(schema: Mapping[str, Any], root: bool = False) -> Schema:
-    """A CRD's structural schema as JSON Schema that refuses unknown fields."""
+    """Converts a CRD's structural schema to a JSON Schema that refuses unknown fields."""
     result: Schema = {
         key: value
         for key, value in schema.items()
@@ -55,7 +55,7 @@ def strict(schema: Mapping[str, Any], root: bool = False) -> Schema:
 
 
 def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str) -> Schema | None:
-    """The strict schema of a kind; None: the CRDs do not have the kind in that API version."""
+    """Returns the strict schema of a kind; None: the CRDs do not have the kind in that API version."""
     group, _, version = api_version.partition("/")
     for document in documents:
         spec = document["spec"]
@@ -67,12 +67,12 @@ def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str)
 
 
 def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]:
-    """What the CRD of the version does not accept in a manifest, each with version and field.
+    """Returns the parts of a manifest that the CRD of the version does not accept, each with version and field.
 
     Args:
-        manifest: of one object.
+        manifest: manifest of one object.
         tree: KubeRay's files of that version.
-        version: of KubeRay.
+        version: version of KubeRay.
     """
     schema = of_kind(crd_documents(tree), manifest["apiVersion"], manifest["kind"])
     if schema is None:

@@ -6,7 +6,6 @@ The program asks it before anything is registered and while `up` waits; the dyna
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
@@ -22,22 +21,20 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _loop_lock = threading.Lock()
-
-
-@functools.cache
-def _started_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="kubernetes-api", daemon=True).start()
-    return loop
+_loops: list[asyncio.AbstractEventLoop] = []  # the loop, from the first request on
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """An event loop in a thread of its own: Pulumi's program runs inside a loop, in which nothing may block.
+    """Returns an event loop in a thread of its own: Pulumi's program runs inside a loop, in which nothing may block.
 
     The engine calls a dynamic provider from several threads at once. All of them get the same loop.
     """
     with _loop_lock:
-        return _started_loop()
+        if not _loops:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="kubernetes-api", daemon=True).start()
+            _loops.append(loop)
+        return _loops[0]
 
 
 class Api:
@@ -84,7 +81,8 @@ class Api:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> dict[str, Any] | None:
-        """The JSON of the answer; None for HTTP 404. `path` is absolute, such as `/api/v1/namespaces/x`."""
+        """Sends a request and returns the JSON of the answer; None for HTTP 404. `path` is absolute, such as
+        `/api/v1/namespaces/x`."""
 
         async def request() -> dict[str, Any] | None:
             try:
@@ -103,20 +101,21 @@ class Api:
         return self._wait_for(request())
 
     def get(self, path: str, **params: str) -> dict[str, Any] | None:
-        """The object or list at `path`; None: it does not exist."""
+        """Returns the object or list at `path`; None: it does not exist."""
         return self.call("GET", path, params=params)
 
     def metadata(self, path: str) -> list[dict[str, Any]]:
-        """Only the metadata of every object in the list at `path`: small, even where the objects are not."""
+        """Returns only the metadata of every object in the list at `path`: small, even where the objects are not."""
         listing = self.call("GET", path, accept=METADATA_LIST)
         # An empty list arrives as null in this form.
         return [item["metadata"] for item in (listing or {}).get("items") or []]
 
     def apply(self, path: str, manifest: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
-        """Server-side apply. The annotation of a client-side apply is too small for a CRD of KubeRay.
+        """Applies a manifest by server-side apply. The annotation of a client-side apply is too small for a CRD of
+        KubeRay.
 
         Args:
-            path: of the object.
+            path: path of the object.
             manifest: the fields that this program sets.
             force: take over fields that another field manager has set; otherwise they are a conflict.
         """
@@ -136,7 +135,7 @@ class Api:
         self.call("DELETE", path, body={"propagationPolicy": "Foreground"})
 
     def cluster_uid(self) -> str:
-        """UID of the namespace `kube-system`: the cluster's identity, whatever the name of the context."""
+        """Returns the UID of the namespace `kube-system`: the cluster's identity, under any name of the context."""
         namespace = self.get("/api/v1/namespaces/kube-system")
         if namespace is None:
             raise ClusterError("namespace kube-system: not found; this is not a Kubernetes cluster")

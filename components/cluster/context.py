@@ -16,7 +16,7 @@ class KubernetesCluster:
     Attributes:
         kubeconfig: path from the settings; None: the usual rules.
         context: name of the context; empty in a pod.
-        uid: of the namespace `kube-system`.
+        uid: UID of the namespace `kube-system`.
         api: the client.
     """
 
@@ -27,7 +27,7 @@ class KubernetesCluster:
 
 
 def connect(kubeconfig: str, context: str) -> KubernetesCluster:
-    """The cluster of a kubeconfig and a context; empty: the usual rules.
+    """Connects to the cluster of a kubeconfig and a context; empty: the usual rules.
 
     Raises:
         StackError: they do not lead to a cluster that answers. The message says what to set.
@@ -38,7 +38,7 @@ def connect(kubeconfig: str, context: str) -> KubernetesCluster:
 
 
 def resolve_context(kubeconfig: str, context: str) -> str:
-    """`context`, or the current context by kubectl's rules; empty in a pod with a ServiceAccount.
+    """Returns `context`, or the current context by kubectl's rules; empty in a pod with a ServiceAccount.
 
     Raises:
         StackError: there is no kubeconfig, or it does not have the context.

@@ -23,13 +23,13 @@ Crd = Mapping[str, Any]
 
 
 def digest(content: Any) -> str:
-    """Short digest of a JSON value. The order of keys does not change it."""
+    """Returns a short digest of a JSON value. The order of keys does not change it."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def summary(documents: Sequence[Crd]) -> dict[str, dict[str, str]]:
-    """The served versions and the digest of each CRD: what a preview shows of it."""
+    """Returns the served versions and the digest of each CRD, for a preview."""
     return {
         document["metadata"]["name"]: {
             "digest": digest(document["spec"]),
@@ -40,12 +40,13 @@ def summary(documents: Sequence[Crd]) -> dict[str, dict[str, str]]:
 
 
 def get(api: Api, name: str) -> dict[str, Any] | None:
-    """The live CRD; None: it does not exist."""
+    """Returns the live CRD; None: it does not exist."""
     return api.get(f"{CRDS_PATH}/{name}")
 
 
 def fields(crd: Crd) -> set[str]:
-    """The path of every field in the schema of the stored version, such as `spec.workerGroupSpecs[].template.spec`."""
+    """Returns the path of every field in the schema of the stored version, such as
+    `spec.workerGroupSpecs[].template.spec`."""
     stored = next(version for version in crd["spec"]["versions"] if version.get("storage"))
     paths: set[str] = set()
 
@@ -62,7 +63,8 @@ def fields(crd: Crd) -> set[str]:
 
 
 def field_changes(old: Crd, new: Crd) -> str:
-    """The fields that a new CRD adds and removes, in words. A field inside another one of these is not listed."""
+    """Returns the fields that a new CRD adds and removes, in words. A field inside another one of these is not
+    listed."""
     before, after = fields(old), fields(new)
 
     def outermost(paths: set[str]) -> list[str]:
@@ -79,7 +81,7 @@ def field_changes(old: Crd, new: Crd) -> str:
 
 
 def pending_changes(api: Api, documents: Sequence[Crd]) -> list[str]:
-    """What `apply` would change in each live CRD, one line each; empty: it would change none."""
+    """Returns the changes that `apply` would make in each live CRD, one line each; empty: none."""
     known = {
         metadata["name"]: (metadata.get("annotations") or {}).get(DIGEST_ANNOTATION)
         for metadata in api.metadata(CRDS_PATH)
@@ -108,9 +110,9 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
     Conflicts are forced: the caller has checked whose CRDs these are, and a field that was edited by hand is drift.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         documents: the CRDs.
-        version: of KubeRay; written into an annotation.
+        version: version of KubeRay; written into an annotation.
         owner: the stack, as `organization/project/stack`; written into an annotation.
 
     Returns:
@@ -140,13 +142,13 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
 
 
 def live_digests(api: Api, names: Sequence[str]) -> dict[str, str | None]:
-    """The digest of each live spec; None for a CRD that does not exist."""
+    """Returns the digest of each live spec; None for a CRD that does not exist."""
     crds = {name: get(api, name) for name in names}
     return {name: digest(live["spec"]) if live else None for name, live in crds.items()}
 
 
 def remaining_objects(api: Api, names: Sequence[str]) -> list[str]:
-    """Every object that would be deleted with these CRDs, as `Kind namespace/name`."""
+    """Returns every object that would be deleted with these CRDs, as `Kind namespace/name`."""
     objects = []
     for name in names:
         live = get(api, name)
@@ -198,7 +200,7 @@ def _established(api: Api, name: str) -> str:
 
 
 def _wait(poll: Callable[[], Any], event: str) -> Any:
-    """The first result of `poll` that is not None. Raises ClusterError after WAIT_SECONDS."""
+    """Polls until `poll` returns something other than None, and returns it. Raises ClusterError after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
     while (result := poll()) is None:
         if time.monotonic() > deadline:

@@ -22,7 +22,7 @@ def other_cluster_message(recorded_uid: str, uid: str, context: str) -> str:
 
 
 def connect_to_recorded(kubeconfig: str | None, context: str, uid: str) -> Api:
-    """The API of the cluster with the recorded `uid`.
+    """Connects to the cluster with the recorded `uid`.
 
     Raises:
         OtherCluster: the context leads to a cluster with another UID.

@@ -1,4 +1,4 @@
-"""KubeRay operators on a cluster, by whatever means they were installed."""
+"""Finds the KubeRay operators on a cluster, also those of other installations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LABELS = (f"app.kubernetes.io/component={NAME}", f"app.kubernetes.io/name={NAME}
 WATCH_FLAG = "watch-namespace"
 
 
-def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
-    """The namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
+def namespaces_from_flags(deployment: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the namespaces in which an operator acts, by the flags of its container; empty: the whole cluster."""
     args, value = _args(deployment), ""
     for arg, next_arg in zip_longest(args, args[1:], fillvalue=""):
         flag, equals, inline = arg.partition("=")
@@ -27,13 +27,14 @@ def watched(deployment: Mapping[str, Any]) -> frozenset[str]:
     return _names(value)
 
 
-def watches(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
-    """As `watched`, and also for an operator that reads its settings from a file, as in newer Helm charts.
+def watched_namespaces(api: Api, deployment: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the namespaces in which an operator acts; empty: the whole cluster.
 
-    The file is in a ConfigMap. If this user cannot read it, the operator counts as watching the whole cluster.
+    The settings of an operator are its flags, or (newer Helm charts) a file in a ConfigMap. If this user cannot read
+    that, the operator counts as watching the whole cluster.
     """
     if not any(arg.startswith("-") and arg.lstrip("-").partition("=")[0] == "config" for arg in _args(deployment)):
-        return watched(deployment)
+        return namespaces_from_flags(deployment)
     folder = f"/api/v1/namespaces/{deployment['metadata']['namespace']}/configmaps"
     for volume in _pod(deployment).get("volumes") or []:
         try:
@@ -64,18 +65,18 @@ def _names(text: str) -> frozenset[str]:
 
 
 def available(deployment: Mapping[str, Any]) -> bool:
-    """Whether a replica of the operator is available."""
+    """Returns whether a replica of the operator is available."""
     return bool((deployment.get("status") or {}).get("availableReplicas"))
 
 
 def find(api: Api, namespace: str) -> list[dict[str, Any]]:
-    """The Deployments of operators in `namespace`."""
+    """Returns the Deployments of operators in `namespace`."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     return _labelled(api, path) or [deployment for deployment in [api.get(f"{path}/{NAME}")] if deployment]
 
 
 def find_everywhere(api: Api) -> list[dict[str, Any]]:
-    """The Deployments of operators on the whole cluster; none for a user who cannot list Deployments there."""
+    """Returns the Deployments of operators on the whole cluster; none for a user who cannot list Deployments there."""
     try:
         return _labelled(api, "/apis/apps/v1/deployments")
     except Forbidden:

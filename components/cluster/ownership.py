@@ -1,4 +1,4 @@
-"""Which stack an object on the cluster belongs to, by two annotations, and when a stack may take it over; pure.
+"""Decides by two annotations which stack owns an object on the cluster, and whether a stack may take it over; pure.
 
 An `up` that is interrupted may create an object that its state does not know. The annotations let the next `up`
 continue with that object. Every other object that exists already is refused, unless `adopt` is set. That holds for an
@@ -17,7 +17,7 @@ STATE_ANNOTATION = "ray-on-kubernetes/state"
 
 
 def refusal(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> str | None:
-    """Why the stack must not take over an object that exists; None: it may.
+    """Returns why the stack must not take over an object that exists; None: it may.
 
     Args:
         manifest: the object that the stack wants to create, with both annotations.

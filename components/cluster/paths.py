@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def plural(kind: str) -> str:
-    """The resource name of a kind, such as `networkpolicies`.
+    """Returns the resource name of a kind, such as `networkpolicies`.
 
     It covers the kinds that the stack and KubeRay's manifests have, not every kind of Kubernetes.
     """
@@ -17,7 +17,7 @@ def plural(kind: str) -> str:
 
 
 def object_path(api_version: str, kind: str, namespace: str, name: str) -> str:
-    """The path of one object; `namespace` is empty for a cluster-wide kind."""
+    """Returns the path of one object; `namespace` is empty for a cluster-wide kind."""
     root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
     folder = f"/namespaces/{namespace}" if namespace else ""
     return f"{root}{folder}/{plural(kind)}/{name}"

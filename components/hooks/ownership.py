@@ -18,7 +18,7 @@ class Ownership:
     """Marks every Kubernetes object that is declared from now on, and checks before its creation that it is free.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         state_id: id of the stack's state.
         adopt: do not check: objects that exist are taken over.
     """

@@ -1,4 +1,4 @@
-"""Why a RayCluster is not ready yet, as warnings while `up` waits, and not only after its timeout of ten minutes."""
+"""Warns why a RayCluster is not ready while `up` waits, not only after its timeout of ten minutes."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def reasons(
     operator: bool = True,
     ignored: bool = False,
 ) -> list[str]:
-    """What keeps a RayCluster from being ready; each reason once, in words.
+    """Returns the reasons why a RayCluster is not ready, each once, in words.
 
     Args:
-        pods: of the cluster.
-        events: of its namespace.
+        pods: pods of the cluster.
+        events: events of its namespace.
         cluster: the RayCluster; None: it does not exist yet.
         operator: whether the operator is available.
         ignored: whether the operator is available and the RayCluster has had no status for long.
@@ -98,14 +98,16 @@ def _started(pod: Object) -> bool:
 
 
 def _selector(pod: Object) -> str:
-    """A label selector for the pod and its replacement: the operator replaces a crashed head within a minute."""
+    """Returns a label selector for the pod and its replacement: the operator replaces a crashed head within a
+    minute."""
     labels = pod["metadata"].get("labels", {})
     keys = ("ray.io/cluster", "ray.io/node-type", "ray.io/group")
     return ",".join(f"{key}={labels[key]}" for key in keys if key in labels)
 
 
 def _stable_name(pod: Object) -> str:
-    """The pod without the random end of its name, so that a replacement with the same problem is the same reason."""
+    """Returns the pod without the random end of its name, so that a replacement with the same problem is the same
+    reason."""
     labels = pod["metadata"].get("labels", {})
     kind = labels.get("ray.io/node-type", "pod")
     group = labels.get("ray.io/group")
@@ -133,7 +135,7 @@ def _of_conditions(cluster: Object) -> Iterator[str]:
 
 
 def unacknowledged(cluster: Object) -> int | None:
-    """The generation of a ready RayCluster that its status does not state yet; None: nothing is missing.
+    """Returns the generation of a ready RayCluster that its status does not state yet; None: nothing is missing.
 
     The operator writes `observedGeneration` only together with another change of the status (KubeRay's
     `InconsistentRayClusterStatus`). After an update that restarts nothing the field stays behind for ever, and everyone
@@ -146,14 +148,14 @@ def unacknowledged(cluster: Object) -> int | None:
     return generation if behind and true_conditions >= ready else None
 
 
-class Watch:
+class ReadinessReporter:
     """Polls one RayCluster in a thread and reports each new reason once, until `stop`.
 
     While the operator is available and the cluster stays ready, it also writes the `observedGeneration` that the
     operator has left behind.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         manifest: the RayCluster.
         operator_namespace: namespace of the operator.
         notify: reports a reason.
@@ -205,7 +207,7 @@ class Watch:
         warnings = self._api.get(f"{folder}/events", fieldSelector="type=Warning") or {"items": []}
         events = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
         operator = any(map(operators.available, operators.find(self._api, self._operator_namespace)))
-        self._acknowledge(cluster, operator)
+        self._write_observed_generation(cluster, operator)
         self._silent_polls = 0 if cluster.get("status") or not operator else self._silent_polls + 1
         ignored = self._silent_polls >= IGNORED_POLLS
         for reason in reasons(pods["items"], events, cluster, operator=operator, ignored=ignored):
@@ -216,7 +218,7 @@ class Watch:
         if self._polls_by_reason[reason] == PATIENCE_POLLS:
             self._notify(reason)
 
-    def _acknowledge(self, cluster: Object, operator: bool) -> None:
+    def _write_observed_generation(self, cluster: Object, operator: bool) -> None:
         generation = unacknowledged(cluster) if operator and not self._restarts() else None
         self._behind_polls = 0 if generation is None else self._behind_polls + 1
         if self._behind_polls == ACKNOWLEDGE_POLLS:
@@ -224,7 +226,7 @@ class Watch:
             self._api.call("PATCH", f"{self._path}/status", body=status, content_type="application/merge-patch+json")
 
 
-def watch(
+def report_until_ready(
     api: Api,
     manifest: Object,
     operator_namespace: str,
@@ -236,12 +238,12 @@ def watch(
     """Reports why a RayCluster is not ready, as warnings on its component, until it is. Previews report nothing.
 
     Args:
-        api: of the cluster.
+        api: API server of the cluster.
         manifest: the RayCluster.
         operator_namespace: namespace of the operator.
         component: the resource that the warnings belong to; the parent of `raycluster`.
         raycluster: the resource whose creation or update `up` waits for.
-        restarts: see `Watch`.
+        restarts: see `ReadinessReporter`.
     """
     if pulumi.runtime.is_dry_run():
         return
@@ -254,9 +256,9 @@ def watch(
             text = f"not ready yet: {reason}"
             loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, component), context=context)
 
-        watch = Watch(api, manifest, operator_namespace, notify, restarts)
-        watch.start()
-        raycluster.id.apply(lambda _id: watch.stop())
+        reporter = ReadinessReporter(api, manifest, operator_namespace, notify, restarts)
+        reporter.start()
+        raycluster.id.apply(lambda _id: reporter.stop())
 
     # The URN of the component is known at once, that of the RayCluster only when the wait is over.
     component.urn.apply(begin)

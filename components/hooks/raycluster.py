@@ -1,4 +1,4 @@
-"""What acts on a RayCluster of a live stack: the review of its updates and the report of its progress."""
+"""Pulumi hooks of a RayCluster: review of updates, reasons while it is not ready."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RayClusterHooks:
     """The hooks of all RayClusters of a stack.
 
     Attributes:
-        api: of the cluster.
+        api: API server of the cluster.
         operator_namespace: namespace of the operator.
         review: reviews their updates.
     """
@@ -29,7 +29,7 @@ class RayClusterHooks:
     review: UpdateReview
 
     def before_update(self, resource: str, manifest: Mapping[str, Any]) -> pulumi.ResourceHookBinding:
-        """The hook that reviews updates of a RayCluster, whose resource in Pulumi is called `resource`."""
+        """Returns the hook that reviews updates of a RayCluster, whose resource in Pulumi is called `resource`."""
         metadata = manifest["metadata"]
         return self.review.hook(resource, metadata["namespace"], metadata["name"])
 
@@ -38,7 +38,7 @@ class RayClusterHooks:
     ) -> None:
         """Reports as warnings on `component` why the RayCluster is not ready, until it is."""
         metadata = manifest["metadata"]
-        progress.watch(
+        progress.report_until_ready(
             self.api,
             manifest,
             self.operator_namespace,

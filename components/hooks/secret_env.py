@@ -28,7 +28,7 @@ def _transform(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformRe
 
 
 def with_secret_env(manifest: Any) -> Any:
-    """`manifest` with every value of an environment variable as a secret."""
+    """Returns `manifest` with every value of an environment variable as a secret."""
     if isinstance(manifest, Mapping):
         return {
             key: [_with_secret_value(entry) for entry in value]

@@ -1,4 +1,4 @@
-"""What a change of a RayCluster's spec does to its running pods; pure. The rules are those of KubeRay v1.6 and later.
+"""The effect of a change of a RayCluster's spec on its running pods; pure. The rules: KubeRay v1.6 and later.
 
 The operator restarts pods only with `upgradeStrategy: Recreate`, and only for a spec with another hash. The hash
 ignores replica counts, tolerations, scheduling gates and the strategy itself. A restart deletes every pod, the head and
@@ -29,23 +29,23 @@ class Effect:
         stale: groups that changed, but whose running pods keep the old settings.
         orphaned: groups that are no longer in the spec, but whose pods keep running.
         shrunk: groups that may lose workers, because their new number or maximum is lower.
-        stopped: the cluster is suspended.
+        suspended: the cluster is suspended.
     """
 
     restarted: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     orphaned: tuple[str, ...] = ()
     shrunk: tuple[str, ...] = ()
-    stopped: bool = False
+    suspended: bool = False
 
     @property
     def ends_jobs(self) -> bool:
         """Whether running jobs end: the head is deleted."""
-        return self.stopped or HEAD in self.restarted
+        return self.suspended or HEAD in self.restarted
 
     def lines(self) -> list[str]:
-        """One sentence for each effect, for the reader of a preview. Each continues "this update"."""
-        if self.stopped:
+        """Returns one sentence for each effect, for the reader of a preview. Each continues "this update"."""
+        if self.suspended:
             return ["suspends the cluster: every pod is deleted, running jobs end and are lost"]
         lines = []
         if self.restarted:
@@ -69,13 +69,13 @@ class Effect:
 
 
 def effect(old: Spec, new: Spec) -> Effect:
-    """The effect of an update from the spec `old` to the spec `new`.
+    """Returns the effect of an update from the spec `old` to the spec `new`.
 
     An operator that is upgraded in the same update accepts the new spec and restarts nothing. The specs do not show
     that, so it counts as a restart here.
     """
     if new.get("suspend") and not old.get("suspend"):
-        return Effect(stopped=True)
+        return Effect(suspended=True)
     if old.get("suspend"):
         return Effect()  # no pod runs
     before, after = _groups(old), _groups(new)
@@ -92,7 +92,8 @@ def effect(old: Spec, new: Spec) -> Effect:
 
 
 def _most_workers(spec: Spec) -> dict[str, float]:
-    """The most workers that each group can have: its maximum, or without the autoscaler its number of replicas."""
+    """Returns the most workers that each group can have: its maximum, or without the autoscaler its number of
+    replicas."""
     limits = {}
     for group in spec.get("workerGroupSpecs") or []:
         most = float(group.get("maxReplicas", "inf"))
@@ -103,14 +104,14 @@ def _most_workers(spec: Spec) -> dict[str, float]:
 
 
 def _groups(spec: Spec) -> dict[str, Any]:
-    """The part of the spec that makes up a pod of each group."""
+    """Returns the part of the spec that makes up a pod of each group."""
     workers = {group["groupName"]: _without_counts(group) for group in spec.get("workerGroupSpecs") or []}
     autoscaler = (spec.get("enableInTreeAutoscaling"), spec.get("autoscalerOptions"))
     return {HEAD: (spec.get("headGroupSpec"), autoscaler), **workers}
 
 
 def _shared(spec: Spec) -> tuple[Any, ...]:
-    """Settings that are part of the pods of every group."""
+    """Returns the settings that are part of the pods of every group."""
     keys = ("rayVersion", "authOptions", "gcsFaultToleranceOptions", "tlsOptions")
     return tuple(spec.get(key) for key in keys)
 
@@ -121,7 +122,7 @@ def _without_counts(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hashed(spec: Spec) -> dict[str, Any]:
-    """The part of the spec that the operator's hash covers."""
+    """Returns the part of the spec that the operator's hash covers."""
     hashed = copy.deepcopy(dict(spec))
     hashed.pop("upgradeStrategy", None)
     for group in [hashed.get("headGroupSpec") or {}, *(hashed.get("workerGroupSpecs") or [])]:

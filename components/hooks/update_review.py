@@ -35,11 +35,11 @@ class UpdateReview:
     _restarting: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     def restarts(self, namespace: str, cluster: str) -> bool:
-        """Whether an update of the RayCluster in this run, as far as it has come, restarts pods."""
+        """Returns whether an update of the RayCluster in this run restarts pods, as far as the run has come."""
         return (namespace, cluster) in self._restarting
 
     def hook(self, resource: str, namespace: str, cluster: str) -> ResourceHookBinding:
-        """The hook for one RayCluster, whose resource in Pulumi is called `resource`."""
+        """Returns the hook for one RayCluster, whose resource in Pulumi is called `resource`."""
 
         async def before_update(args: ResourceHookArgs) -> None:
             await self.before_update(namespace, cluster, args)
@@ -48,7 +48,10 @@ class UpdateReview:
         return ResourceHookBinding(before_update=[ResourceHook(f"review {resource}", before_update, options)])
 
     async def before_update(self, namespace: str, cluster: str, args: ResourceHookArgs) -> None:
-        """Warns of the update's effect. Raises StackError where it would end jobs of a protected stack."""
+        """Warns of the update's effect. Raises StackError where it would end jobs of a protected stack.
+
+        Where it is not known whether jobs run, only a preview continues.
+        """
         update = effect(await _spec(args.old_inputs), await _spec(args.new_inputs))
         for line in update.lines():
             pulumi.log.warn(f"{namespace}/{cluster}: this update {line}")
@@ -61,6 +64,13 @@ class UpdateReview:
         try:
             jobs = self.running_jobs(namespace, cluster)
         except Exception as error:
+            if pulumi.runtime.is_dry_run():
+                # The user of a preview may have no right to reach the Ray cluster: that is the right to submit jobs.
+                pulumi.log.warn(
+                    f"{namespace}/{cluster}: this stack is protected, and `pulumi up` refuses this update while jobs "
+                    f"run. This preview does not know whether jobs run ({error})"
+                )
+                return
             reason = f"it is not known whether jobs run ({error})"
         else:
             if not jobs:
@@ -74,6 +84,6 @@ class UpdateReview:
 
 
 async def _spec(inputs: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The spec in the inputs of a hook. One secret value in it makes the whole spec an output."""
+    """Returns the spec in the inputs of a hook. One secret value in it makes the whole spec an output."""
     spec = (inputs or {}).get("spec")
     return (await spec.future() if isinstance(spec, pulumi.Output) else spec) or {}

@@ -26,7 +26,8 @@ Object = dict[str, Any]
 
 
 def images(kuberay: KubeRay) -> list[dict[str, str]]:
-    """The `images:` of the operator's overlay: upstream's image of that version, another registry, or your image."""
+    """Returns the `images:` of the operator's overlay: upstream's image of that version, another registry, or your
+    image."""
     registry = "quay.io/" if at_least(kuberay.version, SPLIT_CONFIG) else ""
     if kuberay.image_registry:
         registry = kuberay.image_registry.rstrip("/") + "/"
@@ -47,7 +48,7 @@ def _image_parts(image: str) -> dict[str, str]:
 
 
 def operator_args(upstream: list[str], settings: tuple[str, ...]) -> list[str]:
-    """Upstream's flags merged with those of the settings, which win.
+    """Merges upstream's flags with those of the settings, which win.
 
     All feature gates go into one flag: of two flags of one name the operator reads only the last.
     """
@@ -90,12 +91,14 @@ def _upstream_args(tree: Path) -> list[str]:
 
 
 def crd_kustomization(tree: Path, folder: Path) -> Object:
-    """The kustomization of the CRDs. Old versions bundle a Namespace with them, which the stack creates itself."""
+    """Returns the kustomization of the CRDs. Old versions bundle a Namespace with them, which the stack creates
+    itself."""
     return _kustomization(resources=[_relative(tree / CRD_FOLDER, folder)])
 
 
 def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object:
-    """The kustomization of RBAC and the operator. Kustomize writes the namespace into the bindings' subjects too."""
+    """Returns the kustomization of RBAC and the operator. Kustomize writes the namespace into the bindings' subjects
+    too."""
     folders = [RBAC_FOLDER, MANAGER_FOLDER] + ([APISERVER_FOLDER] if kuberay.apiserver else [])
     patch = _deployment_patch(kuberay, tree)
     # Patched by target: a patch by name would have to state the manifest's own namespace, which the overlay replaces.
@@ -117,7 +120,7 @@ def _patch(kind: str, patch: Object) -> Object:
 
 
 def watch_roles(kuberay: KubeRay, tree: Path) -> list[Object]:
-    """Upstream's ClusterRole as a Role in each watched namespace, with its RoleBinding."""
+    """Returns upstream's ClusterRole as a Role in each watched namespace, with its RoleBinding."""
     rbac = "rbac.authorization.k8s.io"
     upstream = yaml.safe_load((tree / RBAC_FOLDER / "role.yaml").read_text())
     rules = [rule for rule in upstream["rules"] if not set(rule["resources"]) <= CLUSTER_SCOPED]

@@ -29,13 +29,13 @@ APISERVER_FOLDER = "apiserver/deploy/base"
 
 
 def folders(version: str) -> tuple[str, ...]:
-    """The folders of the upstream repository that an installation of `version` uses."""
+    """Returns the folders of the upstream repository that an installation of `version` uses."""
     config = (CRD_FOLDER, RBAC_FOLDER, MANAGER_FOLDER, "ray-operator/config/default")
     return config if at_least(version, SPLIT_CONFIG) else (*config, "manifests", APISERVER_FOLDER)
 
 
 def digest(tree: Path, version: str) -> str:
-    """SHA-256 over the sorted paths and contents of the manifests in `folders(version)`.
+    """Returns the SHA-256 over the sorted paths and contents of the manifests in `folders(version)`.
 
     Raises:
         StackError: a folder has no manifests. Without this check an empty folder would have a digest too.
@@ -55,13 +55,13 @@ def digest(tree: Path, version: str) -> str:
 
 
 def recorded() -> dict[str, str]:
-    """The recorded digest of each version."""
+    """Returns the recorded digest of each version."""
     digests: dict[str, str] = json.loads(DIGESTS.read_text())
     return digests
 
 
 def resolve(version: str, source: str = UPSTREAM) -> Path:
-    """The directory with KubeRay's files of a version.
+    """Returns the directory with KubeRay's files of a version.
 
     Args:
         version: an upstream tag, such as `v1.7.0`.
@@ -75,7 +75,8 @@ def resolve(version: str, source: str = UPSTREAM) -> Path:
     if version not in known:
         raise StackError(
             f"kuberay.version: {version}: no digest of this version is recorded; allowed: {', '.join(sorted(known))}. "
-            f"For a new version run `python -m ops manifests record {version}` and commit {DIGESTS.relative_to(ROOT)}."
+            f"For a new version run `python -m ops manifests record {version}` and commit what it changes in "
+            f"{DIGESTS.parent.relative_to(ROOT)}."
         )
     tree = fetch(version) if source == UPSTREAM else _local(source)
     actual = digest(tree, version)
@@ -99,7 +100,8 @@ def record(version: str, folder: Path | None = None) -> str:
 
 
 def fetch(version: str) -> Path:
-    """The directory with the files of an upstream tag, from the cache or over the network. Raises StackError."""
+    """Returns the directory with the files of an upstream tag, from the cache or over the network. Raises
+    StackError."""
     tree = CACHE / "kuberay" / version
     if tree.is_dir():
         return tree

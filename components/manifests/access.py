@@ -148,21 +148,37 @@ def disruption_budget(cluster: RayClusterSettings) -> Object:
 
 
 def job_users(cluster: RayClusterSettings) -> list[Object]:
-    """The least Role that `rayjobs` needs, the same as docs/jobs-rbac.yaml, and its RoleBinding."""
-    rights: list[tuple[str, list[str], list[str]]] = [
-        ("", ["services"], ["get"]),
-        ("", ["pods"], ["get", "list"]),
-        ("", ["pods/portforward"], ["get", "create"]),
-        ("", ["events", "resourcequotas"], ["list"]),
-        ("ray.io", ["rayclusters"], ["get"]),
-        ("", ["pods/exec"], ["get", "create"]),
+    """The least Role that `rayjobs` needs and the Role for exec, the same as docs/jobs-rbac.yaml, with RoleBindings.
+
+    What Kubernetes can limit to names is limited to this cluster's. Names of pods change, and lists have no names: so
+    port-forward and exec reach every pod of the namespace.
+    """
+    secrets = [_rule("", "secrets", "get", name=cluster.auth_secret)] if cluster.auth_secret else []
+    rules = [
+        _rule("", "services", "get", name=cluster.head_service),
+        _rule("", "pods", "get", "list"),
+        _rule("", "pods/portforward", "get", "create"),
+        *secrets,
+        _rule("", "events", "list"),
+        _rule("", "resourcequotas", "list"),
+        _rule("ray.io", "rayclusters", "get", name=cluster.name),
     ]
-    rules: list[Object] = [{"apiGroups": [group], "resources": kinds, "verbs": verbs} for group, kinds, verbs in rights]
-    if cluster.auth_secret:
-        rules.append(
-            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [cluster.auth_secret], "verbs": ["get"]}
-        )
-    name = f"{cluster.name}-jobs"
+    executors = [user for user in cluster.job_users if user.exec]
+    return [
+        *_role(cluster, f"{cluster.name}-jobs", rules, cluster.job_users),
+        *_role(cluster, f"{cluster.name}-exec", [_rule("", "pods/exec", "get", "create")], executors),
+    ]
+
+
+def _rule(group: str, resource: str, *verbs: str, name: str | None = None) -> Object:
+    names = {"resourceNames": [name]} if name else {}
+    return {"apiGroups": [group], "resources": [resource], **names, "verbs": list(verbs)}
+
+
+def _role(cluster: RayClusterSettings, name: str, rules: list[Object], users: list[Subject]) -> list[Object]:
+    """A Role and its RoleBinding; without users neither of them."""
+    if not users:
+        return []
     rbac = "rbac.authorization.k8s.io"
     return [
         {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": _metadata(cluster, name), "rules": rules},
@@ -171,7 +187,7 @@ def job_users(cluster: RayClusterSettings) -> list[Object]:
             "kind": "RoleBinding",
             "metadata": _metadata(cluster, name),
             "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
-            "subjects": [_subject(subject) for subject in cluster.job_users],
+            "subjects": [_subject(user) for user in users],
         },
     ]
 

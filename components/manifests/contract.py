@@ -15,12 +15,12 @@ from jobs.target.contract import DASHBOARD_PORT, TOKEN_KEY, Cluster, Contract
 
 
 def contract(settings: Settings, *, project: str, stack: str, context: str, cluster_uid: str | None) -> dict[str, Any]:
-    """The contract as the stack exports it.
+    """Builds the contract as the stack exports it.
 
     Args:
-        settings: of the stack.
+        settings: settings of the stack.
         project, stack: names in Pulumi.
-        context: of the kubeconfig; empty in render mode and in a pod.
+        context: context of the kubeconfig; empty in render mode and in a pod.
         cluster_uid: UID of the namespace `kube-system`; None in render mode.
     """
     return Contract(
@@ -49,7 +49,8 @@ def _cluster(cluster: RayClusterSettings) -> Cluster:
 
 
 def flat_outputs(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """Single values for a person at `pulumi stack output NAME`, those of the first cluster where there are several."""
+    """Returns single values for a person at `pulumi stack output NAME`, those of the first cluster where there are
+    several."""
     outputs = {
         "operatorNamespace": contract["operator"]["namespace"],
         "operatorVersion": contract["operator"]["version"],

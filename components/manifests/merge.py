@@ -10,7 +10,7 @@ ITEM_KEYS = ("groupName", "mountPath", "containerPort", "name")
 
 
 def deep_merge(base: Any, override: Any) -> Any:
-    """`base` with `override` merged into it. Neither argument is changed.
+    """Returns `base` with `override` merged into it. Neither argument is changed.
 
     Mappings merge key by key, and a null in `override` removes the key. Two lists of items with a name (containers,
     env, volumes, worker groups) merge item by item; new items go to the end. Any other list or value is replaced.
@@ -38,5 +38,5 @@ def _all_have(items: list[Any], key: str) -> bool:
 
 
 def drop_empty(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` without those that are None or empty, which would otherwise show up in every manifest and diff."""
+    """Returns `fields` without those that are None or empty. They would otherwise be in every manifest and diff."""
     return {key: value for key, value in fields.items() if value not in (None, {}, [], ())}

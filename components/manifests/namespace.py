@@ -7,6 +7,6 @@ from typing import Any
 
 
 def manifest(name: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """The Namespace object."""
+    """Builds the Namespace object."""
     metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}

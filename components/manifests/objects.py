@@ -33,7 +33,7 @@ def created_after(cluster: RayClusterSettings) -> list[Object]:
 
 
 def all_objects(settings: Settings, rayclusters: Sequence[Object]) -> list[Object]:
-    """All plain objects of the stack; `rayclusters` are the manifests of `settings.clusters`."""
+    """Builds all plain objects of the stack; `rayclusters` are the manifests of `settings.clusters`."""
     objects: list[Object] = []
     for name, create in settings.used_namespaces.items():
         if create:

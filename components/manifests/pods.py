@@ -35,7 +35,7 @@ TOKEN_MOUNT: dict[str, Any] = {
 
 
 def resources(pod: Pod) -> dict[str, Any]:
-    """Limits, and requests that equal them unless the settings differ.
+    """Returns limits, and requests that equal them unless the settings differ.
 
     CPU and memory are always set: without a figure the autoscaler cannot count a group.
     """
@@ -49,7 +49,7 @@ def resources(pod: Pod) -> dict[str, Any]:
 
 
 def env(pod: Pod) -> list[dict[str, Any]]:
-    """Environment variables, as a container has them."""
+    """Returns environment variables in the form of a container."""
     return [
         {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
         if isinstance(value, SecretKey)
@@ -67,7 +67,7 @@ def template(
     volumes: Sequence[dict[str, Any]] = (),
     mount_token: bool = False,
 ) -> dict[str, Any]:
-    """The pod template of a group.
+    """Builds the pod template of a group.
 
     Args:
         cluster: settings of the cluster.

@@ -24,12 +24,12 @@ OPERATOR = {"cpu": "100m", "memory": "512Mi"}  # upstream's, unless the settings
 
 
 def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str) -> list[Object]:
-    """The ResourceQuota and LimitRange of namespace `name`, where the settings have them.
+    """Builds the ResourceQuota and LimitRange of namespace `name`, where the settings have them.
 
     Args:
-        settings: of the stack.
+        settings: settings of the stack.
         manifests: the RayCluster of each entry of `settings.clusters`.
-        name: of the namespace.
+        name: name of the namespace.
     """
     namespace = settings.namespace_settings(name)
     metadata = {"name": NAME, "namespace": name}
@@ -58,7 +58,7 @@ def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: st
 
 
 def hard_limits(quota: Quota) -> dict[str, str]:
-    """`spec.hard` of a ResourceQuota."""
+    """Returns `spec.hard` of a ResourceQuota."""
     sizes = {
         "requests.cpu": quota.cpu,
         "requests.memory": quota.memory,
@@ -80,7 +80,7 @@ def _fitting(total: Amounts) -> dict[str, str]:
 
 
 def requests_in(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str, *, largest: bool) -> Amounts:
-    """What the stack's pods in namespace `name` request: at their largest size, or when they start."""
+    """Returns the requests of the stack's pods in namespace `name`: at their largest size, or when they start."""
     total: Amounts = {"cpu": Decimal(0), "memory": Decimal(0), "pods": Decimal(0)}
     operator = operator_container(settings, name)
     if operator:
@@ -94,7 +94,8 @@ def requests_in(settings: Settings, manifests: Sequence[Mapping[str, Any]], name
 
 
 def cluster_requests(manifest: Mapping[str, Any], *, largest: bool) -> Amounts:
-    """What the pods of a RayCluster request, sidecars included: with all its workers, or those that it starts with."""
+    """Returns the requests of a RayCluster's pods, sidecars included: with all its workers, or those that it starts
+    with."""
     spec = manifest["spec"]
     total: Amounts = {"pods": Decimal(1)}
     sidecar = [spec["autoscalerOptions"]] if spec.get("enableInTreeAutoscaling") else []
@@ -114,7 +115,8 @@ def cluster_requests(manifest: Mapping[str, Any], *, largest: bool) -> Amounts:
 
 
 def operator_container(settings: Settings, name: str) -> Object | None:
-    """The operator's container, with its resources only, where the stack runs the operator in namespace `name`."""
+    """Returns the operator's container, with its resources only, where the stack runs the operator in namespace
+    `name`."""
     kuberay = settings.kuberay
     if kuberay.operator != "own" or kuberay.namespace != name:
         return None

@@ -22,12 +22,12 @@ DELETION_ANNOTATION = "pulumi.com/deletionPropagationPolicy"
 
 
 def api_version(kuberay_version: str) -> str:
-    """The API version of RayClusters that this version of KubeRay stores."""
+    """Returns the API version of RayClusters that this version of KubeRay stores."""
     return "ray.io/v1" if at_least(kuberay_version, V1_API) else "ray.io/v1alpha1"
 
 
 def manifest(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
-    """The RayCluster object, with `spec` of the settings merged into the finished spec."""
+    """Builds the RayCluster object, with `spec` of the settings merged into the finished spec."""
     scaling = cluster.autoscaling
     spec = {
         "rayVersion": cluster.ray_version,
@@ -60,7 +60,7 @@ def manifest(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any
 
 
 def ready_when(cluster: RayClusterSettings) -> list[str]:
-    """The conditions that Pulumi waits for, all of them.
+    """Returns the conditions that Pulumi waits for, all of them.
 
     Pulumi's wait, unlike a hook after the creation, keeps a cluster that did not get ready in the state.
     """
@@ -82,8 +82,8 @@ def _autoscaler(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, 
     scaling = cluster.autoscaling
     limits = {"cpu": scaling.resources.cpu, "memory": scaling.resources.memory}
     requests = scaling.resources.requests
-    # Without the field the operator and Ray decide independently, so it is always written. KubeRay before the field
-    # has only v1, which needs no field; v2 is written even there, so that the schema of that version refuses it.
+    # Without the field the operator and Ray decide independently, so it is always written.
+    # Old KubeRay has no such field and knows only v1. Write v2 anyway: then the schema check reports it.
     written = scaling.version == "v2" or at_least(kuberay_version, AUTOSCALER_VERSION)
     return {
         **({"version": scaling.version} if written else {}),
@@ -101,7 +101,7 @@ def _autoscaler(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, 
 
 
 def _autoscaler_has_mounts(kuberay_version: str) -> bool:
-    """Whether `autoscalerOptions` of this version has `volumeMounts`."""
+    """Returns whether `autoscalerOptions` of this version has `volumeMounts`."""
     return at_least(kuberay_version, V1_API)
 
 
@@ -111,7 +111,8 @@ def _group(pod: Pod, start_params: dict[str, str], resources: dict[str, str]) ->
 
 def _head(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
     head = cluster.head
-    # The head runs no tasks unless the settings give it CPUs. The zero goes where this head states its resources.
+    # The head runs no tasks unless the settings give it CPUs. Write the 0 into `resources` or
+    # `rayStartParams`, whichever this head uses.
     if head.ray_resources:
         group = _group(head, head.ray_start_params, {"CPU": "0", **head.ray_resources})
     else:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 def without_traceback(method: Callable[P, T]) -> Callable[P, T]:
-    """A provider's method whose StackErrors are shown without the frames that led to them."""
+    """Wraps a provider's method, so that its StackErrors are shown without the frames that led to them."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> T:
@@ -89,12 +89,12 @@ class ClusterIdentity(Resource, module="cluster", name="ClusterIdentity"):
     """The identity of the cluster. The Kubernetes provider depends on it, and so does everything on the cluster.
 
     Args:
-        name: of the resource.
+        name: name of the resource.
         cluster: as it answers now. Another context or kubeconfig is an update, another UID is an error.
         opts: options of the resource.
 
     Attributes:
-        uid: of the namespace `kube-system`.
+        uid: UID of the namespace `kube-system`.
         state_id: random id of this stack's state: two stacks of one name on two backends have the same URNs.
     """
 
@@ -118,7 +118,7 @@ class ClusterGuard(Resource, module="cluster", name="ClusterGuard"):
     them.
 
     Args:
-        name: of the resource.
+        name: name of the resource.
         cluster: as it answers now.
         depends_on: everything on the cluster.
     """

@@ -15,10 +15,10 @@ PREFIX = f"{PROJECT}:"
 
 
 def load_settings() -> Settings:
-    """The settings of the stack. Keys that the program does not know are errors too.
+    """Reads the settings of the stack. Keys that the program does not know are errors too.
 
     Raises:
-        StackError: with every problem of the configuration, one a line.
+        StackError: the configuration cannot be used; the message lists all problems, one a line.
     """
     raw = {key.removeprefix(PREFIX): value for key, value in CONFIG.get().items() if key.startswith(PREFIX)}
     text = "holds a secure value, which would be plain text in the state; allowed: only in `env` of a cluster's pods"
@@ -28,12 +28,12 @@ def load_settings() -> Settings:
 
 
 def has_secure_env() -> bool:
-    """Whether some value in `clusters` is secure. The engine marks only the whole key."""
+    """Returns whether some value in `clusters` is secure. The engine marks only the whole key."""
     return is_config_secret(f"{PREFIX}clusters")
 
 
 def _typed(key: str, value: str) -> Any:
-    """The engine passes every value as text: text settings stay as they are, all others are JSON."""
+    """Converts the engine's text: text settings stay as they are, all others are JSON."""
     field = next((field for field in Settings.model_fields.values() if field.alias == key), None)
     if field is None or field.annotation is str:
         return value

@@ -126,7 +126,7 @@ class KubeRayCRDs(pulumi.ComponentResource):
     """KubeRay's CRDs. Everything that needs them depends on this component.
 
     Args:
-        name: of the component.
+        name: name of the component.
         settings: version of KubeRay, and whether the CRDs stay after `destroy`.
         source: KubeRay's files of that version.
         overlay: folder of the CRDs' kustomize overlay, relative to the project (components.kuberay.overlay). Only

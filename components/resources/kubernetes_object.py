@@ -8,7 +8,7 @@ import pulumi
 
 
 def type_token(manifest: dict[str, Any]) -> str:
-    """The type of a manifest in Pulumi's Kubernetes provider, such as `kubernetes:core/v1:Namespace`."""
+    """Returns the type of a manifest in Pulumi's Kubernetes provider, such as `kubernetes:core/v1:Namespace`."""
     group, _, version = manifest["apiVersion"].rpartition("/")
     return f"kubernetes:{group or 'core'}/{version}:{manifest['kind']}"
 
@@ -17,7 +17,7 @@ def declare(name: str, manifest: dict[str, Any], opts: pulumi.ResourceOptions) -
     """Registers a manifest.
 
     Args:
-        name: of the resource in Pulumi. The object has the name of its manifest.
+        name: name of the resource in Pulumi. The object has the name of its manifest.
         manifest: the object.
         opts: options of the resource.
     """

@@ -16,7 +16,7 @@ class Namespace(pulumi.ComponentResource):
     """A namespace of the stack.
 
     Args:
-        name: of the namespace, and of this component.
+        name: name of the namespace, and of this component.
         settings: its labels.
         create: whether the stack creates and deletes the namespace; otherwise it exists.
         limits: its ResourceQuota and LimitRange. They come before everything that they have to count.

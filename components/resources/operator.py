@@ -15,8 +15,8 @@ class KubeRayOperator(pulumi.ComponentResource):
     """The KubeRay operator. It is created once its Deployment is available.
 
     Args:
-        name: of the component.
-        settings: of the operator.
+        name: name of the component.
+        settings: settings of the operator.
         overlay: folder of its kustomize overlay, relative to the project (components.kuberay.overlay).
         depends_on: its namespace, and the CRDs that it watches. It is deleted before them.
         opts: options of the component.

@@ -19,8 +19,8 @@ class RayCluster(pulumi.ComponentResource):
     """A RayCluster and the objects around it. It is created once the cluster is ready.
 
     Args:
-        name: of the component and of the RayCluster's resource.
-        settings: of the cluster.
+        name: name of the component and of the RayCluster's resource.
+        settings: settings of the cluster.
         kuberay: settings of the operator.
         manifest: the RayCluster of these settings. Default: it is built here, without the checks of `build_and_check`.
         depends_on: its namespace and the operator. It is deleted before them.

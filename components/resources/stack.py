@@ -34,7 +34,7 @@ class Stack:
     environment values. Resources that go to the cluster are declared after it, with `options`.
 
     Args:
-        settings: of the stack.
+        settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
         running_jobs: finds the running jobs of a RayCluster.
 
@@ -73,9 +73,10 @@ class Stack:
             secret_env.encrypt()
 
     def _check(self, cluster: KubernetesCluster, tree: Path) -> None:
-        live_cluster.check(
-            cluster.api, self.settings, tree, f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
-        )
+        urn_prefix = f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::"
+        preview = pulumi.runtime.is_dry_run()
+        for line in live_cluster.check(cluster.api, self.settings, tree, urn_prefix, preview=preview):
+            pulumi.log.warn(line)
         if cluster.context and self.settings.protect and not self.settings.kube_context:
             # Until its first `up` nothing else says which cluster a stack belongs to.
             pulumi.log.warn(
@@ -84,7 +85,7 @@ class Stack:
             )
 
     def _provider(self, cluster: KubernetesCluster) -> kubernetes.Provider:
-        """The provider for the cluster, whose identity is compared with the recorded one first."""
+        """Declares the provider for the cluster, whose identity is compared with the recorded one first."""
         identity = ClusterIdentity("cluster", cluster)
         Ownership(cluster.api, identity.state_id, adopt=self.settings.adopt)
         return kubernetes.Provider(

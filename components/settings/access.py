@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -30,6 +30,36 @@ from jobs.kubernetes.quantities import parse_quantity
 SELECTORS = ("podSelector", "namespaceSelector")
 PEER_KEYS = {*SELECTORS, "ipBlock"}
 SELECTOR_KEYS = {"matchLabels", "matchExpressions"}
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+PRIVATE_IPV4 = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16")
+PRIVATE = [ipaddress.ip_network(cidr) for cidr in (*PRIVATE_IPV4, "fc00::/7", "fe80::/10", "::1/128")]
+IPV4_IN_IPV6 = ipaddress.IPv6Network("::ffff:0:0/96")
+# A larger range is more than one organisation. An office or a VPN has a smaller one.
+LARGEST_PUBLIC = {4: 16, 6: 32}
+
+
+def public_ranges(cidrs: Iterable[str]) -> list[str]:
+    """Large address ranges of the internet in `cidrs`, such as 0.0.0.0/0. Neighbours count as one range."""
+    networks: dict[int, list[Any]] = {4: [], 6: []}
+    for cidr in cidrs:
+        network = _as_ipv4(ipaddress.ip_network(cidr))
+        if not _is_private(network):
+            networks[network.version].append(network)
+    ranges = [network for version in networks.values() for network in ipaddress.collapse_addresses(version)]
+    return [str(network) for network in ranges if network.prefixlen < LARGEST_PUBLIC[network.version]]
+
+
+def _as_ipv4(network: Network) -> Network:
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(IPV4_IN_IPV6):
+        return ipaddress.IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
+
+
+def _is_private(network: Network) -> bool:
+    private: list[Any] = [each for each in PRIVATE if each.version == network.version]
+    return any(map(network.subnet_of, private))
 
 
 def _network(value: Any) -> Any:
@@ -84,6 +114,19 @@ class NetworkPolicy(Model):
             raise FieldProblems(("allowFrom", "set, but `enabled` is false; remove one of them"))
         return self
 
+    @property
+    def ranges(self) -> list[str]:
+        """The address ranges of `allowFrom`."""
+        return [peer["ipBlock"]["cidr"] for peer in self.allow_from if "ipBlock" in peer]
+
+    @property
+    def allows_every_pod(self) -> bool:
+        """Whether every pod of the Kubernetes cluster can connect."""
+        return not self.enabled or any(
+            "namespaceSelector" in peer and not any(any((peer.get(key) or {}).values()) for key in SELECTORS)
+            for peer in self.allow_from
+        )
+
 
 class Ingress(Model):
     """The Jobs API and the dashboard from outside, over TLS. Needs token authentication."""
@@ -124,21 +167,43 @@ class ServiceAccount(Model):
         return self
 
 
+# Kubernetes reserves the prefix `system:` for itself. These two forms name single accounts, or those of one namespace.
+RESERVED = "system:"
+BOUNDED = {"User": r"system:serviceaccount:[-a-z0-9]+:[-.a-z0-9]+", "Group": r"system:serviceaccounts:[-a-z0-9]+"}
+
+
 class Subject(Model):
     """A user, group or ServiceAccount that gets the Role for jobs."""
 
     kind: Literal["User", "Group", "ServiceAccount"]
     """Kind of the subject."""
     name: Annotated[str, Field(min_length=1)]
-    """Name of the subject."""
+    """Name of the subject. Kubernetes' own names (`system:...`) are refused: most of them stand for everybody."""
     namespace: Namespace | None = None
     """Namespace of a ServiceAccount; refused for the other kinds."""
+    exec: bool = False
+    """Also allow commands in every container of every pod of the namespace (`pods/exec`). The autoscaler's container
+    holds a token that can change pods. `rayjobs` needs this right for nothing but one step of `check`."""
 
     @model_validator(mode="after")
     def _check(self) -> Subject:
+        problems = FieldProblems()
         if (self.kind == "ServiceAccount") != (self.namespace is not None):
-            raise FieldProblems(("namespace", "a ServiceAccount requires it, no other kind can have it"))
+            problems.add("namespace", "a ServiceAccount requires it, no other kind can have it")
+        if self.name.startswith(RESERVED) and not re.fullmatch(BOUNDED.get(self.kind, "(?!)"), self.name):
+            text = "stands for everybody, for anonymous callers or for a part of Kubernetes; allowed: a user or a group"
+            problems.add(
+                "name", f'"{self.name}": {text} of people, a ServiceAccount, or system:serviceaccounts:NAMESPACE'
+            )
+        problems.raise_if_any()
         return self
+
+    @property
+    def shown(self) -> str:
+        """Kind, name and right to exec, as errors show them."""
+        return (
+            f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}{' (exec)' if self.exec else ''}"
+        )
 
 
 def _address(value: str) -> str:
@@ -152,8 +217,9 @@ class Redis(Model):
     """The Redis in which the head keeps its state: one beside the cluster for trial, or one of yours."""
 
     in_cluster: bool = False
-    """Run one Redis pod beside the cluster, for trial: it keeps everything in memory."""
-    image: Image = "redis:7"
+    """Run one Redis pod beside the cluster, for trial: it keeps everything in memory. Without `password` only its
+    NetworkPolicy protects it: your CNI has to enforce them."""
+    image: Image = "redis:7.4.6"
     """Image of that pod."""
     address: Annotated[str, AfterValidator(_address)] | None = None
     """Your Redis, as `host:port` or `rediss://host:port`. Requires `password`."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import pydantic
 from pydantic.alias_generators import to_camel
 
-from components.errors import refuse
+from components.errors import error_of_problems
 from jobs.kubernetes.quantities import parse_quantity
 
 
@@ -106,7 +106,7 @@ LABEL_PREFIX = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*
 
 
 def label_key_problem(key: str) -> str | None:
-    """Why `key` cannot be the key of a label or an annotation; None: it can."""
+    """Returns why `key` cannot be the key of a label or an annotation; None: it can."""
     prefix, slash, name = key.rpartition("/")
     valid = re.fullmatch(LABEL_NAME, name) and (
         not slash or (len(prefix) <= 253 and re.fullmatch(LABEL_PREFIX, prefix))
@@ -115,7 +115,7 @@ def label_key_problem(key: str) -> str | None:
 
 
 def label_value_problem(value: str) -> str | None:
-    """Why `value` cannot be the value of a label; None: it can."""
+    """Returns why `value` cannot be the value of a label; None: it can."""
     if not value or re.fullmatch(LABEL_NAME, value):
         return None
     return "not a label value; allowed: A-Z, a-z, 0-9, inner -, _ and dots, at most 63 characters"
@@ -134,7 +134,7 @@ def _label_value(value: str) -> str:
 
 
 def namespace_problem(name: str) -> str | None:
-    """Why a stack must not create, and so later delete, the namespace; None: it may."""
+    """Returns why a stack must not create, and so later delete, the namespace; None: it may."""
     if name == "default" or name.startswith("kube-"):
         return f"true: namespace {name} belongs to Kubernetes itself; allowed: false"
     return None
@@ -170,16 +170,16 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 
 def parse(model: type[AnyModel], raw: Mapping[str, Any]) -> AnyModel:
-    """Settings of one class from their mapping in a stack file.
+    """Reads settings of one class from their mapping in a stack file.
 
     Raises:
-        StackError: with every problem in `raw`, one a line.
+        StackError: `raw` cannot be used; the message lists all problems, one a line.
     """
     try:
         return model.model_validate_json(json.dumps(raw, default=str))
     except pydantic.ValidationError as error:
-        refuse("The stack's configuration cannot be used:", sorted(set(_error_lines(model, error))))
-        raise  # for the type checker: `error` always has at least one problem
+        problems = sorted(set(_error_lines(model, error)))
+        raise error_of_problems("The stack's configuration cannot be used:", problems) from None
 
 
 def _error_lines(model: type[Model], error: pydantic.ValidationError) -> Iterator[str]:
@@ -237,7 +237,7 @@ def _shown(value: Any, loc: Sequence[int | str], kind: str) -> str:
 
 
 def _keys_at(model: type[Model], loc: Sequence[int | str]) -> list[str]:
-    """The keys that the object at `loc` can have."""
+    """Returns the keys that the object at `loc` can have."""
     current: type[Model] | None = model
     in_mapping = False  # then the next step is a name that the stack file chose
     for step in loc:
@@ -254,7 +254,7 @@ def _keys_at(model: type[Model], loc: Sequence[int | str]) -> list[str]:
 
 
 def model_in(annotation: Any) -> type[Model] | None:
-    """The settings class inside a type annotation: `X`, `X | None`, `list[X]`, `dict[str, X]`."""
+    """Returns the settings class inside a type annotation: `X`, `X | None`, `list[X]`, `dict[str, X]`."""
     if isinstance(annotation, type) and issubclass(annotation, Model):
         return annotation
     inner = (model_in(argument) for argument in getattr(annotation, "__args__", ()))

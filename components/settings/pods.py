@@ -65,8 +65,8 @@ class Pod(Model):
     memory: Memory = "1Gi"
     """Memory limit of the Ray container, and its request unless `requests` differs."""
     requests: Requests = Requests()
-    """Requests where they differ from the limits. Memory of workers must be equal: Ray counts the limit, the autoscaler
-    the request."""
+    """Requests where they differ from the limits. For workers, `requests.memory` must equal `memory`: Ray counts the
+    limit, the autoscaler the request."""
     gpu: Annotated[int, Field(ge=0)] = 0
     """GPUs of the Ray container. Ray counts them as `GPU`."""
     gpu_resource: Annotated[str, matching(rf"{LABEL_PREFIX}/{LABEL_NAME}", "a name such as nvidia.com/gpu")] = (
@@ -162,7 +162,7 @@ class WorkerGroup(Pod):
     max: Annotated[Int32, Field(ge=1)] = 10
     """Most workers. The default is that of upstream's sample."""
     replicas: Annotated[int, Field(ge=0)] | None = None
-    """Number of workers without autoscaling, else refused: the autoscaler sets it. Default: `min`."""
+    """Number of workers. Allowed only without autoscaling. Default: `min`."""
     num_of_hosts: Annotated[int, Field(ge=1)] = 1
     """Pods of one worker, for accelerators that span hosts."""
     idle_timeout_seconds: Annotated[int, Field(ge=0)] | None = None

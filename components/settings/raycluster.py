@@ -18,6 +18,7 @@ from components.settings.access import (
     NetworkPolicy,
     ServiceAccount,
     Subject,
+    public_ranges,
 )
 from components.settings.fields import (
     Annotations,
@@ -193,9 +194,11 @@ class RayClusterSettings(Model):
     head_disruption_budget: bool = False
     """Refuse to drain the node of the head, of which there is only one."""
     job_users: list[Subject] = []
-    """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml)."""
-    allow: list[Literal["old-ray", "moving-tag"]] = []
-    """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag."""
+    """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml). It reaches every pod of the namespace."""
+    allow: list[Literal["old-ray", "moving-tag", "shared-namespace", "open-network"]] = []
+    """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag.
+    `shared-namespace`: job users of other clusters in the namespace, who reach this cluster's pods too. `open-network`:
+    the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster."""
     spec: Object = {}
     """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name, null
     removes."""
@@ -276,6 +279,7 @@ class RayClusterSettings(Model):
 
     def _check_access(self, problems: FieldProblems) -> None:
         if self.auth.mode == "disabled":
+            # checks/exposure.py refuses the same in finished manifests, where `spec` may have opened a Service.
             for key, value in (("ingress", self.ingress), ("loadBalancer", self.load_balancer)):
                 if value:
                     problems.add(key, "opens the cluster to everyone who can connect; allowed: only with `auth: token`")
@@ -285,11 +289,35 @@ class RayClusterSettings(Model):
         if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
             text = "is missing: the NetworkPolicy would block the ingress controller; set it, or"
             problems.add("ingress.controllerNamespace", f"{text} `networkPolicy.allowFrom`")
+        if "open-network" not in self.allow:
+            self._check_network(problems)
         tolerance = self.fault_tolerance
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
             text = f"{tolerance.deletion_timeout_seconds}: must be shorter than `deleteTimeoutSeconds`"
             problems.add(
                 "faultTolerance.deletionTimeoutSeconds", f"{text}; allowed: below {self.delete_timeout_seconds}"
+            )
+
+    def _check_network(self, problems: FieldProblems) -> None:
+        """Networks that let everybody connect."""
+        policy = self.network_policy
+        smaller = "private ranges, ranges of the internet up to /16 (IPv6: /32), or `allow: [open-network]`"
+        balancer = self.load_balancer if self.auth.mode == "token" else None  # refused without a token
+        for text in public_ranges(balancer.source_ranges) if balancer else []:
+            why = "a large part of the internet, and the load balancer has no TLS, so the token can be read on the way"
+            problems.add("loadBalancer.sourceRanges", f'"{text}": {why}; allowed: `ingress`, {smaller}')
+        for text in public_ranges(policy.ranges):
+            problems.add("networkPolicy.allowFrom", f'"{text}": a large part of the internet; allowed: {smaller}')
+        if self.auth.mode == "disabled" and policy.allows_every_pod:
+            key = "networkPolicy.allowFrom" if policy.enabled else "networkPolicy.enabled"
+            text = "without a token every pod of the Kubernetes cluster could run code here; allowed: `auth: token`"
+            problems.add(key, f"{text}, peers with labels, or `allow: [open-network]`")
+        redis = self.fault_tolerance.redis if self.fault_tolerance else None
+        if redis and redis.in_cluster and not redis.password and not policy.enabled:
+            text = "is missing: `networkPolicy.enabled` is false, so every pod could change the state of the head"
+            problems.add(
+                "faultTolerance.redis.password",
+                f"{text}; allowed: {{secret, key}}, NetworkPolicies, or `allow: [open-network]`",
             )
 
     def _check_scaling(self, problems: FieldProblems) -> None:
@@ -312,7 +340,7 @@ class RayClusterSettings(Model):
 
 
 def _sets(spec: Object, path: str) -> bool:
-    """Whether `spec` sets the field at `path`, or removes an object that holds it."""
+    """Returns whether `spec` sets the field at `path`, or removes an object that holds it."""
     step, _, rest = path.partition(".")
     if not rest or spec.get(step, {}) is None:
         return step in spec

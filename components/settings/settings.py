@@ -77,6 +77,7 @@ class Settings(Model):
         self._check_clusters(problems)
         self._check_namespaces(problems)
         self._check_redis(problems)
+        self._check_job_users(problems)
         problems.raise_if_any()
         return self
 
@@ -111,7 +112,7 @@ class Settings(Model):
                 problems.add(f"clusters[{index}].podSecurity", text)
 
     def _check_redis(self, problems: FieldProblems) -> None:
-        """Two clusters in one storage namespace of one Redis would load each other's state."""
+        """Refuses two clusters in one storage namespace of one Redis: they would load each other's state."""
         users: dict[tuple[str, str], str] = {}
         for index, cluster in enumerate(self.clusters):
             tolerance = cluster.fault_tolerance
@@ -122,31 +123,43 @@ class Settings(Model):
                     problems.add(f"clusters[{index}].faultTolerance.storageNamespace", text)
                 users[place] = cluster.name
 
+    def _check_job_users(self, problems: FieldProblems) -> None:
+        """A Role cannot tell the pods of two clusters apart: its users reach every pod of the namespace."""
+        for index, cluster in enumerate(self.clusters):
+            others = [other for other in self.clusters if other is not cluster and other.namespace == cluster.namespace]
+            users = sorted(
+                {user.shown for other in others for user in other.job_users if user not in cluster.job_users}
+            )
+            if users and "shared-namespace" not in cluster.allow:
+                text = f"{', '.join(users)}: a job user of another cluster in namespace {cluster.namespace} reaches"
+                allowed = "the same job users in both, a namespace for each cluster, or `allow: [shared-namespace]`"
+                problems.add(f"clusters[{index}].jobUsers", f"{text} this cluster's pods too; allowed: {allowed}")
+
 
 def parse(raw: Mapping[str, Any]) -> Settings:
-    """Settings from a mapping of a stack's keys, without the prefix `ray-on-kubernetes:`.
+    """Reads settings from a mapping of a stack's keys, without the prefix `ray-on-kubernetes:`.
 
     Raises:
-        StackError: with every problem in `raw`, one a line.
+        StackError: `raw` cannot be used; the message lists all problems, one a line.
     """
     return fields.parse(Settings, raw)
 
 
 def from_config(config: Mapping[str, Any]) -> Settings:
-    """Settings from the `config:` block of a stack file. A secure value is read as the word `secure`.
+    """Reads settings from the `config:` block of a stack file. A secure value is read as the word `secure`.
 
     Raises:
-        StackError: with every problem in `config`, one a line.
+        StackError: `config` cannot be used; the message lists all problems, one a line.
     """
     prefix = f"{PROJECT}:"
     return parse({key.removeprefix(prefix): _plain(value) for key, value in config.items() if key.startswith(prefix)})
 
 
 def from_stack_file(path: Path) -> Settings:
-    """Settings from a file `Pulumi.<stack>.yaml`, without Pulumi. A secure value is read as the word `secure`.
+    """Reads settings from a file `Pulumi.<stack>.yaml`, without Pulumi. A secure value is read as the word `secure`.
 
     Raises:
-        StackError: with every problem in the file, one a line.
+        StackError: the file cannot be used; the message lists all problems, one a line.
     """
     return from_config((yaml.safe_load(path.read_text()) or {}).get("config") or {})
 

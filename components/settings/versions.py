@@ -26,7 +26,7 @@ PRIORITY_RAY = "2.56.0"  # priorities of worker groups
 
 
 def parts(version: str) -> tuple[int, ...]:
-    """The three numbers of a version such as `v1.7.0` or `2.60.0`. A suffix such as `rc1` is ignored."""
+    """Returns the three numbers of a version such as `v1.7.0` or `2.60.0`. A suffix such as `rc1` is ignored."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
@@ -35,18 +35,19 @@ def at_least(version: str, minimum: str) -> bool:
 
 
 def ray_version_of_tag(tag: str) -> str | None:
-    """The Ray version at the start of an image tag such as `2.60.0-py311-gpu`; None: the tag has none."""
+    """Returns the Ray version at the start of an image tag such as `2.60.0-py311-gpu`; None: the tag has none."""
     match = re.match(r"(\d+\.\d+\.\d+)(?![\d.])", tag)
     return match.group(1) if match else None
 
 
 def is_moving(image: str) -> bool:
-    """Whether the image reference may name another image tomorrow: no digest, and no tag or one such as `latest`."""
+    """Returns whether the image reference may name another image tomorrow: no digest, and no tag or one such as
+    `latest`."""
     tag = image_tag(image)
     return "@" not in image and (tag is None or re.search(MOVING_TAG, tag) is not None)
 
 
 def image_tag(image: str) -> str | None:
-    """The tag of an image reference; None: it has none. The port of a registry is not a tag."""
+    """Returns the tag of an image reference; None: it has none. The port of a registry is not a tag."""
     name = image.split("@", 1)[0].rsplit("/", 1)[-1]
     return name.split(":", 1)[1] if ":" in name else None

@@ -1,4 +1,4 @@
-"""Many jobs as one: a jobs file or a sweep becomes a list of requests with ids. Pure but for reading the file."""
+"""Turns a jobs file or a sweep into a list of requests with ids. Pure, except that it reads the file."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class BatchJob:
     Attributes:
         label: Distinguishes it from the other jobs.
         params: Its values of the sweep.
-        request: Without an id before `with_ids`.
+        request: The request; it has no id before `with_ids`.
     """
 
     label: str
@@ -71,7 +71,7 @@ class Batch:
 
 
 def from_sweep(words: Sequence[str], fields: JobFields, sweeps: Mapping[str, Sequence[str]]) -> Batch:
-    """One entrypoint for every combination of the sweeps.
+    """Builds a batch with one job for every combination of the sweeps.
 
     Args:
         words: The entrypoint, as words or as one shell line, with `{name}` for the value of a sweep.
@@ -96,14 +96,14 @@ def from_sweep(words: Sequence[str], fields: JobFields, sweeps: Mapping[str, Seq
 
 
 def from_file(path: Path, sweeps: Mapping[str, Sequence[str]] | None = None) -> Batch:
-    """The batch of a jobs file; a working_dir in it is relative to the file.
+    """Reads the batch of a jobs file; a working_dir in it is relative to the file.
 
     Args:
         path: The file.
         sweeps: Name to values, from the command line; they replace sweeps of the file with the same name.
 
     Raises:
-        Refused: With everything that is wrong in the file.
+        Refused: The file has problems; the message lists all of them.
     """
     import yaml
 
@@ -120,7 +120,7 @@ def from_file(path: Path, sweeps: Mapping[str, Sequence[str]] | None = None) -> 
 
 
 def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str, Sequence[str]]) -> Batch:
-    """The batch in the content of a jobs file.
+    """Reads the batch in the content of a jobs file.
 
     Args:
         content: As YAML has it.
@@ -130,7 +130,7 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
         sweeps: See `from_file`.
 
     Raises:
-        Refused: With everything that is wrong.
+        Refused: The content has problems; the message lists all of them.
     """
     if not isinstance(content, dict):
         raise Refused(f"{source} must be an object with the key `jobs`.", _SCHEMA)
@@ -149,7 +149,7 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
 
 
 def _check_file(content: dict[Any, Any], source: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Defaults and jobs. Raises Refused with everything that is wrong."""
+    """Returns defaults and jobs. Raises Refused with everything that is wrong."""
     problems = _key_problems(content, FILE_KEYS, "")
     defaults = content.get("defaults") or {}
     entries = content.get("jobs") or []
@@ -210,7 +210,7 @@ def _check_used(content: Any, sweeps: Mapping[str, Sequence[str]]) -> None:
 
 
 def _merge(defaults: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A job with its defaults; runtime_env and metadata are merged key by key."""
+    """Returns a job with its defaults; runtime_env and metadata are merged key by key."""
     merged = {**defaults, **entry}
     for key in ("runtime_env", "metadata"):
         merged[key] = {**(defaults.get(key) or {}), **(entry.get(key) or {})}
@@ -243,7 +243,7 @@ def _label(params: Mapping[str, str]) -> str:
 
 
 def with_ids(batch: Batch, name: str | None = None) -> Batch:
-    """The batch with a name, and with an id for every job: the same batch always gets the same ids.
+    """Gives the batch a name, and every job an id: the same batch always gets the same ids.
 
     Without a name, it is named after its content, so that other content is another batch. Raises Refused if two jobs
     are equal.
@@ -265,7 +265,8 @@ def with_ids(batch: Batch, name: str | None = None) -> Batch:
 
 
 def _content(spec: JobSpec) -> dict[str, Any]:
-    """The fields that are set. The form decides the names of batches, so it must stay: working_dir is a field here."""
+    """Returns the fields that are set. The form decides the names of batches, so it must stay: working_dir is a field
+    here."""
     fields = {name: value for name, value in asdict(spec).items() if value is not None}
     working_dir = fields["runtime_env"].pop("working_dir", None)
     return fields if working_dir is None else {**fields, "working_dir": working_dir}

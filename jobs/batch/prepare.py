@@ -23,17 +23,17 @@ class PreparedBatch:
     Attributes:
         name: Its name.
         jobs: The jobs of the file or sweep, with ids and package URIs.
-        prepared: The same jobs, ready to be sent.
+        submissions: The same jobs, ready to be sent.
     """
 
     name: str
     jobs: tuple[BatchJob, ...]
-    prepared: tuple[PreparedJob, ...]
+    submissions: tuple[PreparedJob, ...]
 
     @property
     def plans(self) -> dict[str, Plan]:
         """The packages to upload, by URI."""
-        return {job.plan.uri: job.plan for job in self.prepared if job.plan is not None}
+        return {job.plan.uri: job.plan for job in self.submissions if job.plan is not None}
 
 
 async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatch:
@@ -57,10 +57,10 @@ async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatc
     named = with_ids(replace(batch, jobs=tuple(jobs)))
     name = str(named.name)
     origins: dict[str | None, Origin] = {}
-    prepared = []
+    submissions = []
     for original, job, plan in zip(batch.jobs, named.jobs, plans, strict=True):
         source = original.request.spec.working_dir
         if source not in origins:
             origins[source] = await in_thread(partial(origin_of, source, batch=name))
-        prepared.append(PreparedJob(job.submission_id, job.request.spec, plan, origins[source]))
-    return PreparedBatch(name, named.jobs, tuple(prepared))
+        submissions.append(PreparedJob(job.submission_id, job.request.spec, plan, origins[source]))
+    return PreparedBatch(name, named.jobs, tuple(submissions))

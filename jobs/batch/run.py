@@ -1,14 +1,15 @@
-"""Many jobs over one connection: a bounded number at a time, one list request a poll however many they are."""
+"""Runs many jobs over one connection: a bounded number at a time, one list request for each poll."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from ..background import in_thread
 from ..deadline import Deadline
 from ..errors import (
     Conflict,
@@ -24,14 +25,14 @@ from ..retries import RetryPolicy, attempt_id, judge
 from ..session import STOP_SECONDS, Session
 from ..spec.job_info import LOST, JobInfo, Result
 from ..spec.job_spec import difference
-from ..spec.limits import Limits
+from ..spec.time_limits import TimeLimits
 from ..submit import PreparedJob
 from .jobs_file import BatchJob
 from .prepare import PreparedBatch
 
 WAITING, SUBMITTING, ERROR = "WAITING", "SUBMITTING", "ERROR"
 POLL_SECONDS = 1.0
-# How long the server need not be asked again for a package that it had.
+# Time in which the server is not asked again for the same package.
 PACKAGE_SECONDS = 300.0
 # How long the end of a batch may wait for logs that are still being read for the ledger, and how many are read at once.
 TAILS_SECONDS = 30.0
@@ -42,17 +43,18 @@ ARRIVAL_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a batch is run. Times are in seconds; None means no limit.
+    """The options of a batch run. Times are in seconds; None means no limit.
 
     Args:
-        concurrency: Jobs that are submitted and have not ended; without `wait`, submissions at a time.
+        concurrency: The largest number of jobs that have not ended on the server; without `wait`, of submissions at a
+            time.
         resume: Continue a batch that was submitted before.
-        wait: Until all jobs have ended, not only until all are submitted.
-        policy: Which jobs are tried again.
-        queue_seconds: See Limits, of each attempt.
-        start_seconds: See Limits.
-        run_seconds: See Limits.
-        submit_seconds: For the server to accept a job.
+        wait: Wait until all jobs have ended, not only until all are submitted.
+        policy: Decides which jobs are tried again.
+        queue_seconds: `queue` of TimeLimits, for each attempt.
+        start_seconds: `start` of TimeLimits.
+        run_seconds: `run` of TimeLimits.
+        submit_seconds: Time for the server to accept a job.
     """
 
     concurrency: int = 8
@@ -64,9 +66,9 @@ class BatchOptions:
     run_seconds: float | None = None
     submit_seconds: float = 120.0
 
-    def limits(self) -> Limits:
-        """The limits of an attempt that begins now."""
-        return Limits(self.queue_seconds, self.start_seconds, self.run_seconds)
+    def limits(self) -> TimeLimits:
+        """Returns the limits of an attempt that begins now."""
+        return TimeLimits(self.queue_seconds, self.start_seconds, self.run_seconds)
 
 
 @dataclass
@@ -76,15 +78,15 @@ class BatchItem:
     Attributes:
         job: The job.
         first: Its first attempt.
-        attempt: The number of the attempt under way, from 0.
+        attempt: The number of the current attempt, from 0.
         status: The server's; or WAITING, SUBMITTING, ERROR, LOST.
         info: The last record of the attempt.
-        result: How the job ended.
+        result: The end of the job.
         error: Why it has no result.
         since: When the status changed last, in seconds since the epoch.
-        limits: Of the attempt under way.
-        passed: The limit that passed, from then on.
-        stop_deadline: For the stop that followed.
+        limits: Time limits of the current attempt.
+        expired_limit: The limit that was exceeded; None before.
+        stop_deadline: By when the job must have stopped after that.
     """
 
     job: BatchJob
@@ -95,8 +97,8 @@ class BatchItem:
     result: Result | None = None
     error: JobsError | None = None
     since: float = 0.0
-    limits: Limits | None = None
-    passed: DeadlinePassed | None = None
+    limits: TimeLimits | None = None
+    expired_limit: DeadlinePassed | None = None
     stop_deadline: Deadline = field(default_factory=lambda: Deadline(None))
 
     @property
@@ -106,12 +108,12 @@ class BatchItem:
 
     @property
     def submission_id(self) -> str:
-        """The id of the attempt under way."""
+        """The id of the current attempt."""
         return attempt_id(self.base, self.attempt)
 
     @property
     def prepared(self) -> PreparedJob:
-        """The attempt under way."""
+        """The current attempt."""
         attempt_of = self.base if self.attempt else None
         origin = replace(self.first.origin, attempt_of=attempt_of, attempt=self.attempt)
         return replace(self.first, submission_id=self.submission_id, origin=origin)
@@ -139,8 +141,8 @@ class BatchRun:
     Args:
         session: A session that records.
         batch: The jobs.
-        options: How it is run.
-        on_change: Gets every item whose status changed.
+        options: The options of the run.
+        on_change: Called with every item whose status changed.
     """
 
     def __init__(
@@ -174,7 +176,7 @@ class BatchRun:
             Unreachable, NotAllowed: The server did not answer for the session's patience. Submitted jobs keep running,
                 and `resume` continues the batch.
         """
-        self.items = [BatchItem(job, first) for job, first in zip(self.batch.jobs, self.batch.prepared, strict=True)]
+        self.items = [BatchItem(job, first) for job, first in zip(self.batch.jobs, self.batch.submissions, strict=True)]
         await self._find_existing()
         try:
             while not all(item.done or (item.accepted and not self.options.wait) for item in self.items):
@@ -214,6 +216,9 @@ class BatchRun:
         for item in self.items:
             while attempt_id(item.base, item.attempt + 1) in existing:
                 item.attempt += 1
+        if self.options.resume:
+            existing |= await self._find_accepted([item for item in self.items if item.submission_id not in existing])
+        for item in self.items:
             job = existing.get(item.submission_id)
             if job is not None:
                 count += 1
@@ -233,6 +238,18 @@ class BatchRun:
         if conflicts:
             raise Conflict("\n  ".join(["Jobs of this batch exist with other content:", *conflicts[:5]]))
         self.recorder.record_jobs(item.info for item in self.items if item.info is not None)
+
+    async def _find_accepted(self, items: Sequence[BatchItem]) -> dict[str, JobInfo]:
+        """Looks for jobs that the server accepted and does not list, until each is found or lost."""
+        recorded = {item.submission_id: self.recorder.find_job(item.submission_id, item.first.spec) for item in items}
+        absent = [each for each, job in recorded.items() if job is not None and not job.ended]
+        jobs: dict[str, JobInfo] = {}
+        while absent:
+            jobs |= {job.submission_id: job for job in await self._poller.poll(absent, self.session.patience)}
+            absent = [each for each in absent if each not in jobs and each not in self._poller.lost]
+            if absent:
+                await asyncio.sleep(self._poller.pause)
+        return jobs
 
     def _recall(self, item: BatchItem) -> None:
         """Takes the result of a job that the server does not have from the ledger."""
@@ -270,7 +287,7 @@ class BatchRun:
         self._set_status(item, "PENDING")
 
     async def _wait_for_submissions(self) -> None:
-        """Until a submission is done, or the next poll is due. Raises the error of a submission."""
+        """Waits until a submission is done, or the next poll is due. Raises the error of a submission."""
         if not self._submissions:
             await asyncio.sleep(POLL_SECONDS)
             return
@@ -316,7 +333,8 @@ class BatchRun:
             async with self._tail_gate, aclosing(follower.chunks()) as chunks:
                 async for chunk in chunks:
                     buffer.feed(chunk)
-            self.recorder.record_tail(job.submission_id, buffer)
+            # Redaction of a large log takes a second, in which the other jobs are still followed.
+            await in_thread(lambda: self.recorder.record_tail(job.submission_id, buffer))
 
     def _lose(self, item: BatchItem) -> None:
         self.recorder.record_status(item.submission_id, LOST)
@@ -324,8 +342,8 @@ class BatchRun:
 
     def _finish(self, item: BatchItem, result: Result) -> None:
         """Sets the result, or begins another attempt."""
-        if item.passed is not None and result.status == "STOPPED":
-            item.error = DeadlinePassed(f"{item.passed.message} It was stopped.", item.passed.remedy)
+        if item.expired_limit is not None and result.status == "STOPPED":
+            item.error = DeadlinePassed(f"{item.expired_limit.message} It was stopped.", item.expired_limit.remedy)
             self._set_status(item, result.status)
             return
         verdict = judge(self.options.policy, result, item.attempt + 1)
@@ -338,17 +356,17 @@ class BatchRun:
         self._set_status(item, result.status)
 
     async def _check_limits(self, item: BatchItem) -> None:
-        if item.passed is not None:
+        if item.expired_limit is not None:
             if item.stop_deadline.passed:
-                item.error = DeadlinePassed(f"{item.passed.message} It was asked to stop and has not ended.")
+                item.error = DeadlinePassed(f"{item.expired_limit.message} It was asked to stop and has not ended.")
                 self._set_status(item, ERROR)
             return
         try:
             if item.limits is not None:
                 item.limits.check(item.submission_id, item.info)
-        except DeadlinePassed as passed:
-            self.session.notify(passed.message)
-            item.passed, item.stop_deadline = passed, Deadline(STOP_SECONDS)
+        except DeadlinePassed as expired:
+            self.session.notify(expired.message)
+            item.expired_limit, item.stop_deadline = expired, Deadline(STOP_SECONDS)
             with contextlib.suppress(UnknownJob):
                 await self.session.client.stop_job(item.submission_id)
 

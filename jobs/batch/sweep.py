@@ -18,7 +18,7 @@ _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)")
 
 
 def parse(given: Sequence[str]) -> dict[str, list[str]]:
-    """Sweeps from `name=value,value` or `name=first..last` (whole numbers, both included). Raises Refused."""
+    """Reads sweeps from `name=value,value` or `name=first..last` (whole numbers, both included). Raises Refused."""
     sweep: dict[str, list[str]] = {}
     for text in given:
         name, equals, values = text.partition("=")
@@ -31,7 +31,7 @@ def parse(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def values_of(name: str, given: Sequence[str]) -> list[str]:
-    """The values, with ranges expanded. Raises Refused."""
+    """Returns the values, with ranges expanded. Raises Refused."""
     if not _NAME.fullmatch(name):
         raise Refused(
             f"A sweep cannot be named {name!r}.", "Allowed: letters, digits and '_'; the first must not be a digit."
@@ -57,7 +57,7 @@ def values_of(name: str, given: Sequence[str]) -> list[str]:
 
 
 def combinations(sweep: Mapping[str, Sequence[str]]) -> list[Params]:
-    """Every combination, the last name varying fastest; an empty one without a sweep. Raises Refused."""
+    """Returns every combination, the last name varying fastest; an empty one without a sweep. Raises Refused."""
     count = 1
     for values in sweep.values():
         count *= len(values)
@@ -67,7 +67,7 @@ def combinations(sweep: Mapping[str, Sequence[str]]) -> list[Params]:
 
 
 def fill(value: Any, params: Mapping[str, str]) -> Any:
-    """The value with `{name}` replaced in every string in it. Other braces (shell, JSON) stay."""
+    """Replaces `{name}` in every string in the value. Other braces (shell, JSON) stay."""
     if isinstance(value, str):
         # In one pass, so that a value that looks like {name} is not replaced again.
         return _PLACE.sub(lambda match: params.get(match[1], match[0]), value)
@@ -79,5 +79,5 @@ def fill(value: Any, params: Mapping[str, str]) -> Any:
 
 
 def uses(value: Any, name: str) -> bool:
-    """Whether `{name}` is anywhere in the value."""
+    """Returns whether `{name}` is anywhere in the value."""
     return bool(fill(value, {name: "\0"}) != value)

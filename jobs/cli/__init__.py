@@ -3,9 +3,9 @@
 Each command reads its options, calls the library, prints, and ends with an exit code. Its file is loaded when the
 command is used, so `--help` and `list` start fast. Only this folder imports click and rich.
 
-- `main.py`: the group of commands and `main()`; `help.py`: the look of `--help`
+- `main.py`: the group of commands and `main()`; `help.py`: the form of `--help`
 - `options.py`: options that most commands have; `submit_options.py`: those of `submit` and `rerun`
-- `run.py`: event loop, signals, sessions, errors as exit codes; `output.py`: all that is printed
+- `runner.py`: event loop, signals, sessions, errors as exit codes; `output.py`: all that is printed
 - `follow_job.py`: one job from submission to exit code; `run_batch.py`, `batch_view.py`: the same for many jobs
 - `upload_plan.py`: `submit --plan`; `ledger_log.py`: a log from the local job history
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
+from ..spec.shown import redacted, visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,18 +36,18 @@ class View(Protocol):
 
 
 def counts(items: list[BatchItem]) -> dict[str, int]:
-    """The number of jobs in each of GROUPS."""
+    """Counts the jobs in each of GROUPS."""
     numbers = Counter(_GROUPS.get(item.status, "waiting") for item in items)
     return {group: numbers[group] for group in GROUPS}
 
 
 def counts_text(items: list[BatchItem]) -> str:
-    """The groups that have jobs, such as `2 running, 5 done`."""
+    """Names the groups that have jobs, with their numbers, such as `2 running, 5 done`."""
     return ", ".join(f"{number} {group}" for group, number in counts(items).items() if number) or "no jobs"
 
 
 def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
-    """The JSON line of a job. `exit_code` is null until the job is done."""
+    """Returns the JSON line of a job. `exit_code` is null until the job is done."""
     return {
         "event": "job",
         "time": time.time(),
@@ -58,13 +58,13 @@ def as_json(item: BatchItem, batch: str) -> dict[str, Any]:
         "status": item.status,
         "exit_code": item.exit_code,
         "driver_exit_code": item.info.driver_exit_code if item.info else None,
-        "error_type": item.info.error_type if item.info else None,
+        "error_type": redacted(item.info.error_type) if item.info else None,
         "error": str(item.error) if item.error else None,
     }
 
 
 def end_as_json(items: list[BatchItem], batch: str, exit_code: int | None) -> dict[str, Any]:
-    """The last JSON line, for the whole batch."""
+    """Returns the last JSON line, for the whole batch."""
     return {"event": "end", "time": time.time(), "batch": batch, "exit_code": exit_code, "counts": counts(items)}
 
 
@@ -81,12 +81,12 @@ class _Stateless:
 class JsonLines(_Stateless):
     """A JSON line for each change of a job."""
 
-    def __init__(self, batch: str, write: Callable[[str], None]) -> None:
+    def __init__(self, batch: str, write: Callable[[dict[str, Any]], None]) -> None:
         self.batch, self.write = batch, write
 
     def changed(self, item: BatchItem) -> None:
         if item.status not in (WAITING, SUBMITTING):
-            self.write(json.dumps(as_json(item, self.batch)))
+            self.write(as_json(item, self.batch))
 
 
 class Lines(_Stateless):
@@ -121,15 +121,17 @@ class LiveTable:
         self._live.stop()
 
     def changed(self, item: BatchItem) -> None:
-        """Nothing to do: the table is redrawn twice a second."""
+        """Does nothing: the table is redrawn twice a second."""
 
     def table(self) -> Table:
-        from rich.markup import escape
         from rich.table import Table
+        from rich.text import Text
 
         items = self.items()
         elapsed = time.strftime("%H:%M:%S", time.gmtime(time.time() - self.started))
-        table = Table(title=f"{self.batch}: {counts_text(items)}, {elapsed}", title_justify="left", box=None)
+        # A Text is not read as markup: names and errors may contain brackets.
+        title = Text(visible(f"{self.batch}: {counts_text(items)}, {elapsed}"))
+        table = Table(title=title, title_justify="left", box=None)
         for column in ("job", "status", "seconds", ""):
             table.add_column(column, justify="right" if column == "seconds" else "left")
         shown = sorted((item for item in items if item.since), key=lambda item: (item.done, -item.since))[:ROWS]
@@ -138,8 +140,8 @@ class LiveTable:
             colour = "red" if item.status in ("FAILED", LOST, ERROR) else colour
             reason = str(item.error or (item.info.error_type if item.info else "") or "").partition("\n")[0]
             age = "" if item.done else f"{time.time() - item.since:.0f}"
-            status = f"[{colour}]{item.status}[/]" if colour else item.status
-            table.add_row(escape(item.submission_id), status, age, escape(reason))
+            cells = [(item.submission_id, ""), (item.status, colour), (age, ""), (reason, "")]
+            table.add_row(*(Text(visible(text), style) for text, style in cells))
         if len(items) > len(shown):
             table.caption = f"and {len(items) - len(shown)} more"
         return table

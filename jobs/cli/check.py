@@ -8,8 +8,8 @@ import click
 
 from .help import TARGET_HELP, Command
 from .options import output_option, target_options
-from .output import notify, print_json
-from .run import run
+from .output import notify, print_json, print_text
+from .runner import run
 
 if TYPE_CHECKING:
     from ..diagnose.finding import Finding
@@ -23,8 +23,9 @@ def check_command(output: str, target_options: TargetOptions) -> None:
     """Check whether jobs can run at the target. If not, show the first problem and how to fix it.
 
     For a cluster: the context, the cluster's identity, the head pod, Ray inside its container `ray-head` (`ray.init()`
-    there, its address and resources), versions, workers, then the tunnel, the token and the Jobs API. For an address:
-    what can be asked from outside. Exits with 0 if jobs can run, with or without warnings.
+    there, its address and resources), versions, workers, then the tunnel, the token and the Jobs API. Without the right
+    to `pods/exec` Ray is asked through its API, and the line says so. For an address: what can be asked from outside.
+    Exits with 0 if jobs can run, with or without warnings.
 
     \b
     Examples:
@@ -53,9 +54,9 @@ def check_command(output: str, target_options: TargetOptions) -> None:
 
 
 def _print(finding: Finding) -> None:
-    click.echo(f"{finding.kind:<8}{finding.step:<11}{finding.text}")
+    print_text(f"{finding.kind:<8}{finding.step:<11}{finding.text}")
     if finding.remedy:
-        click.echo(f"{'':<19}{finding.remedy}")
+        print_text(f"{'':<19}{finding.remedy}")
 
 
 def _as_json(finding: Finding) -> dict[str, object]:

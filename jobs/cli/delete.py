@@ -8,7 +8,7 @@ import click
 
 from .help import ANSWER_HELP, TARGET_HELP, Command
 from .options import target_options
-from .run import for_each_job
+from .runner import for_each_job
 
 if TYPE_CHECKING:
     from ..session import Session

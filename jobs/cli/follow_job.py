@@ -1,4 +1,4 @@
-"""One job from submission to exit code, for `submit` and `rerun`."""
+"""Runs one job from submission to exit code, for `submit` and `rerun`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import click
 
 from ..errors import Interrupted, JobsError, command
 from .output import notify, notify_end, print_json, result_text, upload_progress, write_stderr, write_stdout
-from .run import detached, run
+from .runner import detached, run
 
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
     from ..session import Session
     from ..spec.job_info import Result
-    from ..spec.limits import Limits
+    from ..spec.time_limits import TimeLimits
     from ..submit import PreparedJob
     from ..target.options import TargetOptions
-    from .submit_options import RunOptions
+    from .submit_options import RunFlags
 
 
 def submit_and_follow(
     target_options: TargetOptions,
     prepare: Callable[[], Awaitable[PreparedJob]],
-    options: RunOptions,
+    options: RunFlags,
     policy: RetryPolicy,
 ) -> None:
     """Submits the job of `prepare`, follows it through the attempts that `policy` allows, and exits with its result."""
@@ -61,9 +61,9 @@ def submit_and_follow(
 
 @dataclass
 class SubmissionState:
-    """How far a submission has come; decides the message after an interrupt."""
+    """The state of a submission; decides the message after an interrupt."""
 
-    options: RunOptions
+    options: RunFlags
     prepared: PreparedJob | None = None
     sending: bool = False
     accepted: bool = False
@@ -76,15 +76,15 @@ class SubmissionState:
             self.attempt_began = time.monotonic()
         self.prepared, self.accepted = prepared, False
 
-    def limits(self) -> Limits:
-        from ..spec.limits import Limits
+    def limits(self) -> TimeLimits:
+        from ..spec.time_limits import TimeLimits
 
         options = self.options
         elapsed = time.monotonic() - self.attempt_began
-        return Limits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
+        return TimeLimits(options.queue_timeout, options.start_timeout, options.timeout, elapsed=elapsed)
 
     def explain(self, interrupted: Interrupted) -> Interrupted:
-        """The interrupt with what became of the job."""
+        """Returns the interrupt with the state of the job."""
         terminated = interrupted.terminated
         if self.prepared is None or not self.sending:
             return Interrupted("Interrupted; nothing was submitted.", terminated=terminated)
@@ -104,7 +104,8 @@ class SubmissionState:
 async def _run_attempts(
     policy: RetryPolicy, first: PreparedJob, run_attempt: Callable[[PreparedJob], Awaitable[Result | None]]
 ) -> Result | None:
-    """The result of the last attempt; None if it was not followed. Each attempt has its own id, linked to the first."""
+    """Runs the attempts and returns the last result; None if it was not followed. Each attempt has its own id, linked
+    to the first."""
     from ..retries import attempt_id, judge
 
     prepared, attempts = first, 0

@@ -14,7 +14,7 @@ from ..errors import Interrupted, Refused
 from .help import TARGET_HELP, Command, option
 from .options import target_options
 from .output import notify
-from .run import run
+from .runner import run
 
 if TYPE_CHECKING:
     from ..connection import Connection
@@ -67,7 +67,7 @@ def forward_command(port: int, command: tuple[str, ...], target_options: TargetO
 
 
 async def _variables(connection: Connection, directory: Path) -> dict[str, str]:
-    """The environment with which the stock client reaches the same Ray."""
+    """Returns the environment with which the stock client reaches the same Ray."""
     from ..private_file import write_private
 
     variables = {"RAY_ADDRESS": connection.url, "RAY_API_SERVER_ADDRESS": connection.url}

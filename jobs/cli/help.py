@@ -1,4 +1,4 @@
-"""How `--help` looks: options under headings, and examples that the reader can paste."""
+"""The form of `--help`: options under headings, and examples that the reader can paste."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Exit codes: 0 succeeded, 1 failed, 2 refused input, 3 stopped, 4 lost,
 
 
 def as_typed(text: str) -> str:
-    """The text with the command as the reader has to type it; in the source it is `rayjobs`."""
+    """Returns the text with the command as the reader has to type it; in the source it is `rayjobs`."""
     return text.replace("rayjobs ", f"{COMMAND} ")
 
 

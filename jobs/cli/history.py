@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..spec.shown import cell, shown
 from .help import Command, option
 from .ledger_log import find_entry
 from .options import output_option
-from .output import local_time, print_fields, print_json, print_table, short_line
-from .run import open_ledger
+from .output import local_time, print_fields, print_json, print_table, print_text
+from .runner import open_ledger
 
 if TYPE_CHECKING:
     from ..ledger.records import Entry
@@ -67,12 +68,12 @@ def _row(entry: Entry) -> tuple[str, ...]:
         entry.user,
         place.stack or place.kind,
         place.cluster or place.identity,
-        short_line(entry.spec["entrypoint"]),
+        cell(entry.spec["entrypoint"]),
     )
 
 
 def print_entry(entry: Entry) -> None:
-    """All that the ledger has of a submission, a line for each field and each status."""
+    """Prints all that the ledger has of a submission, a line for each field and each status."""
     place, origin = entry.place, entry.origin
     commit = ""
     if origin.commit:
@@ -81,7 +82,7 @@ def print_entry(entry: Entry) -> None:
         [
             ("job", entry.submission_id),
             ("status", entry.status),
-            ("entrypoint", entry.spec["entrypoint"]),
+            ("entrypoint", shown(entry.spec["entrypoint"], lines=True)),
             ("exit code", entry.driver_exit_code),
             ("error", entry.error_type),
             ("where", f"{place.stack or place.kind}, {place.cluster or place.identity}"),
@@ -96,4 +97,4 @@ def print_entry(entry: Entry) -> None:
         ]
     )
     for status, at in entry.changes:
-        click.echo(f"  {local_time(at)}  {status}")
+        print_text(f"  {local_time(at)}  {status}")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..spec import redact
+from ..spec.shown import cell
 from .help import ANSWER_HELP, TARGET_HELP, Command, option
 from .options import output_option, target_options
-from .output import local_time, print_json, print_table, short_line
-from .run import with_session
+from .output import local_time, print_json, print_table
+from .runner import with_session
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -70,4 +70,4 @@ def _row(job: JobInfo) -> tuple[str, ...]:
         started = local_time(job.start_time / 1000)
     if job.start_time is not None:
         seconds = f"{((job.end_time or time.time() * 1000) - job.start_time) / 1000:.0f}"
-    return job.submission_id, job.status, started, seconds, short_line(redact.beginning(job.entrypoint))
+    return job.submission_id, job.status, started, seconds, cell(job.entrypoint)

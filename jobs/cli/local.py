@@ -6,7 +6,7 @@ import click
 
 from .help import Command
 from .output import notify
-from .run import run
+from .runner import run
 
 
 @click.command("local", cls=Command)

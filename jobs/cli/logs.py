@@ -8,10 +8,10 @@ import click
 
 from ..errors import Interrupted, JobsError
 from .help import RESULT_HELP, TARGET_HELP, Command, option
-from .ledger_log import print_log_of_target
+from .ledger_log import find_log_of_target, print_ledger_log
 from .options import patience_option, target_options
 from .output import notify_end, print_error, write_stdout
-from .run import detached, with_session
+from .runner import detached, with_session
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -57,11 +57,12 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
         raise detached(interrupted, submission_id) from None
     except JobsError as error:
         # The ledger's log outlives the cluster. Nothing is printed twice.
-        same_cluster = None if printed else print_log_of_target(submission_id, target_options)
-        if same_cluster is None:
+        log = None if printed else find_log_of_target(submission_id, target_options)
+        if log is None:
             raise
+        print_ledger_log(log)
         print_error(f"Error: {error}")
-        raise SystemExit(error.exit_code if follow or not same_cluster else 0) from None
+        raise SystemExit(error.exit_code if follow or not log.same_cluster else 0) from None
     if result is not None:
         notify_end(result)
         raise SystemExit(result.exit_code)

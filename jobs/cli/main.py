@@ -11,7 +11,7 @@ import click
 
 from ..errors import COMMAND
 from .help import as_typed
-from .run import on_sigterm, report
+from .runner import on_sigterm, report
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
@@ -78,7 +78,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The console command. It never ends with a traceback for an error that a user can meet."""
+    """Runs the console command. It never ends with a traceback for an error that a user can meet."""
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         # Not cli.main(), which handles a closed stdout in its own way.

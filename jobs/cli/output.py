@@ -1,8 +1,10 @@
-"""All that is printed: the job's bytes and answers to stdout, everything else to stderr."""
+"""All that is printed: the job's bytes and answers to stdout, everything else to stderr.
+
+Every text but the job's bytes becomes visible here (see `jobs.spec.shown`), because it may contain a text of others.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -12,34 +14,47 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import command
+from ..spec.shown import visible, visible_json
 
 if TYPE_CHECKING:
     from ..spec.job_info import Result
 
 
 def notify(text: str) -> None:
-    """A line for the person who runs the command, to stderr, grey at a terminal."""
+    """Prints a line for the person who runs the command to stderr, grey at a terminal."""
     _to_stderr(text, dim=True)
 
 
 def print_error(text: str) -> None:
-    """An error, to stderr, red at a terminal."""
+    """Prints an error to stderr, red at a terminal."""
     _to_stderr(text, fg="red")
 
 
 def _to_stderr(text: str, **style: Any) -> None:
+    text = visible(text, lines=True)
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
         text = click.style(text, **style)
     click.echo(text, err=True, color=True)
 
 
+def print_text(text: str) -> None:
+    """An answer as text, to stdout."""
+    click.echo(visible(text, lines=True))
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """An answer as JSON, to stdout."""
+    click.echo(visible_json(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """One of many JSON answers, on one line."""
+    click.echo(visible_json(value))
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Columns as wide as their longest cell; the last column is not padded."""
-    lines = [header, *rows]
+    lines = [header, *(tuple(visible(text) for text in row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -47,36 +62,34 @@ def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def print_fields(fields: list[tuple[str, Any]]) -> None:
-    """A line for each field that has a value."""
+    """Prints a line for each field that has a value; further lines of a value begin with a bar."""
     for name, value in fields:
         if value not in (None, ""):
-            click.echo(f"{name + ':':<12}{value}")
+            first, *others = str(value).splitlines() or [""]
+            click.echo(visible(f"{name + ':':<12}{first}"))
+            for line in others:
+                click.echo(visible(f"{'|':>11} {line}"))
 
 
 def write_stdout(data: bytes) -> None:
-    """The job's bytes, unchanged and at once."""
+    """Writes the job's bytes to stdout, unchanged and at once."""
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def write_stderr(data: bytes) -> None:
-    """The job's bytes, when stdout is for JSON."""
+    """Writes the job's bytes to stderr, when stdout is for JSON."""
     sys.stderr.buffer.write(data)
     sys.stderr.buffer.flush()
 
 
 def local_time(seconds: float | None) -> str:
-    """A time in this machine's zone; empty for none."""
+    """Returns a time in this machine's zone; empty for none."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
 
 
-def short_line(entrypoint: str) -> str:
-    """The beginning of an entrypoint, on one line of a table."""
-    return " ".join(entrypoint.split())[:60]
-
-
 def result_text(result: Result) -> str:
-    """How a job ended: its status, then the exit code, error and message that it has."""
+    """Describes how a job ended: its status, then the exit code, error and message that it has."""
     text = result.status
     if result.driver_exit_code not in (None, 0):
         text += f", exit code {result.driver_exit_code}"

@@ -9,8 +9,8 @@ import click
 from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
 from .options import output_option, patience_option, target_options
-from .run import open_ledger
-from .submit_options import RunOptions, no_cache_option, run_options
+from .runner import open_ledger
+from .submit_options import RunFlags, no_cache_option, run_flags
 
 if TYPE_CHECKING:
     from ..target.options import TargetOptions
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @click.command("rerun", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
 @click.argument("submission_id", metavar="ID")
-@run_options
+@run_flags
 @no_cache_option
 @patience_option
 @output_option
 @target_options
-def rerun_command(submission_id: str, no_cache: bool, run: RunOptions, target_options: TargetOptions) -> None:
+def rerun_command(submission_id: str, no_cache: bool, run: RunFlags, target_options: TargetOptions) -> None:
     """Submit a job of the local job history again, under the id of the next attempt (ID-r1, ID-r2, ...).
 
     For a job that was lost or failed. The local job history contains no secrets: environment variables that were

@@ -1,9 +1,8 @@
-"""Many jobs from submission to exit code: `submit --file` and `submit --sweep`."""
+"""Runs many jobs from submission to exit code: `submit --file` and `submit --sweep`."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from dataclasses import replace
@@ -14,25 +13,24 @@ import click
 from ..batch import jobs_file, sweep
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
-from ..batch.run import BatchItem, BatchRun
-from ..batch.run import BatchOptions as BatchRunOptions
+from ..batch.run import BatchItem, BatchOptions, BatchRun
 from ..errors import Interrupted, Refused, worst_exit_code
 from ..retries import RetryPolicy
 from ..session import open_session
 from ..target.options import TargetOptions
 from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
-from .output import notify, print_error, result_text
-from .run import run
-from .submit_options import BatchOptions, JobFlags, RunOptions
+from .output import notify, print_error, print_json_line, result_text
+from .runner import run
+from .submit_options import BatchFlags, JobFlags, RunFlags
 
 DEFAULT_CONCURRENCY = 8
 # How many failed jobs are named at the end, and how many likely secrets before an upload.
 NAMED_FAILURES, NAMED_SECRETS = 10, 3
 
 
-def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchOptions) -> Batch:
-    """The jobs of --file, or of --sweep and the command line. Raises Refused."""
+def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchFlags) -> Batch:
+    """Reads the jobs of --file, or of --sweep and the command line. Raises Refused."""
     swept = sweep.parse(options.sweep)
     if options.file is not None:
         if words:
@@ -50,14 +48,14 @@ def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchOptions) -> 
 def submit_and_follow_batch(
     batch: Batch,
     target_options: TargetOptions,
-    options: RunOptions,
-    batch_options: BatchOptions,
+    options: RunFlags,
+    batch_flags: BatchFlags,
     policy: RetryPolicy,
     *,
     use_cache: bool,
 ) -> None:
     """Runs the batch and exits with the worst exit code of its jobs."""
-    run_options = _run_options(batch, options, batch_options, policy)
+    run_options = _run_options(batch, options, batch_flags, policy)
     target = resolve(target_options, notify=notify)
     runs: list[BatchRun] = []  # Filled when the connection is open; an interrupt reports what it holds.
 
@@ -90,12 +88,10 @@ def _silent(_text: str) -> None:
     pass
 
 
-def _run_options(
-    batch: Batch, options: RunOptions, batch_options: BatchOptions, policy: RetryPolicy
-) -> BatchRunOptions:
-    return BatchRunOptions(
-        concurrency=batch_options.concurrency or batch.concurrency or DEFAULT_CONCURRENCY,
-        resume=batch_options.resume,
+def _run_options(batch: Batch, options: RunFlags, batch_flags: BatchFlags, policy: RetryPolicy) -> BatchOptions:
+    return BatchOptions(
+        concurrency=batch_flags.concurrency or batch.concurrency or DEFAULT_CONCURRENCY,
+        resume=batch_flags.resume,
         wait=not options.no_wait,
         policy=policy,
         queue_seconds=options.queue_timeout,
@@ -126,17 +122,17 @@ async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> lis
 def _view(running: BatchRun, output: str) -> View:
     name = str(running.batch.name)
     if output == "json":
-        return JsonLines(name, click.echo)
+        return JsonLines(name, print_json_line)
     if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return LiveTable(name, lambda: running.items)
     return Lines(notify)
 
 
-def _report(items: list[BatchItem], name: str, options: RunOptions) -> int:
+def _report(items: list[BatchItem], name: str, options: RunFlags) -> int:
     """Prints how the batch ended and returns its exit code."""
     code = worst_exit_code([item.exit_code for item in items if item.exit_code is not None] or [0])
     if options.output == "json":
-        click.echo(json.dumps(end_as_json(items, name, code)))
+        print_json_line(end_as_json(items, name, code))
         return code
     if options.no_wait:
         for item in items:
@@ -155,7 +151,7 @@ def _reason(item: BatchItem) -> str:
 
 
 def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> Interrupted:
-    """The interrupt with what became of the jobs."""
+    """Returns the interrupt with the state of the jobs."""
     if not runs or not runs[0].items:
         return Interrupted("Interrupted; nothing was submitted.", terminated=interrupted.terminated)
     outcome = "its jobs were asked to stop" if stopped else "the submitted jobs keep running"

@@ -9,7 +9,7 @@ import click
 from .help import ANSWER_HELP, TARGET_HELP, Command
 from .options import output_option, target_options
 from .output import local_time, print_fields, print_json
-from .run import with_session
+from .runner import with_session
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -42,7 +42,7 @@ def status_command(submission_ids: tuple[str, ...], output: str, target_options:
 
 
 def print_job(job: JobInfo) -> None:
-    """A job on a few lines."""
+    """Prints a job on a few lines."""
     job = job.shown()
     print_fields(
         [

@@ -12,16 +12,16 @@ from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
 from .options import output_option, patience_option, target_options
 from .submit_options import (
-    BatchOptions,
+    BatchFlags,
     JobFlags,
-    RetryOptions,
-    RunOptions,
-    batch_options,
+    RetryFlags,
+    RunFlags,
+    batch_flags,
     job_flags,
     no_cache_option,
     plan_option,
-    retry_options,
-    run_options,
+    retry_flags,
+    run_flags,
 )
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 @job_flags
 @plan_option
 @no_cache_option
-@run_options
-@retry_options
-@batch_options
+@run_flags
+@retry_flags
+@batch_flags
 @patience_option
 @output_option
 @target_options
@@ -50,9 +50,9 @@ def submit_command(
     plan: bool,
     no_cache: bool,
     job: JobFlags,
-    run: RunOptions,
-    retry: RetryOptions,
-    batch: BatchOptions,
+    run: RunFlags,
+    retry: RetryFlags,
+    batch: BatchFlags,
     target_options: TargetOptions,
 ) -> None:
     """Submit a job, follow its log until the job ends, and exit with its result.
@@ -65,7 +65,7 @@ def submit_command(
       rayjobs submit --working-dir . -- python train.py --name "two words"
       rayjobs submit --working-dir . --plan                            what would be uploaded
       rayjobs submit --working-dir . --no-wait -- python train.py      prints the id
-      rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, however often this command runs
+      rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, also if this command runs again
       rayjobs submit --entrypoint-num-gpus 1 --queue-timeout 600 --timeout 7200 -- python train.py
       rayjobs submit --retries 3 --retry-on 75 -- python train.py      again after a cluster failure or exit code 75
       rayjobs submit --sweep lr=1e-3,1e-4 --sweep seed=0..9 -- python train.py --lr {lr} --seed {seed}
@@ -106,7 +106,7 @@ def submit_command(
 
 
 def join_words(words: tuple[str, ...]) -> str:
-    """The shell line that runs these words as typed; a single word is a shell line itself. Raises Refused."""
+    """Returns the shell line that runs these words as typed; a single word is a shell line itself. Raises Refused."""
     if not words:
         raise Refused(
             "There is no entrypoint.",

@@ -39,7 +39,7 @@ def _option_group(parameter: str, group: type, options: Sequence[Decorator]) -> 
 
 @dataclass(frozen=True)
 class JobFlags:
-    """What the job is: its id, directory, runtime environment, metadata and resources."""
+    """The job: its id, directory, runtime environment, metadata and resources."""
 
     submission_id: str | None = None
     key: str | None = None
@@ -54,7 +54,7 @@ class JobFlags:
     entrypoint_label_selector: str | None = None
 
     def fields(self) -> JobFields:
-        """The fields of the job. Raises Refused, which names the flag."""
+        """Returns the fields of the job. Raises Refused, which names the flag."""
         return {
             "working_dir": self.working_dir,
             "runtime_env": self.read_runtime_env(),
@@ -67,13 +67,13 @@ class JobFlags:
         }
 
     def request(self, entrypoint: str) -> JobRequest:
-        """Raises Refused, which names the flag."""
+        """Returns the request for the job. Raises Refused, which names the flag."""
         from ..spec.job_spec import JobRequest, JobSpec
 
         return JobRequest(JobSpec.from_fields(entrypoint, **self.fields()), self.submission_id, self.key)
 
     def read_runtime_env(self) -> dict[str, Any]:
-        """The runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""
+        """Reads the runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""
         if self.runtime_env is not None and self.runtime_env_json is not None:
             raise Refused("--runtime-env and --runtime-env-json both set the runtime_env.", "Use one of them.")
         if self.runtime_env is None:
@@ -102,7 +102,7 @@ job_flags = _option_group(
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunFlags:
     """How a submission is followed. Times are in seconds; None means no limit.
 
     `patience` and `output` are the options that other commands have too: a command adds them by itself.
@@ -120,15 +120,16 @@ class RunOptions:
 
 _run = functools.partial(option, section="Run options")
 _seconds = functools.partial(_run, type=click.FloatRange(min=0), metavar="SECONDS")
-run_options = _option_group(
+run_flags = _option_group(
     "run",
-    RunOptions,
+    RunFlags,
     (
         _run("--no-wait", is_flag=True, help="Return when the job is accepted; print its id to stdout."),
         _seconds("--queue-timeout", help="Stop the job if it is PENDING for longer."),
         _seconds(
             "--start-timeout",
-            help="Stop the job if it does not run this long after the command started, upload included.",
+            help="Stop the job if it is not RUNNING within this many seconds of the command's start. "
+            "The upload counts.",
         ),
         _seconds("--timeout", help="Stop the job if it runs for longer."),
         _run(
@@ -144,14 +145,14 @@ run_options = _option_group(
 
 
 @dataclass(frozen=True)
-class RetryOptions:
+class RetryFlags:
     """When a job that did not succeed is tried again."""
 
     retries: int = 0
     retry_on: str | None = None
 
     def policy(self) -> RetryPolicy:
-        """Raises Refused."""
+        """Returns the policy that the flags describe. Raises Refused."""
         from ..retries import RetryPolicy
 
         words = [word.strip().lower() for word in (self.retry_on or "").split(",") if word.strip()]
@@ -167,9 +168,9 @@ class RetryOptions:
 
 
 _retry = functools.partial(option, section="Retry options")
-retry_options = _option_group(
+retry_flags = _option_group(
     "retry",
-    RetryOptions,
+    RetryFlags,
     (
         _retry(
             "--retries",
@@ -188,7 +189,7 @@ retry_options = _option_group(
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchFlags:
     """Many jobs from one command."""
 
     file: str | None = None
@@ -210,9 +211,9 @@ class BatchOptions:
 
 
 _batch = functools.partial(option, section="Batch options")
-batch_options = _option_group(
+batch_flags = _option_group(
     "batch",
-    BatchOptions,
+    BatchFlags,
     (
         _batch("--file", metavar="FILE", help="Submit the jobs of this YAML file (docs/jobs-many.md)."),
         _batch(
@@ -233,7 +234,7 @@ no_cache_option = _upload("--no-cache", is_flag=True, help="Read every file of t
 
 
 def json_object(text: str | None, flag: str) -> dict[str, Any]:
-    """The JSON object in a flag's text, empty if there is no text. Raises Refused."""
+    """Reads the JSON object in a flag's text, empty if there is no text. Raises Refused."""
     if not text:
         return {}
     try:
@@ -246,7 +247,7 @@ def json_object(text: str | None, flag: str) -> dict[str, Any]:
 
 
 def _yaml_object(path: str, flag: str) -> dict[str, Any]:
-    """The mapping in a YAML file, empty if the file is. Raises Refused."""
+    """Reads the mapping in a YAML file, empty if the file is. Raises Refused."""
     import yaml
 
     try:

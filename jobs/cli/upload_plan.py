@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
 from ..background import in_thread
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
@@ -14,8 +12,8 @@ from ..errors import Refused
 from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
-from .output import print_json
-from .run import run
+from .output import print_json, print_text
+from .runner import run
 
 # How many paths of a kind are listed.
 LISTED = 20
@@ -29,13 +27,13 @@ def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool,
     if output == "json":
         print_json(_as_json(plan))
     else:
-        click.echo(_describe(plan))
+        print_text(_describe(plan))
 
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
     """Prints the upload of each working directory of a batch. Raises Refused."""
     prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache))
-    prepared, plans = prepared_batch.prepared, prepared_batch.plans
+    prepared, plans = prepared_batch.submissions, prepared_batch.plans
     jobs = {uri: sum(job.spec.working_dir == uri for job in prepared) for uri in plans}
     if output == "json":
         print_json([{"jobs": jobs[uri], "working_dir": plan.source, **_as_json(plan)} for uri, plan in plans.items()])
@@ -43,7 +41,7 @@ def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
     texts = [
         f"{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
     ]
-    click.echo("\n\n".join(texts) or f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory.")
+    print_text("\n\n".join(texts) or f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory.")
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
@@ -61,7 +59,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 
 
 def _describe(plan: Plan) -> str:
-    """The plan as text."""
+    """Returns the plan as text."""
     if not plan.needs_upload:
         return f"{plan.uri} is remote: Ray downloads it, nothing is uploaded."
     lines = [

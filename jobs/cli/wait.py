@@ -10,7 +10,7 @@ from ..errors import worst_exit_code
 from .help import RESULT_HELP, TARGET_HELP, Command, option
 from .options import output_option, patience_option, target_options
 from .output import notify_end, print_json
-from .run import with_session
+from .runner import with_session
 
 if TYPE_CHECKING:
     from ..session import Session

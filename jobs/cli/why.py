@@ -9,8 +9,8 @@ import click
 from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
 from .help import ANSWER_HELP, TARGET_HELP, Command
 from .options import output_option, target_options
-from .output import notify, print_json
-from .run import open_ledger, run
+from .output import notify, print_json, print_text
+from .runner import open_ledger, run
 
 if TYPE_CHECKING:
     from ..diagnose.evidence import Evidence
@@ -72,7 +72,8 @@ def _status_in_ledger(submission_id: str, target: Target, options: TargetOptions
 
 
 def _is_place_of(target: Target, place: Place) -> bool:
-    """Whether a job of the ledger went to this target. A cluster is compared by name: it may not be reachable."""
+    """Returns whether a job of the ledger went to this target. A cluster is compared by name: it may not be
+    reachable."""
     from ..target.resolve import ClusterTarget, UrlTarget
 
     if isinstance(target, ClusterTarget):
@@ -82,13 +83,13 @@ def _is_place_of(target: Target, place: Place) -> bool:
 
 def _print(finding: Finding) -> None:
     title = _TITLES[finding.kind]
-    click.echo(f"{title + ':':<10}{finding.text}" if title else finding.text)
+    print_text(f"{title + ':':<10}{finding.text}" if title else finding.text)
     if finding.remedy:
-        click.echo(f"{'':<10}-> {finding.remedy}")
+        print_text(f"{'':<10}-> {finding.remedy}")
 
 
 def _exit_code(evidence: Evidence) -> int:
-    """0 if Ray or Kubernetes answered; 2 for a job that neither the server nor the ledger knows."""
+    """Returns 0 if Ray or Kubernetes answered; 2 for a job that neither the server nor the ledger knows."""
     if not evidence.ray_reached and not evidence.kube_read:
         return EXIT_UNREACHABLE
     unknown = evidence.ray_reached and evidence.submission_id and evidence.job is None and evidence.in_ledger is None

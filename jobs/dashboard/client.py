@@ -8,15 +8,18 @@ from urllib.parse import quote, urlsplit
 
 from ..deadline import Deadline
 from ..errors import JobsError, ServerFault, UnknownJob, Unreachable, command
-from ..spec.job_info import JobInfo
+from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
 from ._httpx import httpx
-from .http import TRANSIENT_STATUSES, HttpClient, fault, json_of
+from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
 
-# Of a call that repeats its request, unless the caller says otherwise.
+# Default time for one call, with all its retries.
 CALL_SECONDS = 60.0
 # The server looks up each job, and a head that has just restarted takes minutes.
 LIST_SECONDS = 180.0
+# A job is about 2 KB; one whose message is the end of its log has 20 KB more.
+LIST_BYTES = 256 * 1024**2
+LOG_TEXT_BYTES = 512 * 1024**2
 # Ray's job manager writes this record over a job that was deleted within a second or two of its end. It has no content,
 # and it holds the id.
 GHOST = "Entrypoint not found."
@@ -39,47 +42,47 @@ class RayJobsApi:
         self._agent_route = agent_route
 
     async def agent(self, address: str) -> HttpClient | None:
-        """The dashboard agent at this address, if it may be used."""
+        """Returns the dashboard agent at this address, if it may be used."""
         return None if self._agent_route is None else await self._agent_route(address)
 
     async def version(self, deadline: Deadline | None = None) -> dict[str, Any]:
-        """`ray_version`, `session_name` (a new one after the head restarted), and more."""
+        """Reads `ray_version`, `session_name` (a new one after the head restarted), and more."""
 
         def parse(response: httpx.Response) -> dict[str, Any]:
             answer = json_of(response, self.http.where)
-            if not isinstance(answer, dict) or "ray_version" not in answer:
+            if not isinstance(answer, dict) or not isinstance(answer.get("ray_version"), str):
                 raise ServerFault(f"{self.http.where} is not a Ray dashboard: its /api/version has no ray_version.")
             return answer
 
         return await self._ask("GET", "/api/version", deadline, parse)
 
     async def find_job(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo | None:
-        """The job; None if the server says that it has no job with this id."""
+        """Reads the job; None if the server has no job with this id."""
 
         def parse(response: httpx.Response) -> JobInfo | None:
             if response.status_code != 404:
                 return next(iter(_read_jobs([json_of(response, self.http.where)], self.http.where)), None)
             # Any server answers 404 to a path that it does not know; only this text is Ray's answer about the job.
             if "does not exist" not in response.text:
-                raise fault(response, self.http.where)
+                raise error_of_response(response, self.http.where)
             return None
 
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
 
     async def list_jobs(self, deadline: Deadline | None = None) -> list[JobInfo]:
-        """All jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes."""
+        """Lists all jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes."""
 
         def parse(response: httpx.Response) -> list[JobInfo]:
             answer = json_of(response, self.http.where)
             if not isinstance(answer, list):
-                raise ServerFault(f"{self.http.where} answered the list of jobs with {type(answer).__name__}.")
+                raise ServerFault(f"{self.http.where} answered the list of jobs with {type_name(answer)}.")
             return sorted(_read_jobs(answer, self.http.where), key=lambda job: job.start_time or 0)
 
         deadline = deadline or Deadline(LIST_SECONDS)
-        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS)
+        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS, most=LIST_BYTES)
 
     async def post_job(self, spec: JobSpec, submission_id: str, seconds: float) -> JobsError | None:
-        """One attempt to create the job: None if it was accepted, an error if it is not clear whether it was.
+        """Tries once to create the job. Returns None if it was accepted, an error if that is not clear.
 
         Raises the error if the server refused the job for good.
         """
@@ -105,7 +108,7 @@ class RayJobsApi:
         await self._ask("DELETE", _job_path(submission_id), deadline, _status_code, allowed=(404,))
 
     async def has_ghost(self, submission_id: str, deadline: Deadline | None = None) -> bool:
-        """Whether the id is held by the record that Ray left of a deleted job."""
+        """Returns whether the id is held by the record that Ray left of a deleted job."""
 
         def parse(response: httpx.Response) -> bool:
             where = self.http.where
@@ -114,7 +117,7 @@ class RayJobsApi:
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
 
     async def job_log_text(self, submission_id: str, deadline: Deadline | None = None) -> str:
-        """The log as the server decodes it: bytes that are not UTF-8, and carriage returns, are lost."""
+        """Reads the log as the server decodes it: bytes that are not UTF-8, and carriage returns, are lost."""
 
         def parse(response: httpx.Response) -> str:
             answer = json_of(response, self.http.where)
@@ -122,16 +125,16 @@ class RayJobsApi:
                 raise ServerFault(f"{self.http.where} answered the request for a log without a log.")
             return str(answer["logs"])
 
-        return await self._ask("GET", f"{_job_path(submission_id)}/logs", deadline, parse)
+        return await self._ask("GET", f"{_job_path(submission_id)}/logs", deadline, parse, most=LOG_TEXT_BYTES)
 
     async def package_exists(self, uri: str, deadline: Deadline | None = None) -> bool:
-        """Whether the server has the package. If it has, it keeps it for another ten minutes."""
+        """Returns whether the server has the package. If it has, it keeps it for another ten minutes."""
         return await self._ask("GET", _package_path(uri), deadline, _status_code, allowed=(404,)) != 404
 
     async def put_package(
         self, uri: str, body: BinaryIO, size: int, progress: Callable[[int, int], None], seconds: float
     ) -> JobsError | None:
-        """One attempt to upload a package: None if it arrived, an error if it is not clear whether it did.
+        """Tries once to upload a package. Returns None if it arrived, an error if that is not clear.
 
         Raises the error if the server refused the package for good.
         """
@@ -148,10 +151,14 @@ class RayJobsApi:
         return None if response.is_success else _transient(response, self.http.where)
 
     async def autoscaler_error(self, deadline: Deadline | None = None) -> str | None:
-        """The autoscaler's error, if it has one."""
+        """Reads the autoscaler's error, if it has one."""
 
         def parse(response: httpx.Response) -> str | None:
-            error = json_of(response, self.http.where)["data"].get("autoscalingError")
+            answer = json_of(response, self.http.where)
+            status = answer.get("data") if isinstance(answer, dict) else None
+            if not isinstance(status, dict):
+                raise ServerFault(f"{self.http.where} answered /api/cluster_status in another form than Ray 2.60.")
+            error = status.get("autoscalingError")
             return str(error) if error else None
 
         return await self._ask("GET", "/api/cluster_status", deadline, parse)
@@ -168,24 +175,24 @@ class RayJobsApi:
 
 
 def unknown_job(submission_id: str, where: str) -> UnknownJob:
-    """The error for an id that the server does not know."""
+    """Returns the error for an id that the server does not know."""
     return UnknownJob(f"{where} knows no job {submission_id!r}.", f"{command('list')} shows the jobs that it knows.")
 
 
 def _transient(response: httpx.Response, where: str) -> JobsError:
-    """The error of an unsuccessful answer. Raises it if the same request would fail again."""
-    error = fault(response, where)
+    """Returns the error of an unsuccessful answer. Raises it if the same request would fail again."""
+    error = error_of_response(response, where)
     if response.status_code in TRANSIENT_STATUSES:
         return error
     raise error
 
 
 def _read_jobs(records: list[Any], where: str) -> list[JobInfo]:
-    """The jobs, without ghosts."""
+    """Reads the jobs, without ghosts."""
     try:
         return [job for job in map(JobInfo.from_wire, records) if job.entrypoint != GHOST]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ServerFault(f"{where} answered with something that is no job: {error!r}") from error
+    except TypeError as error:
+        raise ServerFault(f"{where} answered with something that is no job: {error}.") from error
 
 
 def _status_code(response: httpx.Response) -> int:
@@ -193,7 +200,7 @@ def _status_code(response: httpx.Response) -> int:
 
 
 def _job_path(submission_id: str) -> str:
-    return f"/api/jobs/{quote(submission_id, safe='')}"
+    return f"/api/jobs/{quote(submission_id, safe='', errors='replace')}"
 
 
 def _package_path(uri: str) -> str:

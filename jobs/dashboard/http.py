@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import ssl
@@ -12,16 +13,27 @@ from typing import Any, TypeVar
 
 from ..deadline import Backoff, Deadline, bounded
 from ..errors import JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable, command
+from ..spec.shown import shown
 from ._httpx import httpx
 
 T = TypeVar("T")
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
-# Statuses that a proxy or a server in trouble gives for a moment.
+# Statuses that may pass: a proxy or an overloaded server answers with them for a moment.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A 500 of Ray is a traceback, and often permanent: it is retried only so often.
 MAX_SERVER_FAULTS = 3
+# The largest answers, in bytes. A server, or a proxy before it, must not fill this machine's memory.
+MOST_BYTES = 8 * 1024**2
+MOST_ERROR_BYTES = 1024**2
+PIECE = 64 * 1024
+# How deeply an answer may be nested. Ray's own answers have about ten levels.
+MOST_LEVELS = 64
+
+
+class UnusableAnswer(ServerFault):
+    """An answer that is refused as it is, so that another request is of no use."""
 
 
 class HttpClient:
@@ -33,7 +45,7 @@ class HttpClient:
         headers: Sent with every request.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
-        tunnel_error: What is wrong with the tunnel that the URL leads through, if it leads through one.
+        tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
     """
 
     def __init__(
@@ -98,19 +110,38 @@ class HttpClient:
         *,
         seconds: float = REQUEST_SECONDS,
         headers: Mapping[str, str] | None = None,
+        most: int = MOST_BYTES,
         **options: Any,
     ) -> httpx.Response:
-        """One request and its whole answer within `seconds`, whatever its status. Raises Unreachable, NotAllowed."""
+        """Sends one request and returns its whole answer within `seconds`, whatever its status.
+
+        Args:
+            method: The HTTP method.
+            path: The path and the query.
+            seconds: Deadline of the request and its answer.
+            headers: More headers.
+            most: The largest answer, in bytes.
+            options: Options of httpx.
+
+        Raises:
+            Unreachable, NotAllowed
+            ServerFault: The answer is larger, or compressed.
+        """
         extra = dict(headers or {})
 
         async def send() -> httpx.Response:
-            return await self._client.request(
+            request = self._client.build_request(
                 method,
                 self.base_url + path,
                 headers={**extra, **await self._authorization()},
                 timeout=httpx.Timeout(seconds, connect=CONNECT_SECONDS),
                 **options,
             )
+            response = await self._client.send(request, stream=True)
+            try:
+                return await read_answer(response, self.where, most)
+            finally:
+                await response.aclose()
 
         async def send_with_new_token() -> httpx.Response:
             response = await send()
@@ -144,16 +175,16 @@ class HttpClient:
         seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> T:
-        """The parsed answer to an idempotent request, which is repeated as long as the failure may pass.
+        """Sends an idempotent request, repeats it as long as the failure may pass, and returns the parsed answer.
 
         Args:
-            method: An idempotent one.
-            path: With its query.
-            deadline: Of all attempts together.
+            method: An idempotent HTTP method.
+            path: The path and the query.
+            deadline: The end of all attempts together.
             parse: Reads the answer. A ServerFault that it raises (cut off, not JSON) counts as a failure that may pass.
             allowed: Unsuccessful statuses that `parse` gets; every other one is raised as an error.
-            seconds: Of one attempt.
-            options: Of httpx.
+            seconds: Deadline of one attempt.
+            options: Options of `once`.
 
         Raises:
             NotAllowed, Refused, Unreachable, ServerFault
@@ -163,11 +194,11 @@ class HttpClient:
             try:
                 response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
                 if not response.is_success and response.status_code not in allowed:
-                    raise fault(response, self.where)
+                    raise error_of_response(response, self.where)
                 return parse(response)
             except ServerFault as error:
                 faults += error.status not in TRANSIENT_STATUSES or error.status == 500
-                if error.status == 404 or faults >= MAX_SERVER_FAULTS:
+                if isinstance(error, UnusableAnswer) or error.status == 404 or faults >= MAX_SERVER_FAULTS:
                     raise
                 failure: JobsError = error
             except NotAllowed:
@@ -185,7 +216,7 @@ class HttpClient:
         idle_seconds: float = REQUEST_SECONDS,
         **options: Any,
     ) -> AsyncIterator[httpx.Response]:
-        """A GET whose body is read in pieces; `idle_seconds` is the longest silence between two pieces."""
+        """Sends a GET whose body is read in pieces; `idle_seconds` is the longest silence between two pieces."""
 
         async def send() -> httpx.Response:
             request = self._client.build_request(
@@ -203,6 +234,8 @@ class HttpClient:
                 await response.aclose()
                 response = await send()
             try:
+                if response.is_success:
+                    refuse_encoding(response, self.where)
                 yield response
             finally:
                 await response.aclose()
@@ -210,8 +243,48 @@ class HttpClient:
             raise self._unreachable(f"The connection to {self.where} broke", error) from error
 
 
+async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.Response:
+    """The answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
+
+    Raises:
+        ServerFault: A successful answer is larger than `most` bytes, or compressed.
+    """
+    body = bytearray()
+    if response.is_success:
+        refuse_encoding(response, where)
+    if response.is_success or not encoding_of(response):
+        async for piece in response.aiter_raw(PIECE):
+            body += piece
+            if not response.is_success and len(body) > MOST_ERROR_BYTES:
+                del body[MOST_ERROR_BYTES:]
+                break
+            if len(body) > most:
+                raise UnusableAnswer(
+                    f"{where} answered {response.request.url.path} with more than {most // 1024**2} MiB.",
+                    "No such answer is that large: check the address, and the proxy in front of it.",
+                )
+    kept = {key: value for key, value in response.headers.items() if key == "content-type"}
+    return httpx.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)
+
+
+def encoding_of(response: httpx.Response) -> str:
+    """How the answer is compressed; empty if it is not."""
+    encoding = str(response.headers.get("content-encoding", "")).strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+def refuse_encoding(response: httpx.Response, where: str) -> None:
+    """Raises ServerFault for a compressed answer: nothing tells how large it becomes, and none was requested."""
+    if encoding := encoding_of(response):
+        raise UnusableAnswer(
+            f"{where} compressed its answer ({shown(encoding, 40)}), although `Accept-Encoding: identity` was sent.",
+            "Check the address, and turn off compression in the proxy in front of it.",
+        )
+
+
 def tls_context(verify: bool | str) -> ssl.SSLContext:
-    """True: the machine's CAs. False: nothing is verified. A path: a CA file or directory. Raises Refused."""
+    """Builds the TLS context. True: the machine's CAs. False: nothing is verified. A path: a CA file or directory.
+    Raises Refused."""
     if verify is False:
         context = ssl.create_default_context()
         context.check_hostname = False
@@ -229,7 +302,7 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def reason(error: BaseException) -> str:
-    """The cause in a few words: many of httpx' errors have no text of their own."""
+    """Returns the cause in a few words: many of httpx' errors have no text of their own."""
     text = str(error).strip()
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
@@ -239,7 +312,7 @@ def reason(error: BaseException) -> str:
 
 
 def hint(error: BaseException) -> str:
-    """What to do about the cause, if it is a known one."""
+    """Returns the remedy for the cause, if it is a known one; empty otherwise."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return (
@@ -252,13 +325,13 @@ def hint(error: BaseException) -> str:
 
 
 def last_line(body: str) -> str:
-    """The last line of a traceback, which names the error."""
+    """Returns the last line of a traceback, which names the error."""
     lines = [line.strip() for line in body.splitlines() if line.strip() and line.strip() != "."]
-    return lines[-1][:500] if lines else ""
+    return shown(lines[-1], 500) if lines else ""
 
 
-def fault(response: httpx.Response, where: str) -> JobsError:
-    """The error that an unsuccessful answer stands for."""
+def error_of_response(response: httpx.Response, where: str) -> JobsError:
+    """Converts an unsuccessful answer into an error of jobs.errors."""
     status, body = response.status_code, response.text
     kind = response.headers.get("content-type", "").split(";")[0]
     if status == 401:
@@ -295,20 +368,37 @@ def fault(response: httpx.Response, where: str) -> JobsError:
 
 
 def json_of(response: httpx.Response, where: str) -> Any:
-    """The answer's JSON. Raises ServerFault if it is something else, or cut off."""
+    """Reads the answer's JSON. Raises ServerFault if it is something else, or cut off."""
     kind = response.headers.get("content-type", "").split(";")[0]
     if kind and kind != "application/json":
         raise ServerFault(
-            f"{where} answered with {kind}, not with JSON: this is not Ray's Jobs API.",
+            f"{where} answered with {shown(kind, 80)}, not with JSON: this is not Ray's Jobs API.",
             "Check the address.",
             status=response.status_code,
             body=response.text,
         )
     try:
-        return response.json()
-    except ValueError as error:
+        value = json.loads(response.content, parse_constant=_refuse_constant)
+        _check_levels(value)
+    except (ValueError, RecursionError) as error:
         raise ServerFault(
-            f"{where} answered with JSON that cannot be read (cut off?): {error}",
+            f"{where} answered with JSON that cannot be read (cut off?): {shown(str(error), 200)}",
             status=response.status_code,
             body=response.text,
         ) from error
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _check_levels(value: Any) -> None:
+    """Raises ValueError for a value that is nested too deeply for the functions that walk through it."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        containers = [each for each in level if isinstance(each, dict | list)]
+        if not containers:
+            return
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+    raise ValueError(f"it has more than {MOST_LEVELS} levels")

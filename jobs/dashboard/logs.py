@@ -1,4 +1,4 @@
-"""A job's log: every byte once, in order, as the job wrote it, whatever happens to the connection.
+"""A job's log: every byte once, in order, as the job wrote it, also after a broken connection.
 
 Three sources have the log. The first that works is used, and what was read is not read twice:
 
@@ -25,13 +25,12 @@ from urllib.parse import quote, urlencode
 from ..deadline import Backoff, Deadline
 from ..errors import JobsError, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
-from ..spec.limits import Limits
+from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
 from .client import RayJobsApi
-from .http import HttpClient, fault
+from .http import MOST_ERROR_BYTES, PIECE, HttpClient, UnusableAnswer, error_of_response, read_answer
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
-PIECE = 64 * 1024
 POLL_SECONDS = 1.0
 # After this many failures of the agent in a row without a byte, the log API is used for a while.
 MAX_AGENT_FAILURES = 3
@@ -56,9 +55,9 @@ class LogFollower:
         follow: Read until the job has ended, not only what there is now.
         known_to_exist: The server accepted the job, so that an absent job is lost, not unknown.
         patience: Seconds without any answer after which Unreachable is raised.
-        limits: How long the job may take.
-        notify: Gets messages for a person.
-        on_change: Gets the job at the first look, and whenever its status has changed.
+        limits: Limits of the job's time.
+        notify: Called with messages for a person.
+        on_change: Called with the job at the first look, and whenever its status has changed.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class LogFollower:
         follow: bool = True,
         known_to_exist: bool = False,
         patience: float = PATIENCE_SECONDS,
-        limits: Limits | None = None,
+        limits: TimeLimits | None = None,
         notify: Callable[[str], None] = lambda _text: None,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
     ) -> None:
@@ -79,7 +78,7 @@ class LogFollower:
         self.offset = offset
         self.follow = follow
         self.patience = patience
-        self.limits = limits or Limits()
+        self.limits = limits or TimeLimits()
         self.notify = notify
         self.on_change = on_change
         self.job: JobInfo | None = None
@@ -92,7 +91,7 @@ class LogFollower:
         self._warned_of_text = False
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes in pieces.
+        """Yields the bytes in pieces.
 
         Raises:
             UnknownJob, JobLost, NotAllowed, Unreachable
@@ -110,6 +109,8 @@ class LogFollower:
                         yield piece
                 if last_read:
                     return
+            except UnusableAnswer:
+                raise
             except (LogGone, Unreachable) as error:
                 if isinstance(error, LogGone) or (self.offset == before and await self._is_node_dead(job)):
                     await self._end_without_log(job)
@@ -149,7 +150,7 @@ class LogFollower:
         self.job = job
 
     async def _look(self) -> JobInfo:
-        """The job, not older than the poll interval unless it has ended."""
+        """Reads the job, not older than the poll interval unless it has ended."""
         if self.job is not None and (self.job.ended or time.monotonic() - self._looked_at < POLL_SECONDS / 2):
             return self.job
         try:
@@ -167,7 +168,7 @@ class LogFollower:
         return (await self._look()).ended
 
     async def _read(self, job: JobInfo) -> AsyncGenerator[bytes, None]:
-        """One read of the best source, counted in `offset`."""
+        """Reads once from the best source, counted in `offset`."""
         if job.driver_node_id is None and job.driver_agent_http_address is None:
             return  # There is no driver yet, or there never was one.
         async with aclosing(self._read_best(job)) as pieces:
@@ -229,14 +230,13 @@ class LogFollower:
 
 
 async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-    """The log from the agent of the driver's node. Raises Unreachable, NotAllowed."""
+    """Reads the log from the agent of the driver's node. Raises Unreachable, NotAllowed."""
     path = f"/logs/{quote(log_name(submission_id))}"
     async with agent.stream(path, headers={"Range": f"bytes={offset}-"}) as response:
         if response.status_code == 416:
             return  # The offset is the end of the file.
         if response.status_code not in (200, 206):
-            await response.aread()
-            raise fault(response, agent.where)
+            raise error_of_response(await read_answer(response, agent.where, MOST_ERROR_BYTES), agent.where)
         # A proxy that drops the Range header sends the whole file.
         skip = offset if response.status_code == 200 else 0
         async with aclosing(_skipping(response.aiter_raw(PIECE), skip)) as pieces:
@@ -245,7 +245,8 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
 
 
 async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenerator[bytes, None]:
-    """The log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without one."""
+    """Reads the log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without
+    one."""
     query = _log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
         await _check_log_response(response, client.http.where, job)
@@ -257,7 +258,7 @@ async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenera
 async def read_live_log(
     client: RayJobsApi, job: JobInfo, offset: int, has_ended: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
-    """The log of a running job as it grows, until the job has ended; its last bytes may be missing."""
+    """Reads the log of a running job as it grows, until the job has ended; its last bytes may be missing."""
     query = _log_query(job) | {"interval": "0.5"}
     path = f"/api/v0/logs/stream?{urlencode(query)}"
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
@@ -273,7 +274,7 @@ async def read_live_log(
 async def read_log_text(
     client: RayJobsApi, submission_id: str, offset: int, patience: float
 ) -> AsyncGenerator[bytes, None]:
-    """The log as text, encoded again."""
+    """Reads the log as text, encoded again."""
     rest = (await client.job_log_text(submission_id, Deadline(patience))).encode()[offset:]
     if rest:
         yield rest
@@ -286,18 +287,18 @@ def _log_query(job: JobInfo) -> dict[str, str]:
 async def _check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
     if response.is_success:
         return
-    await response.aread()
+    response = await read_answer(response, where, MOST_ERROR_BYTES)
     if response.status_code != 404:
         if "not found" in response.text:
             raise LogGone
         if NO_AGENT in response.text:
             # The node is dead, or it has not registered with a new head yet.
             raise Unreachable(f"Ray has no agent on the node of {job.submission_id}.")
-    raise fault(response, where)
+    raise error_of_response(response, where)
 
 
 async def _skipping(pieces: AsyncIterator[bytes], skip: int) -> AsyncGenerator[bytes, None]:
-    """The pieces without their first `skip` bytes."""
+    """Yields the pieces without their first `skip` bytes."""
     async for piece in pieces:
         rest = piece[skip:]
         skip = max(0, skip - len(piece))
@@ -306,7 +307,7 @@ async def _skipping(pieces: AsyncIterator[bytes], skip: int) -> AsyncGenerator[b
 
 
 async def _until(pieces: AsyncIterator[bytes], has_ended: Callable[[], Awaitable[bool]]) -> AsyncGenerator[bytes, None]:
-    """The pieces as they come, until the job has ended or the stream has."""
+    """Yields the pieces as they come, until the job has ended or the stream has."""
     following = asyncio.ensure_future(_next(pieces))
     try:
         while True:
@@ -331,5 +332,5 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
 
 
 def log_name(submission_id: str) -> str:
-    """The driver log's name in Ray's log directory."""
+    """Returns the driver log's name in Ray's log directory."""
     return f"job-driver-{submission_id}.log"

@@ -1,9 +1,9 @@
 """Jobs whose driver died with its node or with the old head, which Ray notices late or never.
 
-A head that restarts with its state (GCS fault tolerance) says RUNNING of every job that ran and PENDING of every job
-that waited. Ray's job manager checks whether their drivers are alive, but it starts only with the first request that
-needs it, such as a submission. Until then, a job whose driver died with the old head would be RUNNING for ever. A job
-that waited can never start, because the actor that would start it was in the memory of the old head.
+A head that restarts with its state (GCS fault tolerance) reports RUNNING for every job that ran and PENDING for every
+job that waited. Ray's job manager checks whether their drivers are alive, but it starts only with the first request
+that needs it, such as a submission. Until then, a job whose driver died with the old head would be RUNNING for ever. A
+job that waited can never start, because the actor that would start it was in the memory of the old head.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .state_api import query_state
 
 # Each node is asked about at most this often.
 CHECK_SECONDS = 15.0
-# From the moment that Ray starts to check until the record of the job has the result.
+# Seconds from the start of Ray's check until the record of the job has the result.
 SETTLE_SECONDS = 4.0
 HEAD = "the head"
-# A job of the head that runs now was submitted after the head's start, by the head's own clock.
-CLOCK_MS = 1000
+# Clock tolerance: a job is older than the head only if it started more than this before it.
+CLOCK_TOLERANCE_MS = 1000
 
 
 class OrphanCheck:
@@ -34,7 +34,7 @@ class OrphanCheck:
         self.http = http
         self._next_check: dict[str, float] = {}
 
-    async def make_ray_check(self, job: JobInfo, *, at_once: bool = False) -> bool:
+    async def wake_job_manager_if_orphaned(self, job: JobInfo, *, at_once: bool = False) -> bool:
         """Makes Ray check the job if its driver's node is dead, or its head was replaced. Raises nothing.
 
         The result is Ray's: a job that ran is FAILED moments later; a job that waited is FAILED after the 15 minutes
@@ -65,8 +65,8 @@ class OrphanCheck:
         except JobsError:
             return False  # The next check tries again.
 
-    async def make_ray_check_all(self, jobs: Iterable[JobInfo]) -> bool:
-        """`make_ray_check` for every job whose node is not alive. It is one request if all nodes are."""
+    async def wake_job_manager_if_any_orphaned(self, jobs: Iterable[JobInfo]) -> bool:
+        """Makes Ray check every job whose node is not alive. It is one request if all nodes are."""
         active = [job for job in jobs if job.status in ("RUNNING", "PENDING")]
         if not active:
             return False
@@ -74,11 +74,12 @@ class OrphanCheck:
         if not alive:
             return False  # No answer: the head itself would be alive.
         suspects = [job for job in active if job.status == "PENDING" or job.driver_node_id not in alive]
-        suspects.sort(key=lambda job: job.start_time or 0)  # Of the jobs that wait, the oldest is asked about.
-        return any([await self.make_ray_check(job, at_once=True) for job in suspects])
+        # Waiting jobs share one check per 15 s. The oldest goes first: it most likely predates the head.
+        suspects.sort(key=lambda job: job.start_time or 0)
+        return any([await self.wake_job_manager_if_orphaned(job, at_once=True) for job in suspects])
 
     async def is_dead(self, node: str | None) -> bool:
-        """Whether Ray says that the node is dead; False without an answer. Raises nothing."""
+        """Asks Ray whether the node is dead; False without an answer. Raises nothing."""
         if node is None:
             return False
         return [each.get("state") for each in await self._query_nodes(node_id=node)] == ["DEAD"]
@@ -92,11 +93,11 @@ class OrphanCheck:
 
 
 def is_older_than_head(job: JobInfo, nodes: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether the job was submitted before the head that runs now started; False if that is not known.
+    """Returns whether the job was submitted before the start of the running head; False if that is not known.
 
     `nodes`: as Ray's state API has them, with details.
     """
     starts = [node.get("start_time_ms") for node in nodes if node.get("is_head_node") and node.get("state") == "ALIVE"]
     if len(starts) != 1 or not starts[0] or not job.start_time:
         return False
-    return job.start_time + CLOCK_MS < int(starts[0])
+    return job.start_time + CLOCK_TOLERANCE_MS < int(starts[0])

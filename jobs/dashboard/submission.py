@@ -40,7 +40,7 @@ async def submit_once(
     seconds: float = 30.0,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> Submission:
-    """Creates the job exactly once, whatever happens to its requests.
+    """Creates the job exactly once, also if requests or answers are lost.
 
     After every answer that is not clear, the server is asked whether the job exists. If it does, with the same digest,
     this call attaches to it; if it does not, the request is repeated. Two requests that both arrive cannot make two
@@ -50,9 +50,9 @@ async def submit_once(
         client: The server.
         spec: The job; its working_dir is a URI.
         submission_id: Its id.
-        deadline: For the job to be accepted; 120 seconds by default.
-        seconds: Of one request.
-        notify: Gets messages for a person.
+        deadline: When the job must be accepted; after 120 seconds by default.
+        seconds: Deadline of one request.
+        notify: Called with messages for a person.
 
     Raises:
         Conflict: The id belongs to a job with other content.
@@ -87,7 +87,7 @@ async def submit_once(
 
 
 def attach(spec: JobSpec, job: JobInfo) -> Submission:
-    """The job that has this id, if it does the same work. Raises Conflict with the difference otherwise."""
+    """Attaches to the job that has this id, if it does the same work. Raises Conflict with the difference otherwise."""
     if job.digest == spec.digest:
         return Submission(job.submission_id, attached=True, job=job)
     raise Conflict(

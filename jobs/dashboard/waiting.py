@@ -1,10 +1,10 @@
-"""Jobs as they are now, and until they have ended.
+"""Reads jobs, waits for their end, and decides which job is lost.
 
 Two decisions are made here and nowhere else:
 
-- A job is lost if it is known to have existed and ABSENCES looks in a row, at least a second apart, do not find it. A
-  head that restarts knows its jobs only after it has read its store, so one look is not enough. A job that is not known
-  to have existed is unknown at the first look.
+- A job is lost if it is known to have existed and LOOKS_UNTIL_LOST looks in a row, at least a second apart, do not find
+  it. A head that restarts knows its jobs only after it has read its store, so one look is not enough. A job that is not
+  known to have existed is unknown at the first look.
 - Ray is made to check jobs whose driver's node is dead (see orphans).
 """
 
@@ -21,7 +21,7 @@ from ..spec.job_info import JobInfo, lost
 from .client import RayJobsApi, unknown_job
 from .orphans import SETTLE_SECONDS, OrphanCheck
 
-ABSENCES = 3
+LOOKS_UNTIL_LOST = 3
 LOOK_SECONDS = 1.0
 # A list of thousands takes the server a while: the pause after it is this many times as long.
 LIST_PAUSE_FACTOR = 4
@@ -36,9 +36,9 @@ class JobWatcher:
         self.orphans = OrphanCheck(client.http)
 
     async def get_job(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo:
-        """The job now. Raises UnknownJob."""
+        """Reads the job. Raises UnknownJob."""
         job = await self.client.find_job(submission_id, deadline)
-        if job is not None and await self.orphans.make_ray_check(job, at_once=True):
+        if job is not None and await self.orphans.wake_job_manager_if_orphaned(job, at_once=True):
             await asyncio.sleep(SETTLE_SECONDS)
             job = await self.client.find_job(submission_id, deadline)
         if job is None:
@@ -46,7 +46,8 @@ class JobWatcher:
         return job
 
     async def get_jobs(self, submission_ids: Sequence[str]) -> list[JobInfo]:
-        """The jobs in the order given, by one list request, or two if a driver's node is dead. Raises UnknownJob."""
+        """Reads the jobs in the order given, by one list request, or two if a driver's node is dead. Raises
+        UnknownJob."""
         jobs = {job.submission_id: job for job in await self.list_jobs()}
         missing = [each for each in submission_ids if each not in jobs]
         if missing:
@@ -54,15 +55,16 @@ class JobWatcher:
         return [jobs[each] for each in submission_ids]
 
     async def list_jobs(self, deadline: Deadline | None = None) -> list[JobInfo]:
-        """All jobs that the server knows, oldest first, by one list request, or two if a driver's node is dead."""
+        """Lists all jobs that the server knows, oldest first, by one list request, or two if a driver's node is
+        dead."""
         jobs = await self.client.list_jobs(deadline)
-        if await self.orphans.make_ray_check_all(jobs):
+        if await self.orphans.wake_job_manager_if_any_orphaned(jobs):
             await asyncio.sleep(SETTLE_SECONDS)
             jobs = await self.client.list_jobs(deadline)
         return jobs
 
     def poller(self, *, by_list: bool = False, known_to_exist: bool = False) -> Poller:
-        """See Poller."""
+        """Returns a Poller of these jobs."""
         return Poller(self.client, self.orphans, by_list=by_list, known_to_exist=known_to_exist)
 
     async def wait(
@@ -75,15 +77,15 @@ class JobWatcher:
         known_to_exist: bool = False,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
     ) -> dict[str, JobInfo | None]:
-        """The records of the jobs after they have ended; None for a job that is lost.
+        """Waits until the jobs have ended. Returns their records; None for a job that is lost.
 
         Args:
-            submission_ids: One is looked at by itself, several by one list request for all.
-            deadline: For all to end; never by default.
+            submission_ids: The jobs. One job is read by a request of its own, several by one list request.
+            deadline: When all must have ended; never by default.
             patience: Seconds without any answer after which Unreachable is raised.
             longest_pause: Seconds between two looks at one job.
             known_to_exist: The server accepted the jobs, so that one that is absent is lost, not unknown.
-            on_change: Gets a job at the first look, and whenever its status has changed.
+            on_change: Called with a job at the first look, and whenever its status has changed.
 
         Raises:
             UnknownJob, DeadlinePassed, Unreachable, NotAllowed
@@ -120,13 +122,13 @@ class Poller:
 
     Args:
         client: The server.
-        orphans: What makes Ray check.
+        orphans: Makes Ray check its jobs.
         by_list: One list request for all jobs, instead of a request for each.
         known_to_exist: The server accepted the jobs.
 
     Attributes:
         lost: The jobs that are lost.
-        pause: Seconds that the next look should wait at least, so that the server is not busy with lists only.
+        pause: Seconds to wait before the next look, so that the server has time for other requests.
     """
 
     def __init__(self, client: RayJobsApi, orphans: OrphanCheck, *, by_list: bool, known_to_exist: bool) -> None:
@@ -141,7 +143,7 @@ class Poller:
         self._counted_at: dict[str, float] = {}
 
     async def poll(self, submission_ids: Collection[str], patience: float) -> list[JobInfo]:
-        """The records that the server has now. Raises UnknownJob; Unreachable after `patience` seconds."""
+        """Reads the records that the server has now. Raises UnknownJob; Unreachable after `patience` seconds."""
         jobs = await (self._list if self.by_list else self._find)(submission_ids, Deadline(patience))
         for submission_id in submission_ids:
             if submission_id in jobs:
@@ -150,11 +152,11 @@ class Poller:
             else:
                 self._count_absence(submission_id)
         for job in jobs.values():
-            await self.orphans.make_ray_check(job)
+            await self.orphans.wake_job_manager_if_orphaned(job)
         return list(jobs.values())
 
     async def look(self, submission_id: str, patience: float) -> JobInfo:
-        """The job now, after as many looks as the decision takes. Raises JobLost, UnknownJob, Unreachable."""
+        """Polls until the job is found or counts as lost. Raises JobLost, UnknownJob, Unreachable."""
         while True:
             for job in await self.poll([submission_id], patience):
                 return job
@@ -180,7 +182,7 @@ class Poller:
             return
         self._absences[submission_id] += 1
         self._counted_at[submission_id] = now
-        if self._absences[submission_id] >= ABSENCES:
+        if self._absences[submission_id] >= LOOKS_UNTIL_LOST:
             self.lost.add(submission_id)
 
 

@@ -1,8 +1,8 @@
-"""What is wrong with a cluster or a job, and what helps: `check` and `why`.
+"""Finds problems of a cluster or a job, and the remedies: `check` and `why`.
 
 - `finding.py`: one sentence of an answer; both commands answer with a list of these
 - `check.py`: whether jobs can run at a target, step by step until the first problem
-- `evidence.py`: reads what `why` needs from Ray and Kubernetes
+- `evidence.py`: reads the evidence of `why` from Ray and Kubernetes
 - `why.py`, `from_kubernetes.py`, `resources.py`: pure; from evidence to findings
 
 Nothing here prints, and nothing changes the cluster. A new cause of failure: a branch in `why.py` or

@@ -1,15 +1,16 @@
-"""Whether jobs can run at a target, step by step until the first problem."""
+"""Checks whether jobs can run at a target, step by step until the first problem."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection, open_connection, verify_identity
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline
-from ..errors import EXIT_FAILED, JobsError, NotAllowed, Refused, Unreachable
+from ..errors import EXIT_FAILED, Forbidden, JobsError, NotAllowed, Refused, Unreachable
 from ..target.resolve import ClusterTarget, Target
 from .finding import FAILED, OK, WARNING, Finding
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..kubernetes.api import Kube
 
 CONTAINER = "ray-head"
+RAY_STEP = "ray"
 EXEC_SECONDS = 90.0
 MARK = "rayjobs-check:"
 # Connects to the Ray of the pod; it never starts a second one.
@@ -32,12 +34,14 @@ print({MARK!r} + json.dumps({{
 
 async def check(target: Target, notify: Callable[[str], None] = lambda _text: None) -> AsyncIterator[Finding]:
     """Yields a finding for each step as it is done, and ends after the first that failed."""
+    asked_inside = False
     try:
         if isinstance(target, ClusterTarget):
             async for finding in _check_pods(target, notify):
+                asked_inside |= finding.step == RAY_STEP
                 yield finding
         async with open_connection(target, notify=notify) as connection:
-            async for finding in _check_api(connection):
+            async for finding in _check_api(connection, asked_inside):
                 yield finding
     except JobsError as error:
         yield Finding(FAILED, error.message, error.remedy, _step_of(error), error.exit_code or EXIT_FAILED)
@@ -73,25 +77,34 @@ async def _check_pods(target: ClusterTarget, notify: Callable[[str], None]) -> A
         yield _ok("identity", "This is the stack's cluster.")
         pod = await find_ready_head(kube, target)
         yield _ok("head", f"The head pod {pod} is ready.")
-        ray = await read_ray(kube, target, pod)
-        yield _ok("ray", f"Ray {ray['version']} at {ray['address']}; {_resources(ray['resources'])}", ray)
-        expected = target.cluster.ray_version
-        if expected and expected != ray["version"]:
-            yield Finding(
-                WARNING,
-                f"The stack has Ray {expected}, the head runs {ray['version']}.",
-                "Were the pods replaced after the last `pulumi up`?",
-                "version",
-            )
-        if ray["nodes"] < 2:
-            yield Finding(
-                WARNING,
-                "There is no worker node. Tasks wait until the autoscaler has started one.",
-                "This is normal with `minReplicas: 0`. Otherwise look at the events of the worker pods.",
-                "workers",
-            )
+        try:
+            ray = await read_ray(kube, target, pod)
+        except Forbidden:
+            return  # the least Role has no `pods/exec`: Ray is asked through its API
+        text = f"Ray {ray['version']} at {ray['address']}, by `ray.init()` in the container {CONTAINER}"
+        yield _ok(RAY_STEP, f"{text}; {_resources(ray['resources'])}", {**ray, "asked": "exec"})
+        for warning in _cluster_warnings(target, ray["version"], ray["nodes"]):
+            yield warning
     finally:
         await kube.close()
+
+
+def _cluster_warnings(target: ClusterTarget, version: str, nodes: int) -> Iterator[Finding]:
+    expected = target.cluster.ray_version
+    if expected and expected != version:
+        yield Finding(
+            WARNING,
+            f"The stack has Ray {expected}, the head runs {version}.",
+            "Were the pods replaced after the last `pulumi up`?",
+            "version",
+        )
+    if nodes < 2:
+        yield Finding(
+            WARNING,
+            "There is no worker node. Tasks wait until the autoscaler has started one.",
+            "This is normal with `minReplicas: 0`. Otherwise look at the events of the worker pods.",
+            "workers",
+        )
 
 
 def _resources(amounts: dict[str, float]) -> str:
@@ -99,7 +112,7 @@ def _resources(amounts: dict[str, float]) -> str:
 
 
 async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
-    """The name of the ready head pod. Raises an error with its own message for each problem."""
+    """Finds the ready head pod and returns its name. Raises an error with its own message for each problem."""
     from ..kubernetes.tunnel import head_pod, pod_state
 
     cluster = target.cluster
@@ -123,12 +136,13 @@ async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
 
 
 async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any]:
-    """Address, version, resources and number of nodes, from Ray itself inside the head's container."""
+    """Reads address, version, resources and number of nodes from Ray itself, inside the head's container."""
     namespace = target.cluster.namespace
     code, out, err = await kube.execute(namespace, pod, CONTAINER, ["python", "-c", SCRIPT], EXEC_SECONDS)
     for line in out.decode(errors="replace").splitlines():
         if line.startswith(MARK):
-            return dict(json.loads(line[len(MARK) :]))
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
+                return _read_answer(json.loads(line[len(MARK) :]))
     output = [line for line in (out + err).decode(errors="replace").splitlines() if line.strip()]
     raise _StepFailed(
         "ray",
@@ -137,31 +151,51 @@ async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any
     )
 
 
-async def _check_api(connection: Connection) -> AsyncIterator[Finding]:
-    client, deadline = connection.client, Deadline(30.0)
-    version = await client.version(deadline)
-    yield _ok("api", f"The Jobs API answers (Ray {version['ray_version']}).", {"version": version})
+def _read_answer(answer: Any) -> dict[str, Any]:
+    """The answer of SCRIPT. Raises TypeError for anything else: a job can change the Python of the head."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("resources"), dict):
+        raise TypeError
+    amounts, nodes = answer["resources"], answer.get("nodes")
+    if not all(isinstance(value, int | float) for value in (nodes, *amounts.values())):
+        raise TypeError
+    texts = {key: str(answer.get(key)) for key in ("address", "version")}
+    return {**texts, "resources": amounts, "nodes": nodes}
+
+
+async def _check_api(connection: Connection, asked_inside: bool) -> AsyncIterator[Finding]:
+    client, target, deadline = connection.client, connection.target, Deadline(30.0)
+    answer = await client.version(deadline)
+    version = answer["ray_version"]
+    yield _ok("api", f"The Jobs API answers (Ray {version}).", {"version": answer})
     jobs = await client.list_jobs(deadline)
     active = sum(not job.ended for job in jobs)
     running = f"{active} running or pending" if active else "none running"
     yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")
-    if not isinstance(connection.target, ClusterTarget):
-        yield await _check_nodes(connection, deadline)
+    if asked_inside:
+        return
+    nodes = [
+        node for node in await query_state(client.http, "nodes", deadline=deadline) if node.get("state") == "ALIVE"
+    ]
+    resources = _total(nodes)
+    text = f"{_count(nodes, 'node')}; {_resources(resources)}"
+    data = {"resources": resources, "nodes": len(nodes)}
+    if not isinstance(target, ClusterTarget):
+        yield _ok(RAY_STEP, text, data)
+        return
+    way = f"by its API, because you have no right to run `ray.init()` in the container {CONTAINER} (pods/exec)"
+    yield _ok(RAY_STEP, f"Ray {version}, {way}; {text}", {"version": version, **data, "asked": "api"})
+    for warning in _cluster_warnings(target, version, len(nodes)):
+        yield warning
 
 
 def _count(things: Sized, noun: str) -> str:
     return f"1 {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
-async def _check_nodes(connection: Connection, deadline: Deadline) -> Finding:
-    """For a URL, where Ray inside the head's container cannot be asked: the dashboard's list of nodes."""
-    nodes = [
-        node
-        for node in await query_state(connection.client.http, "nodes", deadline=deadline)
-        if node.get("state") == "ALIVE"
-    ]
+def _total(nodes: list[dict[str, Any]]) -> dict[str, float]:
+    """Adds up the resources of all nodes."""
     total: dict[str, float] = {}
     for node in nodes:
         for name, amount in (node.get("resources_total") or {}).items():
             total[name] = total.get(name, 0) + amount
-    return _ok("ray", f"{_count(nodes, 'node')}; {_resources(total)}", {"resources": total, "nodes": len(nodes)})
+    return total

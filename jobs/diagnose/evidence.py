@@ -1,4 +1,4 @@
-"""Reads what `why` needs from Ray and Kubernetes, with namespaced reads only. What cannot be read becomes a gap."""
+"""Reads the evidence of `why` from Ray and Kubernetes, with namespaced reads only. An unreadable part becomes a gap."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Evidence:
 
     Attributes:
         submission_id: The job in question; None if the question is about the cluster.
-        job: The job; None if the server does not know it.
+        job: The job, as it may be shown; None if the server does not know it.
         in_ledger: The job's status in the local job history.
         read_at: When all this was read, in seconds since the epoch.
     """
@@ -109,7 +109,8 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     evidence.ray_reached = True
     if evidence.submission_id is not None:
         with contextlib.suppress(UnknownJob):
-            evidence.job = await connection.watcher.get_job(evidence.submission_id, deadline)
+            job = await connection.watcher.get_job(evidence.submission_id, deadline)
+            evidence.job = job.shown()  # Everything that is read from it is shown.
     job_id = evidence.job.job_id if evidence.job else None
 
     def query(resource: str, **filters: str) -> Awaitable[list[Raw]]:
@@ -141,8 +142,10 @@ async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> No
 
 
 async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, cluster: str) -> None:
+    from ..kubernetes.api import items_of
+
     async def items(url: str) -> list[Raw]:
-        return list((await kube.get(url, namespace=namespace)).get("items") or [])
+        return items_of(await kube.get(url, namespace=namespace), kube.where)
 
     async def ray_cluster() -> Raw:
         return await kube.get(f"rayclusters/{cluster}", namespace=namespace, version="ray.io/v1")
@@ -161,6 +164,6 @@ async def _or_gap(evidence: Evidence, name: str, read: Awaitable[T]) -> T | None
         evidence.gaps.append(Gap(name, error.message, False))
     except JobsError as error:
         evidence.gaps.append(Gap(name, error.message))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         evidence.gaps.append(Gap(name, f"the answer does not have the form of Ray 2.60: {error!r}"))
     return None

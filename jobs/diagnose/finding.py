@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-# Of `check`: jobs can run, jobs can run but something should be known, jobs cannot run.
+from ..spec.shown import SENTENCE_LIMIT, shown, visible
+
+# Of `check`: jobs can run, jobs can run but there is a warning, jobs cannot run.
 OK, WARNING, FAILED = "ok", "warning", "failed"
-# Of `why`: it explains the problem, it may have to do with it, it is how things stand, it could not be read.
+# Of `why`: the cause, a possible cause, the present state, a part that could not be read.
 CAUSE, CLUE, FACT, UNREAD = "cause", "clue", "fact", "unread"
 
 
@@ -17,7 +19,7 @@ class Finding:
 
     Attributes:
         kind: OK, WARNING or FAILED in `check`; CAUSE, CLUE, FACT or UNREAD in `why`.
-        text: What was found.
+        text: What was found, as it may be shown: see `jobs.spec.shown`.
         remedy: The command or the change that helps; may be empty.
         step: The step of `check`, such as `head`; empty in `why`.
         exit_code: The exit code of `check` if the step failed.
@@ -30,6 +32,11 @@ class Finding:
     step: str = ""
     exit_code: int = 0
     data: dict[str, Any] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        # The sentence contains texts of servers and of other users: messages, names, reasons.
+        object.__setattr__(self, "text", shown(self.text, SENTENCE_LIMIT, lines=True))
+        object.__setattr__(self, "remedy", visible(self.remedy, lines=True))
 
 
 def cause(text: str, remedy: str = "") -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -21,14 +20,11 @@ from .finding import Finding, cause, clue
 from .resources import quantity
 
 Raw = dict[str, Any]
-_QUOTA = re.compile(
-    r"exceeded quota: (?P<name>[^,]+), requested: (?P<asked>.+?), used: (?P<used>.+?), limited: (?P<limit>.+)"
-)
 RECENT_SECONDS = 3600.0
 
 
 def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
-    """Findings from RayCluster, pods, events and quotas, in this order."""
+    """Yields findings from RayCluster, pods, events and quotas, in this order."""
     if ((evidence.ray_cluster or {}).get("spec") or {}).get("suspend"):
         # Nothing else matters now, and the events are older.
         yield cause(
@@ -172,13 +168,18 @@ def _about_events(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _quota(message: str, namespace: str) -> Finding | None:
-    match = _QUOTA.search(message)
-    if match is None:
+    """Of Kubernetes' `exceeded quota: NAME, requested: AMOUNTS, used: AMOUNTS, limited: AMOUNTS`."""
+    _, _, rest = message.partition("exceeded quota: ")
+    name, _, rest = rest.partition(", requested: ")
+    requested, _, rest = rest.partition(", used: ")
+    used, _, limited = rest.partition(", limited: ")
+    limit = limited.partition("\n")[0]
+    if not limit or "," in name:
         return None
     return cause(
-        f"The quota {match['name']} of namespace {namespace} does not allow another pod: it requests "
-        f"{match['asked']}, {match['used']} is used, the limit is {match['limit'].rstrip('.')}.",
-        f"kubectl describe resourcequota -n {namespace} {match['name']}",
+        f"The quota {name} of namespace {namespace} does not allow another pod: it requests "
+        f"{requested}, {used} is used, the limit is {limit.rstrip('.')}.",
+        f"kubectl describe resourcequota -n {namespace} {name}",
     )
 
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..kubernetes.quantities import parse_quantity
-from ..spec.job_info import RESOURCES_KEY, JobInfo
+from ..spec.job_info import JobInfo
 
 Resources = dict[str, float]
+MOST_AMOUNT = 2.0**63
 
 
 def quantity(value: Any) -> float:
-    """A Kubernetes quantity as a number: 500m is 0.5, 1Gi is 2**30. Any other value counts as 0."""
+    """Converts a Kubernetes quantity to a number: 500m is 0.5, 1Gi is 2**30. Any other value counts as 0."""
     try:
         return float(parse_quantity(str(value).strip()))
     except ValueError:
@@ -23,14 +24,18 @@ def quantity(value: Any) -> float:
 
 
 def demand_of(job: JobInfo) -> tuple[Resources, dict[str, str]]:
-    """The resources that the entrypoint reserves and the labels that it requires, from the client's metadata."""
-    try:
-        raw = json.loads(job.metadata.get(RESOURCES_KEY, "{}"))
-    except ValueError:
-        return {}, {}
+    """Returns the resources that the entrypoint reserves and the labels that it requires, from its metadata."""
+    raw = job.entrypoint_resources
     amounts = {"CPU": raw.get("num_cpus"), "GPU": raw.get("num_gpus"), "memory": raw.get("memory")}
-    amounts |= raw.get("resources") or {}
-    return {key: float(value) for key, value in amounts.items() if value}, dict(raw.get("label_selector") or {})
+    custom, labels = raw.get("resources"), raw.get("label_selector")
+    amounts |= custom if isinstance(custom, dict) else {}
+    # Another client may have written anything under this key.
+    demand = {key: float(value) for key, value in amounts.items() if value is not None and _is_amount(value)}
+    return demand, {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < MOST_AMOUNT
 
 
 def fits(demand: Mapping[str, float], node: Mapping[str, float]) -> bool:
@@ -38,7 +43,7 @@ def fits(demand: Mapping[str, float], node: Mapping[str, float]) -> bool:
 
 
 def shortages(demand: Mapping[str, float], nodes: Iterable[Mapping[str, float]]) -> list[str]:
-    """Each resource that no single node has enough of, such as `64 CPU (the largest node has 4)`."""
+    """Returns each resource that no single node has enough of, such as `64 CPU (the largest node has 4)`."""
     nodes = list(nodes)
     lines = []
     for name, amount in demand.items():
@@ -69,7 +74,7 @@ class Group:
 
 
 def groups_of(ray_cluster: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[Group]:
-    """The worker groups of a RayCluster manifest."""
+    """Returns the worker groups of a RayCluster manifest."""
     counts: dict[str, int] = {}
     for pod in pods:
         group = (pod["metadata"].get("labels") or {}).get("ray.io/group", "")
@@ -84,7 +89,8 @@ def groups_of(ray_cluster: Mapping[str, Any], pods: Iterable[Mapping[str, Any]])
 
 
 def node_of(group: Mapping[str, Any]) -> Resources:
-    """The resources that Ray sees in a pod of this group: from rayStartParams, else from the container's limits."""
+    """Returns the resources that Ray sees in a pod of this group: from rayStartParams, else from the container's
+    limits."""
     containers = (((group.get("template") or {}).get("spec")) or {}).get("containers") or [{}]
     declared = containers[0].get("resources") or {}
     amounts = {**(declared.get("requests") or {}), **(declared.get("limits") or {})}

@@ -23,7 +23,7 @@ _SIGNALS = {137: "SIGKILL, often out of memory", 143: "SIGTERM", 139: "a segment
 
 
 def explain(evidence: Evidence) -> list[Finding]:
-    """The state of the job, the causes, the clues, and what could not be read, in this order."""
+    """Returns the state of the job, the causes, the clues, and what could not be read, in this order."""
     cluster = [*about_kubernetes(evidence), *_about_versions(evidence)]
     if evidence.autoscaler_error:
         cluster.append(cause(f"Ray's autoscaler fails: {evidence.autoscaler_error.strip().splitlines()[-1]}"))
@@ -44,7 +44,7 @@ def explain(evidence: Evidence) -> list[Finding]:
 
 
 def _explained_by_the_job(evidence: Evidence, findings: list[Finding]) -> bool:
-    """Whether the job's own record is the explanation: it ended by itself, or it runs and waits for nothing."""
+    """Returns whether the job's own record is the explanation: it ended by itself, or it runs and waits for nothing."""
     job = evidence.job
     if job is None:
         return False
@@ -146,7 +146,7 @@ def _about_labels(labels: dict[str, str], evidence: Evidence) -> Iterator[Findin
 
 
 def _about_demand(demand: Resources, evidence: Evidence, who: str) -> Iterator[Finding]:
-    """Why no node gives these resources now: none is large enough, or all that are large enough are busy."""
+    """Explains why no node gives these resources now: none is large enough, or all that are large enough are busy."""
     nodes = [node.get("resources_total") or {} for node in evidence.nodes if node.get("state") == "ALIVE"]
     groups = groups_of(evidence.ray_cluster, evidence.pods) if evidence.ray_cluster else []
     if not evidence.nodes:
@@ -174,7 +174,7 @@ def _about_demand(demand: Resources, evidence: Evidence, who: str) -> Iterator[F
 
 
 def _about_groups(demand: Resources, groups: Sequence[Group], who: str) -> Iterator[Finding]:
-    """For worker groups whose nodes are large enough."""
+    """Explains the state of the worker groups whose nodes are large enough."""
     growing = [group for group in groups if group.running < group.most and not group.suspended]
     names = ", ".join(group.name for group in growing or groups)
     needs = f"{who} needs {resource_list(demand)}"
@@ -270,7 +270,7 @@ def _environment_help(message: str) -> str:
 
 
 def _last_error(message: str) -> str:
-    """The last error of pip in a message, else the last of Python, else the last line."""
+    """Returns the last error of pip in a message, else the last of Python, else the last line."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     for pattern in (_PIP_ERROR, _PYTHON_ERROR):
         errors = [line for line in lines if pattern.match(line)]

@@ -16,15 +16,18 @@ import kr8s.asyncio
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
-from ..dashboard.http import hint, reason
+from ..dashboard.http import hint, read_answer, reason
 from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
+from ..spec.shown import shown
 from .kubeconfig import read_kubeconfig
 
 T = TypeVar("T")
 
 API_SECONDS = 20.0
 JSON = "application/json"
+# The largest answer, in bytes: a list of all pods of a large namespace has some ten MB.
+MOST_BYTES = 256 * 1024**2
 
 
 class Kube:
@@ -32,7 +35,7 @@ class Kube:
 
     Attributes:
         api: the client of kr8s.
-        where: what errors call the API server.
+        where: name of the API server in error messages.
         seconds: deadline of each request.
 
     Every call raises only errors of `jobs.errors`.
@@ -98,16 +101,16 @@ class Kube:
         accept: str = JSON,
         subject: str = "",
     ) -> dict[str, Any]:
-        """One request; the JSON of the answer.
+        """Sends one request and returns the JSON of the answer.
 
         Args:
             method: HTTP method.
-            path: absolute, such as `/api/v1/namespaces/x`.
-            body: sent as JSON.
-            params: of the query.
-            content_type: of the body.
-            accept: of the answer.
-            subject: what errors call the object. Default: the path.
+            path: absolute path, such as `/api/v1/namespaces/x`.
+            body: content of the request; sent as JSON.
+            params: parameters of the query.
+            content_type: media type of the body.
+            accept: media type of the answer.
+            subject: name of the object in error messages. Default: the path.
 
         Raises:
             NotThere: HTTP 404.
@@ -118,7 +121,7 @@ class Kube:
         """
         base, _, last = path.rpartition("/")
         content = None if body is None else json.dumps(body)
-        headers = {"Content-Type": content_type, "Accept": accept}
+        headers = {"Content-Type": content_type, "Accept": accept, "Accept-Encoding": "identity"}
         subject = subject or path
 
         async def call() -> tuple[int, dict[str, Any]]:
@@ -132,38 +135,43 @@ class Kube:
                 headers=headers,
                 content=content,
                 raise_for_status=False,
+                stream=True,
             ) as response:
-                return response.status_code, _json(response)
+                return response.status_code, _json(await read_answer(response, self.where, MOST_BYTES))
 
         status, answer = await _bounded(call(), self.where, subject, self.seconds)
         if status == 401:
             await self._log_in_again()
             status, answer = await _bounded(call(), self.where, subject, self.seconds)
         if status >= 400:
-            raise problem(status, str(answer.get("message", "")), self.where, subject)
+            raise error_of_status(status, str(answer.get("message", "")), self.where, subject)
         return answer
 
     async def get(
         self, url: str, *, namespace: str | None = None, version: str = "v1", params: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """An object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
+        """Reads an object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
         subject = f"{url}{f' in namespace {namespace}' if namespace else ''}"
         folder = f"/namespaces/{namespace}" if namespace else ""
         return await self.request("GET", f"{root}{folder}/{url}", params=params, subject=subject)
 
     async def _log_in_again(self) -> None:
-        """A token from a login helper may have expired."""
+        """Logs in again: a token from a login helper may have expired."""
         await _bounded(self.api.reauthenticate(), self.where, "a new login", self.seconds)
         await _bounded(self.api._create_session(), self.where, "a new login", self.seconds)
         self._remove_key_files()
 
     async def cluster_uid(self) -> str:
-        """The UID of the namespace `kube-system`: the cluster's identity."""
-        return str((await self.get("namespaces/kube-system"))["metadata"]["uid"])
+        """Reads the UID of the namespace `kube-system`: the cluster's identity."""
+        metadata = (await self.get("namespaces/kube-system")).get("metadata")
+        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        if not isinstance(uid, str):
+            raise KubeError(f"{self.where} answered in another form than Kubernetes: kube-system has no UID.")
+        return uid
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
-        """One value of a Secret, decoded. Raises NotThere."""
+        """Reads one value of a Secret, decoded. Raises NotThere."""
         try:
             secret = await self.get(f"secrets/{name}", namespace=namespace)
         except NotThere:
@@ -171,8 +179,9 @@ class Kube:
                 f"There is no Secret {namespace}/{name} with Ray's token.",
                 "The operator creates it when the cluster starts. Does the RayCluster exist?",
             ) from None
-        value = (secret.get("data") or {}).get(key)
-        if value is None:
+        data = secret.get("data")
+        value = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(value, str):
             raise NotThere(f"The Secret {namespace}/{name} has no key {key!r}.")
         try:
             return base64.b64decode(value, validate=True).decode()
@@ -180,15 +189,15 @@ class Kube:
             raise NotThere(f"The value of {key!r} in Secret {namespace}/{name} is not text.") from None
 
     async def pods(self, namespace: str, selector: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The pods with these labels."""
+        """Lists the pods with these labels."""
         labels = ",".join(f"{key}={value}" for key, value in sorted(selector.items()))
         answer = await self.get("pods", namespace=namespace, params={"labelSelector": labels})
-        return list(answer.get("items") or [])
+        return items_of(answer, self.where)
 
     async def execute(
         self, namespace: str, pod: str, container: str, command: list[str], seconds: float = 60.0
     ) -> tuple[int, bytes, bytes]:
-        """Exit code, stdout and stderr of a command in a container."""
+        """Runs a command in a container and returns its exit code, stdout and stderr."""
         from kr8s.asyncio.objects import Pod
 
         async def call() -> tuple[int, bytes, bytes]:
@@ -200,7 +209,7 @@ class Kube:
 
 
 async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: float = API_SECONDS) -> T:
-    """The result of the awaitable within `seconds`; its failures as errors for people."""
+    """Waits for the awaitable, at most `seconds`. Raises only errors of jobs.errors."""
     try:
         return await bounded(work, seconds)
     except (asyncio.TimeoutError, APITimeoutError):
@@ -211,16 +220,16 @@ async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: f
     except JobsError:
         raise
     except Exception as error:
-        raise failure(error, where, subject) from error
+        raise error_of_exception(error, where, subject) from error
 
 
-def failure(error: BaseException, where: str, subject: str) -> JobsError:
-    """The error for people of an exception that kr8s, or a library below it, raised."""
+def error_of_exception(error: BaseException, where: str, subject: str) -> JobsError:
+    """Converts an exception of kr8s into an error of jobs.errors."""
     while inner := getattr(error, "exceptions", None):
         error = inner[0]  # a group of tasks wraps its errors
     status = status_of(error)
     if status:
-        return problem(status, str(error), where, subject)
+        return error_of_status(status, str(error), where, subject)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
         return Unreachable(
             f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster running, and is a VPN needed?"
@@ -230,17 +239,19 @@ def failure(error: BaseException, where: str, subject: str) -> JobsError:
             f"{where}: a file or program that the kubeconfig names is missing: {error.filename or error}",
             "Install the login helper, or fix the kubeconfig.",
         )
-    return Unreachable(f"{where}: {type(error).__name__}: {str(error)[:300]}", "Is the kubeconfig's user complete?")
+    return Unreachable(
+        f"{where}: {type(error).__name__}: {shown(str(error), 300)}", "Is the kubeconfig's user complete?"
+    )
 
 
-def problem(status: int, message: str, where: str, subject: str) -> JobsError:
-    """The error for people of an answer with an HTTP error.
+def error_of_status(status: int, message: str, where: str, subject: str) -> JobsError:
+    """Converts an HTTP error of the API server into an error of jobs.errors.
 
     Args:
         status: HTTP status.
         message: the server's own message.
-        where: what errors call the server.
-        subject: what was asked for.
+        where: name of the API server in error messages.
+        subject: name of the object in error messages.
     """
     if status == 401:
         return NotAllowed(
@@ -248,24 +259,38 @@ def problem(status: int, message: str, where: str, subject: str) -> JobsError:
             "Log in again; `kubectl get pods` with the same context shows whether it worked.",
         )
     if status == 403:
-        detail = f" {message[:300]}" if message else ""
+        detail = f" {shown(message, 300)}" if message else ""
         return Forbidden(
             f"{where} does not allow it (RBAC): {subject}.{detail}", "Ask for the Role in docs/jobs-rbac.yaml."
         )
     if status == 404:
         return NotThere(f"{where} has no {subject}.")
-    return KubeError(f"{where} answered HTTP {status}{f' to {subject}' if subject else ''}: {message[:300]}")
+    return KubeError(f"{where} answered HTTP {status}{f' to {subject}' if subject else ''}: {shown(message, 300)}")
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
     try:
-        return dict(response.json())
-    except ValueError:
-        return {"message": response.text}
+        value = json.loads(response.content)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {"message": response.text}
+
+
+def items_of(answer: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """The objects of a list, each with a name. Raises KubeError for an answer that is no list of objects."""
+    items = answer.get("items") or []
+    if not isinstance(items, list) or not all(_has_name(item) for item in items):
+        raise KubeError(f"{where} answered in another form than Kubernetes: its items are no objects with names.")
+    return items
+
+
+def _has_name(item: Any) -> bool:
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    return isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status of an answer in an exception; 0: it has none."""
+    """Returns the HTTP status of the answer in an exception; 0: it has none."""
     response = getattr(error, "response", None)
     if isinstance(error, ServerError) or response is not None:
         return int(getattr(response, "status_code", 0) or 0)

@@ -1,4 +1,4 @@
-"""The kubeconfig by kubectl's rules: which files, which contexts, which context is current. Asks no cluster."""
+"""Reads the kubeconfig by kubectl's rules: files, contexts, current context. Sends no request to a cluster."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Kubeconfig:
     """The kubeconfig files that exist, read together.
 
     Attributes:
-        files: in the order in which kubectl reads them.
+        files: the files, in the order in which kubectl reads them.
         contexts: names of all contexts.
-        current_context: of the first file that has one; empty: none has one.
+        current_context: current context of the first file that has one; empty: none has one.
     """
 
     files: tuple[Path, ...]
@@ -39,7 +39,7 @@ class Kubeconfig:
         return os.pathsep.join(map(str, self.files))
 
     def choose(self, context: str | None, *, option: str) -> str:
-        """`context` or else the current context.
+        """Returns `context`, or else the current context.
 
         Args:
             context: name of a context; None or empty: the current one.
@@ -59,7 +59,8 @@ class Kubeconfig:
 
 
 def kubeconfig_files(kubeconfig: str | None, environ: Mapping[str, str] = os.environ) -> list[Path]:
-    """The files to read: `kubeconfig`, else those in `KUBECONFIG`, else `~/.kube/config`. They need not exist."""
+    """Returns the files to read: `kubeconfig`, else those in `KUBECONFIG`, else `~/.kube/config`. They need not
+    exist."""
     value = kubeconfig or environ.get("KUBECONFIG") or "~/.kube/config"
     return [Path(part).expanduser() for part in value.split(os.pathsep) if part]
 
@@ -67,7 +68,7 @@ def kubeconfig_files(kubeconfig: str | None, environ: Mapping[str, str] = os.env
 def read_kubeconfig(
     kubeconfig: str | None, *, option: str, environ: Mapping[str, str] = os.environ
 ) -> Kubeconfig | None:
-    """The kubeconfig; None: there is none, and this process runs in a pod with a ServiceAccount.
+    """Reads the kubeconfig. Returns None in a pod with a ServiceAccount and without a kubeconfig.
 
     Args:
         kubeconfig: path of a file, or several as in `KUBECONFIG`; None or empty: the usual rules.

@@ -1,4 +1,4 @@
-"""Why a pod does not run, read from its status; pure.
+"""Reads from the status of a pod why it does not run; pure.
 
 The reasons are those of the kubelet (its pkg/kubelet/images and pkg/kubelet/kuberuntime) and of the scheduler. Each
 caller has its own words for them.
@@ -49,7 +49,7 @@ class Container:
 
 
 def containers(pod: Mapping[str, Any]) -> list[Container]:
-    """The containers of a pod as far as the kubelet has reported them, init containers first."""
+    """Returns the containers of a pod as far as the kubelet has reported them, init containers first."""
     status = pod.get("status") or {}
     statuses = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
     return [_container(entry) for entry in statuses]
@@ -79,7 +79,8 @@ def _ended(state: Mapping[str, Any]) -> Ended | None:
 
 
 def unschedulable(pod: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Reason and message of the scheduler, which has found no node for the pod; None: it has, or has not tried."""
+    """Returns reason and message of the scheduler if no node can take the pod; None if one can, or if it has not tried
+    yet."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return str(condition.get("reason") or ""), str(condition.get("message") or "")

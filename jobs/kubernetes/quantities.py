@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?)(n|u|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
+_QUANTITY = re.compile(r"([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)(n|u|m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?")
 _FACTORS: dict[str | None, Decimal] = {None: Decimal(1)}
 _FACTORS |= {unit: Decimal(1000) ** -power for power, unit in enumerate("mun", 1)}
 _FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)}
@@ -18,7 +18,7 @@ _FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGT
 
 
 def parse_quantity(text: str) -> Decimal:
-    """The number of CPUs, bytes or devices that a quantity stands for: 500m is 0.5, 1Gi is 2**30.
+    """Converts a quantity to the number of CPUs, bytes or devices: 500m is 0.5, 1Gi is 2**30.
 
     Raises:
         ValueError: `text` is not a quantity.

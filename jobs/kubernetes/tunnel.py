@@ -16,7 +16,8 @@ import httpx_ws
 
 from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
-from .api import API_SECONDS, Kube, failure
+from ..spec.shown import shown
+from .api import API_SECONDS, Kube, error_of_exception
 from .pod_problems import containers, unschedulable
 
 # After one side has closed its half, the other may still be answering.
@@ -31,13 +32,13 @@ class Tunnel:
 
     Args:
         kube: The Kubernetes API.
-        namespace: Of the pod.
+        namespace: Namespace of the pod.
         remote_port: The pod's port.
         find_pod: Returns the name of the pod for each new connection.
         port: The local port; 0 is a free one. Afterwards, the attribute `port` is the port in use.
 
     Attributes:
-        error: What broke the last connection; None if it ended well.
+        error: The error of the last connection; None if it ended well.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Tunnel:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Raises LocalFault if the port is taken."""
+        """Starts to listen. Raises LocalFault if the port is taken."""
         try:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=4 * PIECE)
         except OSError as error:
@@ -83,7 +84,7 @@ class Tunnel:
         except asyncio.CancelledError:
             pass
         except Exception as error:
-            broken = failure(error, self.kube.where, f"the tunnel to port {self.remote_port}")
+            broken = error_of_exception(error, self.kube.where, f"the tunnel to port {self.remote_port}")
         finally:
             self._connections.discard(task)
             self.error = broken
@@ -126,7 +127,7 @@ class Tunnel:
                 raise Unreachable(f"{self.kube.where} did not open a tunnel within {API_SECONDS:.0f} s.") from None
             raise
         except Exception as error:
-            raise failure(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
+            raise error_of_exception(error, self.kube.where, f"port-forward to pod {self.namespace}/{pod}") from error
         finally:
             alarm.cancel()
         if broken is not None:
@@ -181,7 +182,7 @@ class _Carrier:
                 elif channel == ERRORS and data:
                     raise Unreachable(
                         f"Nothing answers in the pod on port {self.tunnel.remote_port}: "
-                        f"{data.decode(errors='replace').strip()}",
+                        f"{shown(data.decode(errors='replace').strip(), 300)}",
                         f"Ray may be starting, or down; {command('check')} shows which.",
                     )
                 elif channel == DATA:
@@ -201,7 +202,7 @@ class _Carrier:
 
 
 async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> str:
-    """The name of the pod behind the head service: preferably a ready one, and one that is not terminating.
+    """Returns the name of the pod behind the head service: preferably a ready one, and one that is not terminating.
 
     Raises NotThere, with the state of the pods that exist.
     """
@@ -237,7 +238,7 @@ def _rank(pod: Mapping[str, Any]) -> int | None:
 
 
 def pod_state(pod: Mapping[str, Any]) -> str:
-    """The first reason why a pod does not run, in the words of Kubernetes."""
+    """Returns the first reason why a pod does not run, in the words of Kubernetes."""
     for container in containers(pod):
         if container.waiting_reason:
             return f"{container.waiting_reason} ({container.name})"
@@ -247,7 +248,7 @@ def pod_state(pod: Mapping[str, Any]) -> str:
 
 
 async def pod_of_ip(kube: Kube, namespace: str, cluster: str, ip: str) -> str:
-    """The name of the cluster's pod with this address. Raises NotThere."""
+    """Returns the name of the cluster's pod with this address. Raises NotThere."""
     for pod in await kube.pods(namespace, {"ray.io/cluster": cluster}):
         if (pod.get("status") or {}).get("podIP") == ip:
             return str(pod["metadata"]["name"])

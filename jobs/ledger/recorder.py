@@ -1,4 +1,4 @@
-"""What a session writes into the ledger. Nothing here fails a job."""
+"""Writes a session's jobs into the ledger. A failure here never fails a job."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from ..errors import Conflict, JobLost, LedgerFault, Refused
-from ..spec.job_info import LOST, JobInfo, lost
+from ..errors import Conflict, LedgerFault, Refused
+from ..spec.job_info import JobInfo
 from ..spec.job_spec import JobSpec
 from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
@@ -16,7 +16,7 @@ from .store import Ledger
 
 
 def place_of(target: Target, identity: str) -> Place:
-    """Where the jobs of a connection go; `identity` is the connection's."""
+    """Returns the place of a connection's jobs; `identity` is the connection's."""
     if isinstance(target, ClusterTarget):
         cluster = target.cluster
         return Place(identity, "stack", target.contract.stack, cluster.name, cluster.namespace)
@@ -24,7 +24,7 @@ def place_of(target: Target, identity: str) -> Place:
 
 
 def origin_of(working_dir: str | None, *, key: str | None = None, batch: str | None = None) -> Origin:
-    """Where a submission of this process comes from, with the commit of its working directory."""
+    """Returns the origin of a submission of this process, with the commit of its working directory."""
     is_local = working_dir is None or "://" not in working_dir
     if working_dir is not None and is_local:
         working_dir = str(Path(working_dir).absolute())  # So that `rerun` works in any directory.
@@ -40,7 +40,7 @@ class Recorder:
         self.place = place
 
     def find_job(self, submission_id: str, spec: JobSpec | None = None) -> JobInfo | None:
-        """A job that the server accepted: how it ended, or its last known status.
+        """Finds a job that the server accepted: how it ended, or its last known status.
 
         None if the ledger does not have it, or has other work than `spec` under this id.
         """
@@ -57,30 +57,17 @@ class Recorder:
             submission_id, entry.status, error_type=entry.error_type, driver_exit_code=entry.driver_exit_code
         )
 
-    def find_ended(self, submission_id: str, spec: JobSpec) -> JobInfo | None:
-        """How a job that the server does not know ended; None if the server never accepted it.
-
-        Raises:
-            JobLost: The server accepted it, and its end is not known.
-        """
-        job = self.find_job(submission_id, spec)
-        if job is None or job.ended:
-            return job
-        self.record_status(submission_id, LOST)
-        error = lost(submission_id)
-        raise JobLost(f"{error.message} It is not submitted again under the same id.", error.remedy)
-
     def record_submission(self, submission_id: str, spec: JobSpec, origin: Origin) -> None:
-        """A job that is being sent."""
+        """Records a job that is being sent."""
         self.ledger.record_submission(submission_id, spec, self.place, origin)
 
     def record_refusal(self, submission_id: str, error: Refused) -> None:
-        """A job that was refused. In a conflict the id belongs to another job, which was not refused."""
+        """Records a job that was refused. In a conflict the id belongs to another job, which was not refused."""
         if not isinstance(error, Conflict):
             self.record_status(submission_id, REFUSED)
 
     def record_jobs(self, jobs: Iterable[JobInfo]) -> None:
-        """The statuses of jobs as the server has them."""
+        """Records the statuses of jobs as the server has them."""
         statuses = {job.submission_id: (job.status, job.driver_exit_code, job.error_type) for job in jobs}
         if statuses:
             self.ledger.record_statuses(self.place.identity, statuses)
@@ -89,13 +76,14 @@ class Recorder:
         self.ledger.record_status(submission_id, self.place.identity, status)
 
     def record_tail(self, submission_id: str, buffer: TailBuffer) -> None:
-        """The end of a log that was followed."""
+        """Records the end of a log that was followed."""
         if buffer.total:
             self.ledger.record_tail(submission_id, self.place.identity, buffer.tail())
 
     @contextlib.contextmanager
     def recording_tail(self, submission_id: str, write: Callable[[bytes], None]) -> Iterator[Callable[[bytes], None]]:
-        """`write`, and at the end of the context, however it ends, a record of the end of what was written."""
+        """Gives a `write` that also keeps the end of the log. When the context ends, also by an error, that end is
+        recorded."""
         buffer = TailBuffer()
 
         def write_and_feed(chunk: bytes) -> None:

@@ -1,14 +1,16 @@
-"""What the ledger has of a job."""
+"""The ledger's record of a job."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..spec import redact
 from ..spec.job_info import LOST, TERMINAL
 from .git import Commit
 
 TAIL_BYTES = 1024 * 1024
+MARGIN = 4096
 # Beside Ray's statuses and LOST:
 SUBMITTING = "SUBMITTING"
 REFUSED = "REFUSED"
@@ -17,7 +19,7 @@ DELETED = "DELETED"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job went. `identity` distinguishes clusters; `kind` is `stack`, `address` or `local`."""
+    """The place of a job. `identity` distinguishes clusters; `kind` is `stack`, `address` or `local`."""
 
     identity: str
     kind: str
@@ -28,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a job came from, beside its spec. `working_dir` is the absolute local path, or the URI that was given."""
+    """The origin of a job, beside its spec. `working_dir` is the absolute local path, or the URI that was given."""
 
     key: str | None = None
     attempt_of: str | None = None
@@ -66,7 +68,7 @@ class Entry:
         return self.status in TERMINAL or self.status in (LOST, REFUSED, DELETED)
 
     def as_json(self) -> dict[str, Any]:
-        """For `history --output json`."""
+        """Returns the object of `history --output json`."""
         record = asdict(self)
         place, origin = record.pop("place"), record.pop("origin")
         record["changes"] = [{"status": status, "at": at} for status, at in self.changes]
@@ -75,7 +77,10 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tail:
-    """The end of a log. `total` is the number of bytes of the log that were followed."""
+    """The end of a log. `total` is the number of bytes of the log that were followed.
+
+    What the ledger keeps is `redacted`: its bytes are not those of the job where a value was withheld.
+    """
 
     data: bytes
     total: int
@@ -95,9 +100,32 @@ class TailBuffer:
 
     def feed(self, chunk: bytes) -> None:
         self.total += len(chunk)
-        self._data += chunk[-TAIL_BYTES:]
+        self._data += chunk[-TAIL_BYTES - MARGIN :]
         if len(self._data) > 2 * TAIL_BYTES:
-            del self._data[:-TAIL_BYTES]
+            del self._data[: -TAIL_BYTES - MARGIN]
 
     def tail(self) -> Tail:
-        return Tail(bytes(self._data[-TAIL_BYTES:]), self.total)
+        """What was fed last: TAIL_BYTES, and a little before them, so that `redacted` sees what they begin with."""
+        return Tail(bytes(self._data[-TAIL_BYTES - MARGIN :]), self.total)
+
+
+def _redact_line(line: str) -> str:
+    # The entrypoint is a command line of its own, not the value of what stands before it.
+    before, ray, rest = line.partition("Running entrypoint for job ")
+    submission_id, colon, entrypoint = rest.partition(": ")
+    if ray:
+        return f"{redact.text(before)}{ray}{submission_id}{colon}{redact.text(entrypoint)}"
+    return redact.text(line)
+
+
+def redacted(tail: Tail) -> Tail:
+    """At most TAIL_BYTES of the tail, without what looks like a secret. Bytes that are no UTF-8 stay.
+
+    Ray writes the entrypoint into the log, and programs print their settings. The text is read twice: as a whole, for
+    values that have several lines, and line by line, because a quote in one line must not hide the next line.
+    """
+    text = tail.data.decode(errors="surrogateescape")
+    clean = "\n".join(map(_redact_line, redact.text(text).split("\n")))
+    data = clean.encode(errors="surrogateescape")
+    # A withheld value has another length. The tail of a whole log is still whole.
+    return Tail(data[-TAIL_BYTES:], len(data) if tail.whole else tail.total)

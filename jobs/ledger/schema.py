@@ -1,4 +1,4 @@
-"""The ledger's tables and how they came to be.
+"""The ledger's tables and their migrations.
 
 No journal mode that needs shared memory is used, because home directories are often on NFS.
 """
@@ -34,7 +34,7 @@ _MIGRATIONS = (
 
 @contextlib.contextmanager
 def open_database(path: Path) -> Iterator[sqlite3.Connection]:
-    """The database, created (0600) and migrated if need be, and closed afterwards.
+    """Opens the database, creates it (0600) or migrates it if necessary, and closes it afterwards.
 
     Raises:
         sqlite3.Error, OSError: It cannot be used.

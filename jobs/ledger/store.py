@@ -27,12 +27,12 @@ from ..spec import redact
 from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
 from .git import Commit
-from .records import DELETED, REFUSED, SUBMITTING, TAIL_BYTES, Entry, Origin, Place, Tail
+from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, redacted
 from .schema import open_database
 
 
 def default_path() -> Path:
-    """RAYJOBS_LEDGER, or a file in this user's state directory."""
+    """Returns RAYJOBS_LEDGER, or a file in this user's state directory."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(os.environ.get("RAYJOBS_LEDGER") or Path(base) / "rayjobs" / "ledger.sqlite")
 
@@ -49,7 +49,7 @@ class Ledger:
 
     Args:
         path: Its file; `~` is the home directory. See `default_path`.
-        notify: Gets a warning, once, if the ledger cannot be written.
+        notify: Called with a warning, once, if the ledger cannot be written.
     """
 
     def __init__(self, path: str | Path | None = None, notify: Callable[[str], None] = lambda _text: None) -> None:
@@ -127,17 +127,25 @@ class Ledger:
         self._write(write)
 
     def record_tail(self, submission_id: str, identity: str, tail: Tail) -> None:
-        """Records the end of a log. It does not replace that of a longer log: a follow may have begun again."""
+        """Records the end of a log without what looks like a secret.
+
+        It does not replace that of a longer log: a follow may have begun again.
+        """
 
         def write(db: sqlite3.Connection) -> None:
             row = _newest(db, submission_id, identity)
             if row is None:
                 return
             recorded = db.execute("SELECT total FROM tail WHERE n = ?", (row["n"],)).fetchone()
-            if recorded is None or recorded["total"] <= tail.total:
-                data = zlib.compress(tail.data[-TAIL_BYTES:])
-                db.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", (row["n"], data, tail.total))
+            if recorded is None or recorded["total"] <= kept.total:
+                data = zlib.compress(kept.data)
+                db.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", (row["n"], data, kept.total))
 
+        try:
+            kept = redacted(tail)  # Before the database is locked: a large log takes a second.
+        except Exception as error:  # As in `_write`.
+            self.notify(f"The log of job {submission_id} is not recorded: {type(error).__name__}.")
+            return
         self._write(write)
 
     def history(
@@ -149,14 +157,14 @@ class Ledger:
         identity: str | None = None,
         limit: int | None = 100,
     ) -> list[Entry]:
-        """The submissions, newest first. Raises LedgerFault.
+        """Lists the submissions, newest first. Raises LedgerFault.
 
         Args:
             mine: Only those of this user.
             status: Only those with this status.
             batch: Only those of this batch.
             identity: Only those of this cluster.
-            limit: At most so many; None for all.
+            limit: The largest number of submissions; None for all.
         """
         filters = {"user": current_user() if mine else None, "status": status, "batch": batch, "identity": identity}
         chosen = {column: value for column, value in filters.items() if value is not None}
@@ -169,7 +177,7 @@ class Ledger:
             return [_entry(row) for row in rows]
 
     def get(self, submission_id: str, identity: str | None = None) -> Entry | None:
-        """The newest submission of this id, with its status changes. Raises LedgerFault."""
+        """Reads the newest submission of this id, with its status changes. Raises LedgerFault."""
         with self._reading() as db:
             row = None if db is None else _newest(db, submission_id, identity)
             if db is None or row is None:
@@ -178,7 +186,7 @@ class Ledger:
             return _entry(row, tuple((change["status"], change["at"]) for change in changes))
 
     def tail(self, submission_id: str, identity: str | None = None) -> Tail | None:
-        """The end of the log, if it was followed. Raises LedgerFault."""
+        """Reads the end of the log, if it was followed. Raises LedgerFault."""
         with self._reading() as db:
             row = None if db is None else _newest(db, submission_id, identity)
             if db is None or row is None:
@@ -192,7 +200,7 @@ class Ledger:
                 raise self._fault(f"The ledger {self.path} is damaged: {error}.") from None
 
     def attempts(self, base: str) -> list[Entry]:
-        """The submission `base` and its further attempts, in order. Raises LedgerFault."""
+        """Reads the submission `base` and its further attempts, in order. Raises LedgerFault."""
         with self._reading() as db:
             if db is None:
                 return []
@@ -210,7 +218,7 @@ class Ledger:
                 with db:
                     work(db)
         except Exception as error:
-            # Whatever it is: a job must not fail because of its record.
+            # Any error: a job must not fail because of its record.
             self._failed = True
             self.notify(f"{_explain(self.path, error)} The job continues, but it is not recorded.")
 

@@ -1,5 +1,5 @@
-"""What a job is to do, and what the server says of it. Pure: nothing here reads a file or sends a request.
+"""The spec of a job, and the server's record of it. Pure: nothing here reads a file or sends a request.
 
 job_spec (fields, digest, wire format), job_info (the server's record, results), limits (how long a job may take),
-submission_id, redact and secret_patterns (what may be shown and stored).
+submission_id, redact and secret_patterns (what may be stored), shown (what may be shown).
 """

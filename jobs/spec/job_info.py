@@ -1,7 +1,13 @@
-"""The server's record of a job, and how it ended."""
+"""The server's record of a job, and how it ended.
+
+A JobInfo has the server's texts unchanged. What is made of it for people and for JSON (`shown`, `as_json`, Result) has
+no secrets: this is the one place where that changes.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +23,7 @@ from ..errors import (
     JobStopped,
     command,
 )
+from .shown import SENTENCE_LIMIT, TEXT_LIMIT, redacted, redacted_metadata, shown, visible
 
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 LOST = "LOST"
@@ -25,10 +32,14 @@ EXIT_CODE_OF = {"SUCCEEDED": EXIT_SUCCEEDED, "FAILED": EXIT_FAILED, "STOPPED": E
 DIGEST_KEY = "rayjobs.spec_sha256"
 RESOURCES_KEY = "rayjobs.entrypoint_resources"
 OWN_PREFIX = "rayjobs."
+NOT_SHOWN = "(not shown)"
+# The end of the year 9999, the last one that a date can have.
+LAST_MILLISECOND = 253_402_300_799_999
+_AGENT_ADDRESS = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 
 
 class JobInfo(NamedTuple):
-    """The server's record of a job.
+    """The server's record of a job, unchanged: print `shown()`, not the fields.
 
     Attributes:
         submission_id: The job's id; for a driver that was not submitted as a job, its `job_id`.
@@ -63,32 +74,32 @@ class JobInfo(NamedTuple):
     driver_agent_http_address: str | None = None
 
     @classmethod
-    def from_wire(cls, raw: Mapping[str, Any]) -> JobInfo:
+    def from_wire(cls, raw: Any) -> JobInfo:
         """Reads one of the server's job objects. Unknown fields are ignored, missing fields are empty.
 
         Raises:
-            KeyError: The object is not a job.
-            TypeError: The object is not a job.
+            TypeError: The object is not a job. The text names the field.
         """
-        status = raw["status"]
-        if not isinstance(status, str):
-            raise TypeError(f"its status is {status!r}")
-        get = raw.get
+        if not isinstance(raw, Mapping):
+            raise TypeError(f"it is {type_name(raw)}, not an object")
+        status = _text(raw, "status")
+        if not status:
+            raise TypeError("it has no status")
         return cls(
-            get("submission_id") or get("job_id") or "",
+            _text(raw, "submission_id") or _text(raw, "job_id") or "",
             status,
-            get("entrypoint") or "",
-            get("message") or "",
-            get("error_type"),
-            get("type") or "SUBMISSION",
-            get("job_id"),
-            get("start_time"),
-            get("end_time"),
-            get("metadata") or {},
-            get("runtime_env") or {},
-            get("driver_exit_code"),
-            get("driver_node_id"),
-            get("driver_agent_http_address"),
+            _text(raw, "entrypoint") or "",
+            _text(raw, "message") or "",
+            _text(raw, "error_type"),
+            _text(raw, "type") or "SUBMISSION",
+            _text(raw, "job_id"),
+            _integer(raw, "start_time", 0, LAST_MILLISECOND),
+            _integer(raw, "end_time", 0, LAST_MILLISECOND),
+            _metadata(raw),
+            _runtime_env(raw),
+            _integer(raw, "driver_exit_code", -(2**31), 2**31),
+            _text(raw, "driver_node_id"),
+            _agent_address(raw),
         )
 
     @property
@@ -106,45 +117,127 @@ class JobInfo(NamedTuple):
         """The metadata without this client's own keys."""
         return {key: value for key, value in self.metadata.items() if not key.startswith(OWN_PREFIX)}
 
-    def shown(self) -> JobInfo:
-        """Returns the job without values that look like secrets, for people, JSON and CI logs."""
-        from . import redact
+    @property
+    def entrypoint_resources(self) -> dict[str, Any]:
+        """What the entrypoint reserves, as this client wrote it into the metadata; empty if that cannot be read."""
+        try:
+            resources = json.loads(self.metadata.get(RESOURCES_KEY, "{}"))
+        except (ValueError, RecursionError):
+            return {}
+        return resources if isinstance(resources, dict) else {}
 
+    def __repr__(self) -> str:
+        """Id and status only: the other fields may hold secrets."""
+        return f"JobInfo({self.submission_id!r}, {self.status!r})"
+
+    def shown(self, limit: int = TEXT_LIMIT) -> JobInfo:
+        """Returns the job for people: without values that look like secrets, with visible control characters.
+
+        Args:
+            limit: The number of characters after which a text is cut.
+        """
+        own = {key: value for key, value in self.metadata.items() if key.startswith(OWN_PREFIX)}
         return self._replace(
-            entrypoint=redact.text(self.entrypoint),
-            message=redact.text(self.message),
-            metadata=redact.metadata(self.metadata),
-            runtime_env=without_secrets(self.runtime_env),
+            submission_id=visible(self.submission_id),
+            status=visible(self.status),
+            entrypoint=shown(self.entrypoint, limit),
+            message=shown(self.message, limit, lines=True),
+            error_type=self.error_type and shown(self.error_type, SENTENCE_LIMIT),
+            type=visible(self.type),
+            metadata={**_visible_leaves(redacted_metadata(self.user_metadata)), **own},
+            runtime_env=_visible_leaves(without_secrets(self.runtime_env)),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Returns the object of `--output json`, without values that look like secrets."""
-        shown = self.shown()
         return {
             "submission_id": self.submission_id,
             "status": self.status,
-            "entrypoint": shown.entrypoint,
-            "message": shown.message,
-            "error_type": self.error_type,
+            "entrypoint": redacted(self.entrypoint),
+            "message": redacted(self.message),
+            "error_type": redacted(self.error_type),
             "driver_exit_code": self.driver_exit_code,
             "start_time": self.start_time,
             "end_time": self.end_time,
-            "metadata": shown.user_metadata,
-            "runtime_env": dict(shown.runtime_env),
+            "metadata": redacted_metadata(self.user_metadata),
+            "runtime_env": without_secrets(self.runtime_env),
             "type": self.type,
             "job_id": self.job_id,
         }
 
 
 def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    """The same runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
-    what looks like a secret elsewhere, such as the password of a URL."""
-    from . import redact
+    """Returns the runtime_env without the values of its env_vars (names are useful, values may be secrets) and without
+    text elsewhere that looks like a secret, such as the password of a URL."""
+    variables = runtime_env.get("env_vars")
+    others: dict[str, Any] = redacted({key: value for key, value in runtime_env.items() if key != "env_vars"})
+    if variables is None:
+        return others
+    # Ray also keeps the record of a job whose env_vars are no mapping.
+    hidden = dict.fromkeys(variables, NOT_SHOWN) if isinstance(variables, Mapping) else NOT_SHOWN
+    return {**others, "env_vars": hidden}
 
-    shown: dict[str, Any] = redact.leaves(runtime_env)
-    if isinstance(shown.get("env_vars"), dict):
-        shown["env_vars"] = dict.fromkeys(shown["env_vars"], "(not shown)")
-    return shown
+
+def type_name(value: Any) -> str:
+    """The JSON type of a value, with its article."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _text(raw: Mapping[str, Any], key: str) -> str | None:
+    value = raw.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise TypeError(f"its {key} is {type_name(value)}, not a text")
+    # A half of a surrogate pair cannot be sent again, not even to name the job.
+    return value if value.isascii() else value.encode(errors="replace").decode()
+
+
+def _integer(raw: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
+    value = raw.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"its {key} is {type_name(value)}, not a whole number")
+    if not least <= value <= most:
+        raise TypeError(f"its {key} is not between {least} and {most}")
+    return value
+
+
+def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = raw.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"its {key} is {type_name(value)}, not an object")
+    return value or {}
+
+
+def _metadata(raw: Mapping[str, Any]) -> dict[str, str]:
+    metadata = _object(raw, "metadata")
+    for value in metadata.values():
+        if not isinstance(value, str):
+            raise TypeError(f"a value of its metadata is {type_name(value)}, not a text")
+    return metadata
+
+
+def _runtime_env(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return _object(raw, "runtime_env")
+
+
+def _agent_address(raw: Mapping[str, Any]) -> str | None:
+    """The agent's URL; None for a text that is none: the log is then read without the agent."""
+    address = _text(raw, "driver_agent_http_address")
+    return address if address is not None and _AGENT_ADDRESS.fullmatch(address) else None
+
+
+def _visible_leaves(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {visible(str(key)): _visible_leaves(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_visible_leaves(inner) for inner in value]
+    return visible(value, lines=True) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -178,8 +271,11 @@ class Result:
 
     @property
     def message(self) -> str:
-        """The server's text about the end; for a failed job the end of its log."""
-        return self.info.message if self.info else ""
+        """The server's text about the end, as it may be shown; for a failed job the end of its log.
+
+        Values that look like secrets are withheld, and control characters are visible. `info.message` is unchanged.
+        """
+        return shown(self.info.message, lines=True) if self.info else ""
 
     def check(self) -> Result:
         """Returns the result itself if the job succeeded.
@@ -191,9 +287,9 @@ class Result:
         """
         if self.status == "SUCCEEDED":
             return self
-        what = f"Job {self.submission_id} ended with {self.status}."
+        what = f"Job {self.submission_id} ended with {visible(self.status)}."
         if self.error_type:
-            what += f" ({self.error_type})"
+            what += f" ({shown(self.error_type, SENTENCE_LIMIT)})"
         if self.status == LOST:
             raise lost(self.submission_id)
         if self.status == "STOPPED":

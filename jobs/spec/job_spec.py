@@ -1,4 +1,4 @@
-"""What a job is to do: the fields of a job, and the request to submit it."""
+"""The fields of a job, and the request to submit it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
-from . import redact
 from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .shown import SENTENCE_LIMIT, redacted_metadata, shown, visible
 from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def canonical_json(value: Any) -> str:
-    """The same text for equal values, for digests."""
+    """Returns the same text for equal values, for digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class JobFields(TypedDict, total=False):
-    """What a job may have beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
+    """The fields of a job beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
 
     Ray's names, see `JobSubmissionClient.submit_job`. `working_dir` is a local directory or archive, which is uploaded
     if the server lacks it, or a remote URI; it replaces the `working_dir` of `runtime_env`.
@@ -70,7 +70,7 @@ class JobSpec:
 
     @classmethod
     def from_fields(cls, entrypoint: str, **fields: Unpack[JobFields]) -> JobSpec:
-        """A spec from keyword arguments. Mappings are copied. Raises Refused."""
+        """Builds a spec from keyword arguments. Mappings are copied. Raises Refused."""
         values: dict[str, Any] = {
             name: dict(value) if isinstance(value, Mapping) else value for name, value in fields.items()
         }
@@ -127,7 +127,7 @@ class JobSpec:
         return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
     def wire(self, submission_id: str) -> dict[str, Any]:
-        """The body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
+        """Returns the body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
         own = {DIGEST_KEY: self.digest}
         if self.resources:
             own[RESOURCES_KEY] = canonical_json(self.resources)
@@ -152,12 +152,12 @@ class JobRequest:
     key: str | None = None
 
     @property
-    def has_id(self) -> bool:
+    def may_exist(self) -> bool:
         """Whether the job may have been submitted before, by a command that named the same id or key."""
         return self.submission_id is not None or self.key is not None
 
     def choose_id(self) -> str:
-        """The submission id: given, derived from the key, or random. Raises Refused."""
+        """Returns the submission id: given, derived from the key, or random. Raises Refused."""
         if self.submission_id is not None and self.key is not None:
             raise Refused("--submission-id and --key both name the job.", "Use one of them.")
         if self.submission_id is not None:
@@ -165,21 +165,27 @@ class JobRequest:
         return new_submission_id() if self.key is None else submission_id_of_key(self.key)
 
 
+def _variables(runtime_env: Mapping[str, Any]) -> Mapping[str, Any]:
+    variables = runtime_env.get("env_vars") or {}
+    return variables if isinstance(variables, Mapping) else {"env_vars that are no mapping": variables}
+
+
 def difference(spec: JobSpec, job: JobInfo) -> str:
-    """How the job on the server differs from `spec`, a line for each field; never the value of a variable."""
+    """Describes how the job on the server differs from `spec`, a line for each field; never the value of a variable."""
     lines = []
 
     def compare(name: str, here: Any, there: Any) -> None:
         if here != there:
-            lines.append(f"{name}: there {canonical_json(there)}, here {canonical_json(here)}")
+            shown_there, shown_here = (shown(canonical_json(value), SENTENCE_LIMIT) for value in (there, here))
+            lines.append(f"{name}: there {shown_there}, here {shown_here}")
 
     compare("entrypoint", spec.entrypoint, job.entrypoint)
-    env_here, env_there = spec.runtime_env.get("env_vars") or {}, job.runtime_env.get("env_vars") or {}
+    env_here, env_there = (_variables(runtime_env) for runtime_env in (spec.runtime_env, job.runtime_env))
     changed = sorted(name for name in {*env_here, *env_there} if env_here.get(name) != env_there.get(name))
     if changed:
-        lines.append(f"runtime_env.env_vars: {', '.join(changed)} (values not shown)")
+        lines.append(f"runtime_env.env_vars: {visible(', '.join(changed))} (values not shown)")
     for key in sorted({*spec.runtime_env, *job.runtime_env} - {"env_vars"}):
-        compare(f"runtime_env.{key}", spec.runtime_env.get(key), job.runtime_env.get(key))
-    compare("metadata", redact.metadata(spec.metadata), redact.metadata(job.user_metadata))
-    compare("entrypoint resources", spec.resources, json.loads(job.metadata.get(RESOURCES_KEY, "{}")))
-    return redact.text("\n  ".join(lines)) or "all fields that the server shows are equal, but another client sent it"
+        compare(f"runtime_env.{visible(key)}", spec.runtime_env.get(key), job.runtime_env.get(key))
+    compare("metadata", redacted_metadata(spec.metadata), redacted_metadata(job.user_metadata))
+    compare("entrypoint resources", spec.resources, job.entrypoint_resources)
+    return "\n  ".join(lines) or "all fields that the server shows are equal, but another client sent it"

@@ -13,19 +13,19 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def new_submission_id() -> str:
-    """A random id, in the form of the stock client's."""
+    """Returns a random id, in the form of the stock client's."""
     return "raysubmit_" + secrets.token_hex(8)
 
 
 def submission_id_of_key(key: str) -> str:
-    """The id that a key stands for: the same key is always the same job. Raises Refused for an empty key."""
+    """Returns the id that a key stands for: the same key is always the same job. Raises Refused for an empty key."""
     if not key:
         raise Refused("--key is empty.", "Use a text that stands for this piece of work, such as nightly-2026-11-23.")
     return "rayjobs_key_" + hashlib.sha256(key.encode()).hexdigest()[:24]
 
 
 def check_submission_id(submission_id: str) -> str:
-    """The id itself. Raises Refused."""
+    """Returns the id itself. Raises Refused if it is not a valid id."""
     if not _ID.fullmatch(submission_id):
         raise Refused(
             f"The submission id {submission_id!r} is not valid.",

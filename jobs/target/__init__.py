@@ -1,4 +1,4 @@
-"""Where jobs go: from options, environment, a Pulumi project or an outputs file to one target.
+"""Chooses one target for jobs, from options, environment, a Pulumi project or an outputs file.
 
 options (what a person may say), resolve (the target), pulumi_project (the project around the working directory and its
 outputs), contract (the outputs file), token. Not here: connections; `jobs.connection` opens a target.

@@ -1,6 +1,6 @@
 """The outputs contract (docs/architecture.md): which Kubernetes cluster a stack is on, and its Ray clusters by name.
 
-The Pulumi program writes it with `Contract.to_dict`, everyone else reads it with `parse`. It names the Secret of a
+The Pulumi program writes it with `Contract.to_dict`; all others read it with `parse`. It names the Secret of a
 token and never holds the token.
 """
 
@@ -42,7 +42,7 @@ class Cluster:
     auth_secret: tuple[str, str] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry of `clusters`, in the order of its fields in docs/architecture.md."""
+        """Returns the entry of `clusters`, in the order of its fields in docs/architecture.md."""
         return {
             "name": self.name,
             "namespace": self.namespace,
@@ -59,7 +59,7 @@ class Contract:
     """The outputs of one stack.
 
     Attributes:
-        source: what errors call it: a file, or a stack.
+        source: name of the contract in error messages: a file, or a stack.
         kubeconfig: path that the stack uses; None: `KUBECONFIG`, then `~/.kube/config`.
         kube_context: name of the context on the machine that deployed the stack; empty or None: a pod's own
             ServiceAccount, or manifests that were only rendered.
@@ -77,7 +77,7 @@ class Contract:
     clusters: tuple[Cluster, ...]
 
     def cluster(self, name: str | None) -> Cluster:
-        """The cluster of this name; without a name the only one. Raises Refused."""
+        """Returns the cluster of this name; without a name the only one. Raises Refused."""
         names = ", ".join(cluster.name for cluster in self.clusters)
         if name is not None:
             for cluster in self.clusters:
@@ -91,7 +91,7 @@ class Contract:
         raise Refused(f"{self.source} has several clusters.", f"Choose one with --cluster: {names}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The contract as the stack exports it, in the order of its fields in docs/architecture.md."""
+        """Returns the contract as the stack exports it, in the order of its fields in docs/architecture.md."""
         return {
             "schemaVersion": SCHEMA_VERSION,
             "project": self.project,
@@ -105,11 +105,11 @@ class Contract:
 
 
 def parse(text: str, source: str) -> Contract:
-    """The contract in a JSON text.
+    """Reads the contract in a JSON text.
 
     Args:
         text: the contract, or all outputs of a stack with the contract among them.
-        source: what errors call it.
+        source: name of the contract in error messages.
 
     Raises:
         Refused: it is not a contract of a known version. The message names the field.

@@ -1,4 +1,4 @@
-"""What a person may say about the target."""
+"""The options that choose the target."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TargetOptions:
 
 
 def parse_headers(text: str | None, source: str) -> dict[str, str]:
-    """`{"name": "value"}` as JSON. The text may be a secret, so that errors do not repeat it. Raises Refused."""
+    """Reads `{"name": "value"}` as JSON. The text may be a secret, so errors do not repeat it. Raises Refused."""
     if not text:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""From what a person says to one target."""
+"""Chooses one target from options, environment and files."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def resolve(
     cwd: Path | None = None,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> Target:
-    """The target, from the first of these: --local, --address, --outputs, RAYJOBS_OUTPUTS, --stack or the Pulumi
+    """Returns the target, from the first of these: --local, --address, --outputs, --stack, RAYJOBS_OUTPUTS, the Pulumi
     project around the working directory, the default outputs file.
 
     Args:
-        options: What the user said.
+        options: The user's options.
         environ: The environment.
         cwd: The working directory; the process' own by default.
-        notify: Gets messages for a person.
+        notify: Called with messages for a person.
 
     Raises:
         Refused: Options contradict each other, or name nothing that can be used, or there is no target.
@@ -155,7 +155,7 @@ def _url_target(
 def _read_contract(
     options: TargetOptions, environ: Mapping[str, str], cwd: Path, notify: Callable[[str], None]
 ) -> Contract:
-    """The outputs contract, in the order of `resolve`."""
+    """Reads the outputs contract, in the order of `resolve`."""
     if options.outputs is not None:
         return _read_outputs_file(Path(options.outputs), "--outputs")
     if options.stack is None and environ.get("RAYJOBS_OUTPUTS"):
@@ -188,7 +188,7 @@ def _read_contract(
 
 
 def default_outputs(environ: Mapping[str, str]) -> Path:
-    """The outputs file of this user."""
+    """Returns the outputs file of this user."""
     base = environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return Path(base) / "rayjobs" / "outputs.json"
 
@@ -204,7 +204,7 @@ def _read_outputs_file(path: Path, source: str) -> Contract:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether the host is this machine."""
+    """Returns whether the host is this machine."""
     if host is None:
         return False
     if host == "localhost" or host.endswith(".localhost"):

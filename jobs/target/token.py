@@ -12,14 +12,14 @@ _AUTHENTICATING_HEADERS = ("authorization", "x-ray-authorization", "cookie")
 
 
 def has_token(token_file: str | None, headers: Mapping[str, str], environ: Mapping[str, str]) -> bool:
-    """Whether requests will be authenticated: by a token, or by a header."""
+    """Returns whether requests will be authenticated: by a token, or by a header."""
     if token_file or environ.get("RAY_AUTH_TOKEN") or environ.get("RAY_AUTH_TOKEN_PATH"):
         return True
     return any(name.lower() in _AUTHENTICATING_HEADERS for name in headers)
 
 
 def read_token(token_file: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The token of --token-file, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, in this order. Raises Refused."""
+    """Reads the token of --token-file, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, in this order. Raises Refused."""
     if token_file is None and environ.get("RAY_AUTH_TOKEN"):
         return check_token(environ["RAY_AUTH_TOKEN"], "RAY_AUTH_TOKEN")
     path = token_file or environ.get("RAY_AUTH_TOKEN_PATH")
@@ -33,7 +33,7 @@ def read_token(token_file: str | None, environ: Mapping[str, str] = os.environ) 
 
 
 def check_token(text: str, source: str) -> str:
-    """The token without the white space around it. Raises Refused."""
+    """Returns the token without the white space around it. Raises Refused."""
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise Refused(

@@ -1,4 +1,4 @@
-"""Which files are left out: `.gitignore`, `.rayignore` and excludes, with the rules of Ray's client.
+"""The rules that leave files out: `.gitignore`, `.rayignore` and excludes, as Ray's client reads them.
 
 Ray contains an old copy of `pathspec`, whose rules differ from today's releases of that library: `!dir` does not
 restore the content of `dir` after `*` removed it, `[^a]` is not a negation, and so on. The set of files decides the
@@ -21,11 +21,11 @@ IGNORE_FILES = (".gitignore", ".rayignore")
 
 @dataclass(frozen=True)
 class Rule:
-    """One line of an ignore file. `include` is false for a line that starts with `!`."""
+    """One line of an ignore file. `removes` is false for a line that starts with `!`."""
 
     pattern: str
     regex: re.Pattern[str]
-    include: bool
+    removes: bool
 
 
 class RuleSet:
@@ -37,22 +37,22 @@ class RuleSet:
         self._rules = rules
         self._cut = len(base) + 1 if base else 0
         # One alternation decides for nearly every path; only after a match the rule is searched.
-        positive = "|".join(f"(?:{rule.regex.pattern})" for rule in rules if rule.include)
+        positive = "|".join(f"(?:{rule.regex.pattern})" for rule in rules if rule.removes)
         self._any = re.compile(positive) if positive else None
 
     def match(self, relpath: str) -> str | None:
-        """The pattern that removes `relpath` (relative to the package's root, POSIX separators), or None."""
+        """Returns the pattern that removes `relpath` (relative to the package's root, POSIX separators), or None."""
         path = (relpath[self._cut :] or ".") if relpath != self.base else "."
         if self._any is None or not self._any.match(path):
             return None
         for rule in reversed(self._rules):
             if rule.regex.match(path):
-                return rule.pattern if rule.include else None
+                return rule.pattern if rule.removes else None
         return None
 
 
 def read(path: Path, base: str) -> RuleSet:
-    """The rules of an ignore file in the directory `base` (relative to the package's root). Raises Refused."""
+    """Reads the rules of an ignore file in the directory `base` (relative to the package's root). Raises Refused."""
     source = f"{base}/{path.name}" if base else path.name
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -62,15 +62,15 @@ def read(path: Path, base: str) -> RuleSet:
 
 
 def parse(lines: Iterable[str], source: str, base: str = "") -> RuleSet:
-    """Rules from lines; `source` is their name in messages. Raises Refused for a wrong pattern."""
+    """Reads rules from lines; `source` is their name in messages. Raises Refused for a wrong pattern."""
     rules = []
     for line in lines:
         translated = _translate(line.strip())
         if translated is None:
             continue
-        expression, include = translated
+        expression, removes = translated
         try:
-            rules.append(Rule(line.strip(), re.compile(expression), include))
+            rules.append(Rule(line.strip(), re.compile(expression), removes))
         except re.error as error:
             raise Refused(
                 f"{source}: {line.strip()!r} is not a pattern ({error}).", "Write it as a .gitignore pattern."
@@ -81,8 +81,8 @@ def parse(lines: Iterable[str], source: str, base: str = "") -> RuleSet:
 def _translate(pattern: str) -> tuple[str, bool] | None:
     if pattern in ("", "/") or pattern.startswith("#"):
         return None
-    include = not pattern.startswith("!")
-    if not include:
+    removes = not pattern.startswith("!")
+    if not removes:
         pattern = pattern[1:]
     if pattern.startswith("\\"):
         pattern = pattern[1:]
@@ -95,10 +95,10 @@ def _translate(pattern: str) -> tuple[str, bool] | None:
         segments = ["**", *segments]
     if len(segments) > 1 and segments[-1] == "":
         segments[-1] = "**"
-    return "^" + _join(segments, include) + "$", include
+    return "^" + _join(segments, removes) + "$", removes
 
 
-def _join(segments: list[str], include: bool) -> str:
+def _join(segments: list[str], removes: bool) -> str:
     last = len(segments) - 1
     if segments == ["**"]:
         return ".+"
@@ -109,7 +109,7 @@ def _join(segments: list[str], include: bool) -> str:
             slash = i > 0
             continue
         out += ("/" if slash else "") + ("[^/]+" if segment == "*" else _glob(segment))
-        if segment != "*" and i == last and include:
+        if segment != "*" and i == last and removes:
             out += "(?:/.*)?"
         slash = True
     return out

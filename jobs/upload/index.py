@@ -20,7 +20,7 @@ _SCHEMA = 2
 
 
 class Stamp(NamedTuple):
-    """What the file system knows of a file without reading it. Times are in nanoseconds since the epoch."""
+    """The properties of a file that tell whether it has changed. Times are in nanoseconds since the epoch."""
 
     size: int
     mtime_ns: int
@@ -37,7 +37,13 @@ class Stamp(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """`digest` is the 20 bytes of sha1(relative path + content); `finding` is the secret scan's."""
+    """A file that was read before.
+
+    Attributes:
+        stamp: The stamp of the file when it was read.
+        digest: The 20 bytes of sha1(relative path + content).
+        finding: Why the file looks like a secret; None if not.
+    """
 
     stamp: Stamp
     digest: bytes
@@ -50,7 +56,7 @@ def default_path() -> Path:
 
 
 def load(path: Path, root: str) -> dict[str, Entry]:
-    """What is known of the files under `root`. An index that cannot be read counts as empty."""
+    """Reads the entries of the files under `root`. An index that cannot be read counts as empty."""
     try:
         with _open(path) as db:
             rows = db.execute(
@@ -64,7 +70,7 @@ def load(path: Path, root: str) -> dict[str, Entry]:
 def store(path: Path, root: str, fresh: dict[str, Entry], vanished: Iterable[str], began_ns: int) -> None:
     """Stores the entries of `fresh` that were settled when the reading began, and deletes the others and `vanished`.
 
-    A failure has no effect but that the files are read again the next time.
+    If this fails, the files are only read again next time.
     """
     deleted = [(root, name) for name in vanished]
     deleted += [(root, name) for name, entry in fresh.items() if not entry.stamp.settled(began_ns)]

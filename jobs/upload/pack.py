@@ -15,8 +15,8 @@ from typing import IO, BinaryIO, cast
 from ..errors import LocalFault, PackageTooLarge
 from .plan import CHUNK, Plan, PlannedFile, changed, name_digest, open_source
 
-# The largest request body that the dashboard accepts (aiohttp's client_max_size), whatever GCS could store. Ray's
-# documentation says 512 MiB.
+# The largest request body that the dashboard accepts (aiohttp's client_max_size), also if GCS could store more.
+# Ray's documentation says 512 MiB.
 SERVER_LIMIT = 100 * 1024**2
 
 
@@ -24,9 +24,9 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
     """Writes the package: the same plan gives the same bytes.
 
     Args:
-        plan: Of a directory or an archive.
-        out: Where the package goes.
-        limit: In bytes; None for any size.
+        plan: The plan of a directory or an archive.
+        out: The file to write to.
+        limit: The largest size in bytes; None for any size.
 
     Raises:
         SourceChanged: A file changed or vanished after the plan was made.
@@ -54,7 +54,8 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
 
 @contextlib.contextmanager
 def packed(plan: Plan, *, limit: int = SERVER_LIMIT) -> Iterator[tuple[BinaryIO, int]]:
-    """The package in a temporary file, at its first byte, and its size in bytes. The file is removed afterwards.
+    """Packs into a temporary file. Gives the file, at its first byte, and its size in bytes; removes the file
+    afterwards.
 
     Raises:
         SourceChanged, PackageTooLarge: See `pack`.

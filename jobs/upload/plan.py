@@ -29,7 +29,7 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
 # Ray's remote protocols.
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
-# How often a file is read that changes at the same time.
+# Times a file is read before giving up, if it changes while it is read.
 _ATTEMPTS = 3
 
 
@@ -69,17 +69,17 @@ class LikelySecret:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be uploaded.
+    """The content of an upload.
 
     Attributes:
         kind: `directory`, `archive` (sent unchanged) or `remote` (nothing is sent).
         source: The working_dir as it was given.
         uri: The name of the package on the server.
-        root: Where the files are; None for a remote one.
-        files: In the order of their paths.
-        empty_directories: In the order of their paths.
-        ignored: What rules leave out.
-        skipped: What cannot be packed.
+        root: The directory or archive; None for a remote URI.
+        files: The files, sorted by path.
+        empty_directories: The directories without content, sorted by path.
+        ignored: The paths that a rule leaves out.
+        skipped: The paths that cannot be packed.
         secrets: Files that look like secrets; they are uploaded.
         files_read: The number of files that were read; the others were known from the index.
     """
@@ -190,8 +190,8 @@ class _Walk:
             ignore_rules.parse([*(d.strip() for d in defaults.split(",")), *excludes], "excludes"),
         )
         self.defaults = {d.strip() for d in defaults.split(",")} - set(excludes)
-        own = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
-        self.ignore_files = (".rayignore",) if own else ignore_rules.IGNORE_FILES
+        skip_gitignore = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
+        self.ignore_files = (".rayignore",) if skip_gitignore else ignore_rules.IGNORE_FILES
 
     def plan(self) -> Plan:
         at = os.stat(self.root)
@@ -238,9 +238,9 @@ class _Walk:
         # The stock client also applies a directory's own ignore file to the directory ("*" in it removes the whole).
         # Not for the root: the stock client would upload an empty package with a constant name (ray#53635).
         if base:
-            for own in rules[len(directory.rules) :]:
-                if pattern := own.match(base):
-                    self.ignored.append(IgnoredPath(base, own.source, pattern))
+            for own_rules in rules[len(directory.rules) :]:
+                if pattern := own_rules.match(base):
+                    self.ignored.append(IgnoredPath(base, own_rules.source, pattern))
                     return []
             self._mix(name_digest(base).digest())
             if not entries:
@@ -360,7 +360,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def open_source(path: Path, relpath: str) -> BinaryIO:
-    """The file, opened for reading. Raises Refused, SourceChanged."""
+    """Opens the file for reading. Raises Refused, SourceChanged."""
     try:
         return _open(path)
     except FileNotFoundError:

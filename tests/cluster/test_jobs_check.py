@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.cluster.test_jobs_tunnel import ROOT, changed, run_jobs
+from tests.support.cluster import ClusterError
 from tests.support.ray_head import RayHead
 
 
@@ -163,10 +164,13 @@ def test_a_missing_container_and_a_ray_that_is_down_are_told_apart(
 
 
 def rules_for(ray_head: RayHead, without: str = "") -> list[dict[str, object]]:
-    """The documented Role's rules for this head's Secret, but for the one about `without`."""
-    document = yaml.safe_load((ROOT / "docs" / "jobs-rbac.yaml").read_text().split("\n---")[0])
-    rules = [rule for rule in document["rules"] if without not in rule["resources"]]
-    return [{**rule, "resourceNames": [ray_head.name]} if "resourceNames" in rule else rule for rule in rules]
+    """The documented Role's rules with this head's name, but for the one about `without`."""
+    text = (ROOT / "docs" / "jobs-rbac.yaml").read_text().replace("raycluster-autoscaler", ray_head.name)
+    document = next(yaml.safe_load_all(text))
+    return [rule for rule in document["rules"] if without not in rule["resources"]]
+
+
+EXEC: list[dict[str, object]] = [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}]
 
 
 def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
@@ -179,7 +183,34 @@ def test_the_documented_role_is_enough_and_what_it_lacks_is_said(
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(b"least\n")
     assert b"does not allow reading the namespace kube-system" in done.stderr
-    assert run_jobs(mine, tmp_path, "check").returncode == 0
+    checked = run_jobs(mine, tmp_path, "check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert b"Ray 2.60.0, by its API, because" in checked.stdout
+
+
+def test_a_job_user_cannot_run_commands_in_containers(ray_head: RayHead, tmp_path: Path) -> None:
+    place = ("-n", ray_head.namespace)
+    user = ray_head.cluster.as_service_account(
+        ray_head.namespace, "no-exec", rules_for(ray_head), tmp_path / "kubeconfig"
+    )
+    labels = f"ray.io/cluster={ray_head.name},ray.io/node-type=head"
+    pod = user.kubectl("get", "pods", *place, "-l", labels, "-o", "name").split()[0]
+    with pytest.raises(ClusterError, match=r"(?i)forbidden"):
+        user.kubectl("exec", *place, pod, "-c", "ray-head", "--", "true")
+    for name in (f"services/{ray_head.name}-head-svc", f"secrets/{ray_head.name}"):
+        user.kubectl("get", name, *place)
+        with pytest.raises(ClusterError, match=r"(?i)forbidden"):
+            user.kubectl("get", f"{name}-of-another", *place)
+
+
+def test_with_the_right_to_exec_ray_is_asked_inside_the_head(ray_head: RayHead, outputs: Path, tmp_path: Path) -> None:
+    rules = [*rules_for(ray_head), *EXEC]
+    user = ray_head.cluster.as_service_account(ray_head.namespace, "exec-user", rules, tmp_path / "kubeconfig")
+    checked = run_jobs(changed(outputs, top_kubeconfig=str(user.kubeconfig)), tmp_path, "check", "--output", "json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (ray,) = [finding for finding in json.loads(checked.stdout) if finding["step"] == "ray"]
+    assert ray["data"]["asked"] == "exec"
+    assert "by `ray.init()` in the container ray-head" in ray["text"]
 
 
 @pytest.mark.parametrize(

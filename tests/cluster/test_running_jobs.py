@@ -23,7 +23,7 @@ def test_a_job_that_was_waited_for_ends_by_itself(ray_head: RayHead, outputs: Pa
     name = f"waited-{uuid.uuid4().hex[:8]}"
     with connect(outputs=outputs) as client:
         client.submit("sleep 5; echo done", submission_id=name)
-        running_jobs.settle(ray_head.contract(), "wait")
+        running_jobs.wait_or_stop(ray_head.contract(), "wait")
         assert client.get(name).status == "SUCCEEDED"
     assert running_jobs.refusals(ray_head.contract()) == []
 
@@ -32,11 +32,11 @@ def test_a_wait_for_a_job_goes_on_until_it_has_ended(ray_head: RayHead, outputs:
     name = f"endless-{uuid.uuid4().hex[:8]}"
     with connect(outputs=outputs) as client:
         client.submit("sleep 600", submission_id=name)
-        waiting = threading.Thread(target=running_jobs.settle, args=(ray_head.contract(), "wait"))
+        waiting = threading.Thread(target=running_jobs.wait_or_stop, args=(ray_head.contract(), "wait"))
         waiting.start()
         waiting.join(5)
         assert waiting.is_alive()
-        running_jobs.settle(ray_head.contract(), "stop")
+        running_jobs.wait_or_stop(ray_head.contract(), "stop")
         waiting.join(60)
         assert not waiting.is_alive()
         assert client.get(name).status == "STOPPED"

@@ -19,7 +19,7 @@ import pytest
 from components.cluster.api import Api
 from components.manifests import redis
 from components.settings import parse
-from ops import state
+from ops import stack_objects
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
 from tests.support.native_node import until
@@ -245,7 +245,7 @@ def test_a_pod_of_the_namespace_submits_by_the_services_own_name_and_only_with_t
         head.kubectl(*inside, "env", "-u", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE=disabled", *submit)
 
 
-def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Cluster, tmp_path: Path) -> None:
+def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Cluster, api: Api, tmp_path: Path) -> None:
     user = cluster.as_service_account(NAMESPACE, USER, [], tmp_path / "kubeconfig")
     run = jobs_of(stack, user)("submit", "--", "echo", "least", "rights")
     assert run.returncode == 0, run.stderr
@@ -253,6 +253,15 @@ def test_a_job_user_submits_and_reads_no_other_secret(stack: Stack, cluster: Clu
     for right in (("get", "secret", "other"), ("get", "secrets"), ("delete", "pods", "--all")):
         with pytest.raises(ClusterError, match=r"(?i)forbidden"):
             user.kubectl(*right, "-n", NAMESPACE)
+    # The token in the autoscaler's container may patch RayClusters, and so make any pod.
+    (pod,) = pods(api, "head")
+    token = ("cat", "/var/run/secrets/kubernetes.io/serviceaccount/token")
+    for container in ("autoscaler", "ray-head"):
+        with pytest.raises(ClusterError, match=r"(?i)forbidden"):
+            user.kubectl("exec", "-n", NAMESPACE, pod["metadata"]["name"], "-c", container, "--", *token)
+    checked = jobs_of(stack, user)("check")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "by its API, because" in checked.stdout
 
 
 def test_a_fitting_quota_lets_the_most_workers_start_and_counts_the_autoscaler(
@@ -328,7 +337,7 @@ def test_the_guests_end_cleans_its_redis_and_leaves_the_first_stack_alone(
     before = {pod["metadata"]["uid"] for pod in pods(api, "head")}
     listed = guest.objects()
     guest.destroy()
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []
     assert "guests-state" not in redis_keys(cluster)
     assert {pod["metadata"]["uid"] for pod in pods(api, "head")} == before
     assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/second") is not None
@@ -369,4 +378,4 @@ def test_destroy_ends_and_leaves_nothing_also_when_redis_is_gone(
     head.kubectl("wait", "pod", "-l", f"app.kubernetes.io/instance={CLUSTER}", "--for=delete", "--timeout=60s")
     listed = stack.objects()
     stack.destroy()
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []

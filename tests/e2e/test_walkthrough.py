@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
-from ops import state
+from ops import stack_objects
 from tests.support.cluster import Cluster
 from tests.support.stack import ROOT, Stack, crds_on
 
@@ -195,7 +195,7 @@ def test_w8_destroy_takes_everything_in_order_and_leaves_nothing(stack: Stack, a
     run = stack.destroy()
     order = [change.type.rpartition(":")[2] for change in run.changes if change.operation == "delete"]
     assert order.index("RayCluster") < order.index("Deployment") < order.index("CRDs")
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []
     assert crds_on(api) == []
 
 
@@ -220,4 +220,4 @@ def test_up_again_after_a_destroy_works(stack: Stack, api: Api) -> None:
     assert [ready(pod) for pod in ray_pods(api, "head")] == ["2/2"]
     listed = stack.objects()
     stack.destroy()
-    assert state.wait_until_gone(api, listed, 60) == []
+    assert stack_objects.wait_until_gone(api, listed, 60) == []

@@ -29,7 +29,7 @@ from jobs.session import Session
 from jobs.target.resolve import UrlTarget
 from tests.jobs.conftest import Head
 from tests.support.command import ROOT, Cli
-from tests.support.proxy import Faults, Proxy, answer
+from tests.support.proxy import Faults, Proxy, answer, times
 
 
 class Runs:
@@ -37,6 +37,7 @@ class Runs:
 
     def __init__(self, head: Head, ledger: Path) -> None:
         self.target = UrlTarget(head.url, str(head.token_file), {}, True)
+        self.identity = head.url  # also when a proxy stands before the head
         self.ledger = Ledger(ledger)
         self.requests: list[tuple[str, str]] = []
 
@@ -54,7 +55,7 @@ class Runs:
                     return await once(method, path, **options)
 
                 http.once = counted  # type: ignore[method-assign]
-                recorder = Recorder(self.ledger, place_of(self.target, connection.identity))
+                recorder = Recorder(self.ledger, place_of(self.target, self.identity))
                 session = Session(connection, patience=30.0, recorder=recorder)
                 return await BatchRun(session, prepared, options, on_change).run()
 
@@ -118,6 +119,15 @@ def test_a_batch_that_is_there_is_refused_without_resume_and_attached_to_with_it
     tracks = runs(more, BatchOptions(resume=True))
     assert [track.exit_code for track in tracks] == [0, 0, 0]
     assert len([request for request in runs.requests if request[0] == "POST"]) == len(posts) + 1
+
+
+def test_resume_looks_again_for_jobs_that_a_starting_head_does_not_list_yet(runs: Runs, proxy: Proxy) -> None:
+    whole = swept("sleep 8; echo {i}", "restart", i=["1", "2"])
+    runs(whole, BatchOptions(wait=False))
+    decide = times(2, lambda line: line == "GET /api/jobs/")
+    proxy.faults.instead = lambda line: answer(200, "[]") if decide(line) else None
+    runs.target = replace(runs.target, url=proxy.url)
+    assert [item.exit_code for item in runs(whole, BatchOptions(resume=True))] == [0, 0]
 
 
 def test_resume_with_other_content_is_refused_before_anything_is_sent(runs: Runs) -> None:

@@ -11,7 +11,7 @@ from jobs.deadline import Deadline
 from jobs.errors import DeadlinePassed
 from jobs.spec.job_info import Result
 from jobs.spec.job_spec import JobRequest, JobSpec
-from jobs.spec.limits import Limits
+from jobs.spec.time_limits import TimeLimits
 from jobs.submit import prepare
 from tests.jobs.conftest import Head, new_id, session_at
 from tests.support.command import Cli
@@ -75,7 +75,7 @@ def test_a_job_that_ends_by_itself_at_its_deadline_is_not_said_to_be_stopped(hea
                 return await stop(submission_id, **options)  # type: ignore[arg-type]
 
             session.stop = late  # type: ignore[method-assign]
-            return await session.run_to_end(job, lambda _piece: None, limits=Limits(run=1.0))
+            return await session.run_to_end(job, lambda _piece: None, limits=TimeLimits(run=1.0))
 
     assert asyncio.run(run()).status == "SUCCEEDED"
 

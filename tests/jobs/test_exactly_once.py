@@ -223,6 +223,28 @@ def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_pa
     assert asyncio.run(jobs_with(head, job)) == []
 
 
+def test_work_that_a_starting_head_does_not_know_yet_is_looked_for_again(
+    head: Head, proxy: Proxy, tmp_path: Path
+) -> None:
+    """A head that restarts answers before it has read its store."""
+    job, ledger = new_id(), Ledger(tmp_path / "ledger.sqlite")
+
+    async def submit(url: str) -> Submission:
+        async with session_at(head, url) as session:
+            session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
+            prepared = await prepare(JobRequest(JobSpec("sleep 20"), submission_id=job))
+            return await session.submit(prepared)
+
+    assert not asyncio.run(submit(head.url)).attached
+    not_yet = answer(404, f"Job {job} does not exist", "text/plain")
+    decide = times(2, lambda line: line == f"GET /api/jobs/{job}")
+    proxy.faults.instead = lambda line: not_yet if decide(line) else None
+    assert asyncio.run(submit(proxy.url)).attached
+    entry = ledger.get(job)
+    assert entry is not None
+    assert entry.status in ("PENDING", "RUNNING")
+
+
 def test_attaching_to_a_job_that_has_ended_records_how_it_ended(head: Head, tmp_path: Path) -> None:
     job, ledger = new_id(), Ledger(tmp_path / "ledger.sqlite")
 

@@ -25,7 +25,7 @@ RAY_VERSION = "2.60.0"
 RAY_IMAGE = f"docker.io/rayproject/ray:{RAY_VERSION}"
 PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 COREDNS_IMAGE = f"registry.k8s.io/coredns/coredns:v{COREDNS_VERSION}"
-REDIS_IMAGE = "docker.io/library/redis:7"
+REDIS_IMAGE = "docker.io/library/redis:7.4.6"  # the default of `redis.image`; its content is Debian's Redis
 
 DEBIAN_SUITE = "bookworm"
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
@@ -221,7 +221,7 @@ IMAGES = (
     ),
     Image(
         REDIS_IMAGE,
-        "redis-7.tar",
+        "redis-7.4.6.tar",
         _fill_redis,
         {"Entrypoint": ["docker-entrypoint.sh"], "WorkingDir": "/data", "Env": [PATH, "LANG=C.UTF-8"]},
     ),

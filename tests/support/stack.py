@@ -14,7 +14,7 @@ import yaml
 
 from components.cluster.crds import CRDS_PATH
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
-from ops import changes, engine, state
+from ops import changes, engine, stack_objects
 
 ROOT = engine.ROOT
 SHARED = ROOT.parent / "shared" / "kuberay"
@@ -116,8 +116,8 @@ class Stack:
     def outputs(self) -> dict[str, Any]:
         return engine.stack_outputs(self.name, environment=self.environment)
 
-    def objects(self) -> list[state.Object]:
-        return state.objects(engine.stack_state(self.name, environment=self.environment))
+    def objects(self) -> list[stack_objects.Object]:
+        return stack_objects.objects(engine.stack_state(self.name, environment=self.environment))
 
     def state_bytes(self) -> int:
         """Size of the stack's checkpoint on the backend."""

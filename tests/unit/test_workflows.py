@@ -17,7 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 # What a workflow may ask for, and where: everything else stays with `contents: read`.
 ALLOWED_WRITES = {("preview.yml", "comment", "pull-requests")}
-SIGNS_IN = {("preview.yml", "preview"), ("up.yml", "up"), ("drift.yml", "drift")}
+SIGNS_IN = {
+    ("preview.yml", "preview"),
+    ("up.yml", "up"),
+    ("drift.yml", "drift"),
+    ("running-jobs.yml", "running-jobs"),
+}
 OWN_BRANCH = "github.event.pull_request.head.repo.full_name == github.repository"
 CALLS_UP = ("deploy.yml", "./.github/workflows/up.yml")
 
@@ -41,6 +46,7 @@ def test_there_is_one_for_each_purpose() -> None:
         "drift.yml",
         "nightly.yml",
         "preview.yml",
+        "running-jobs.yml",
         "test.yml",
         "up.yml",
     ]
@@ -101,13 +107,86 @@ def test_rights_are_the_least(file: Path) -> None:
 
 
 @every_workflow
-def test_no_workflow_runs_a_strangers_code_with_our_rights(file: Path) -> None:
-    assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(load(file)["on"])
+def test_events_that_give_rights_to_a_strangers_pull_request_run_the_code_of_main_only(file: Path) -> None:
+    workflow = load(file)
+    assert not {"workflow_run", "issue_comment"} & set(workflow["on"])
+    if "pull_request_target" in workflow["on"]:
+        assert file.name == "running-jobs.yml"
+        assert workflow["on"]["pull_request_target"] == {"branches": ["main"]}
+        checkouts = [step for step in steps(workflow) if step.get("uses", "").startswith("actions/checkout@")]
+        assert [step["with"]["ref"] for step in checkouts] == ["main"]
+        # Nothing that leads to the pull request's code; its number and the name of its repository do not.
+        used = set(re.findall(r"github\.[\w.]+", file.read_text()))
+        assert used == {
+            "github.event.pull_request.number",
+            "github.event.pull_request.head.repo.full_name",
+            "github.repository",
+        }
+
+
+def token_steps(job: dict[str, Any]) -> list[int]:
+    return [index for index, step in enumerate(job["steps"]) if step.get("uses", "").startswith("pulumi/auth-actions@")]
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(SIGNS_IN))
+def test_a_token_is_for_one_stack_and_one_purpose_and_expires_soon(file: str, name: str) -> None:
+    """An organization's token would do for every stack. The environment's name is in GitHub's claim, and Pulumi's
+    policy gives each environment the team of its name only: docs/operations.md."""
+    job = load(ROOT / ".github/workflows" / file)["jobs"][name]
+    (index,) = token_steps(job)
+    inputs = job["steps"][index]["with"]
+    assert inputs["requested-token-type"] == "urn:pulumi:token-type:access_token:team"
+    environment = job["environment"]
+    assert re.fullmatch(r"((preview|inspect)-\$\{\{ matrix\.stack \}\}|\$\{\{ inputs\.stack \}\})", environment)
+    purpose = environment if environment.startswith(("preview-", "inspect-")) else f"deploy-{environment}"
+    assert inputs["scope"] == f"team:ray-{purpose}"
+    assert inputs["token-expiration"] <= 3600
+    assert "secrets" not in (ROOT / ".github/workflows" / file).read_text()
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(SIGNS_IN))
+def test_a_token_comes_after_every_installation_and_before_one_command(file: str, name: str) -> None:
+    job = load(ROOT / ".github/workflows" / file)["jobs"][name]
+    (index,) = token_steps(job)
+    after = [step["run"] for step in job["steps"][index:] if "run" in step]
+    assert after == [job["steps"][-1]["run"]]
+
+
+@every_workflow
+def test_only_a_preview_runs_a_pull_requests_code_with_rights_and_it_cannot_reach_the_jobs(file: Path) -> None:
+    workflow = load(file)
+    if "pull_request" not in workflow["on"]:
+        return
+    for name, job in workflow["jobs"].items():
+        if "environment" not in job and "id-token" not in job.get("permissions", {}):
+            continue
+        assert (file.name, name, job["environment"]) == ("preview.yml", "preview", "preview-${{ matrix.stack }}")
+        assert job["steps"][-1]["run"] == "make preview STACK=${{ matrix.stack }} RUNNING=no"
+
+
+def test_environments_for_reviewed_code_are_used_by_no_pull_request() -> None:
+    """Their deployment branches are `main`: with a pull request's ref the job would not start."""
+    for file in FILES:
+        workflow = load(file)
+        for job in workflow["jobs"].values():
+            if job.get("environment", "").startswith(("inspect-", "${{ inputs.stack")):
+                assert set(workflow["on"]) <= {"schedule", "workflow_dispatch", "workflow_call", "pull_request_target"}
+
+
+@every_workflow
+def test_the_pulumi_cli_is_the_pinned_one_everywhere(file: Path) -> None:
+    """`make pulumi` installs the version of ops/pulumi.py and checks it; an action would install the newest one."""
+    assert "pulumi/actions@" not in file.read_text()
+    needs_it = {"preview", "running", "up", "drift", "diff", "test"}
+    for job in load(file)["jobs"].values():
+        targets = [step["run"].split()[1] for step in job.get("steps", []) if "run" in step]
+        for target in needs_it & set(targets):
+            assert targets.index("pulumi") < targets.index(target)
 
 
 def test_what_needs_a_secret_or_a_right_is_left_out_for_forks() -> None:
     jobs = load(ROOT / ".github/workflows/preview.yml")["jobs"]
-    for name, job in jobs.items():
+    for name, job in {**jobs, **load(ROOT / ".github/workflows/running-jobs.yml")["jobs"]}.items():
         if job.get("permissions"):
             assert re.fullmatch(rf"(\$\{{{{ !cancelled\(\) && )?{re.escape(OWN_BRANCH)}( \}}}})?", job["if"]), name
     assert "if" not in jobs["render"]
@@ -126,6 +205,7 @@ def test_deployments_wait_for_each_other_and_are_cancelled_by_nothing_else() -> 
         "deploy.yml": "deploy",
         "up.yml up": "stack-${{ inputs.stack }}",
         "preview.yml": "preview-${{ github.event.pull_request.number }}",
+        "running-jobs.yml": "running-jobs-${{ github.event.pull_request.number }}",
         "test.yml": "test-${{ github.ref }}",
     }
 
@@ -171,6 +251,15 @@ def test_stacks_are_deployed_one_after_the_other() -> None:
 def test_no_job_runs_for_ever(file: Path) -> None:
     for name, job in load(file)["jobs"].items():
         assert "uses" in job or job["timeout-minutes"] <= 150, name
+
+
+def test_every_night_the_environments_of_github_are_checked() -> None:
+    workflow = load(ROOT / ".github/workflows/drift.yml")
+    assert "schedule" in workflow["on"]
+    job = workflow["jobs"]["environments"]
+    assert job["permissions"] == {"contents": "read", "actions": "read"}
+    assert job["env"] == {"GITHUB_TOKEN": "${{ github.token }}"}
+    assert job["steps"][-1]["run"] == "make environments"
 
 
 def test_actionlint_has_nothing_to_say() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.settings import parse
 from tests.support.trees import tree

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.kuberay import overlay
 from components.manifests import objects
 from components.settings import Settings, parse
@@ -148,6 +148,7 @@ CASES: dict[str, Config] = {
             {"kind": "ServiceAccount", "name": "ci", "namespace": "ci"},
         ]
     ),
+    "job-users-exec": _one(jobUsers=[{"kind": "Group", "name": "admins", "exec": True}]),
     "quota": {"namespaces": {"ray-cluster": {"quota": {"cpu": 20, "memory": "80Gi", "gpu": 0, "pods": 30}}}},
     "quota-fit": {
         "namespaces": {"ray-cluster": {"quota": "fit"}},

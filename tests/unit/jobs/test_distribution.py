@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -17,8 +16,6 @@ from tests.support.command import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 SETUPTOOLS = PROJECT["tool"]["setuptools"]
-# The first version that knows `license` as an expression; older ones cannot build this project.
-NEW_ENOUGH = int(importlib.metadata.version("setuptools").split(".")[0]) >= 77
 IMPORT_ALL = """
 import importlib, pkgutil, sys, rayjobs
 for module in pkgutil.walk_packages(rayjobs.__path__, "rayjobs."):
@@ -79,7 +76,6 @@ def test_remedies_name_the_installed_command(run) -> None:  # type: ignore[no-un
     assert "python -m jobs" not in done.stderr
 
 
-@pytest.mark.skipif(not NEW_ENOUGH, reason="setuptools is older than 77")
 def test_pip_builds_a_wheel_with_every_file_of_jobs(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for name in ("jobs", "pyproject.toml", "README.md", "LICENSE"):

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from components.cluster.paths import object_path
-from ops import state
+from ops import stack_objects
 
 DATA = Path(__file__).with_name("data")
 STATE = json.loads((DATA / "state-halfway.json").read_text())
 RESOURCES = STATE["resources"]
 
 
-def named(kind: str, namespace: str, name: str) -> state.Object:
+def named(kind: str, namespace: str, name: str) -> stack_objects.Object:
     """An object of one of KubeRay's kinds."""
-    return state.Object(kind, namespace, name, object_path("ray.io/v1", kind, namespace, name))
+    return stack_objects.Object(kind, namespace, name, object_path("ray.io/v1", kind, namespace, name))

@@ -101,3 +101,44 @@ def test_nothing_deployed_is_nothing_to_take_away(
     monkeypatch.setattr(demo, "DEMO", tmp_path / "demo")
     assert demo.remove() == 0
     assert "the demo has deployed nothing" in capsys.readouterr().err
+
+
+SECRET = "S3CRET-of-the-kubeconfig"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"users:\n- name: me\n  user: {{token: {SECRET}\n",
+        f"token: {SECRET}\n\tclient-key-data: {SECRET}\n",
+        f"token: !!python/object/apply:os.system [{SECRET}]\n",
+        f"a: *{SECRET}\n",
+        f"- {SECRET}\n",
+        f"{SECRET}\x00\n",
+    ],
+    ids=["not closed", "tab", "tag", "alias", "no mapping", "control character"],
+)
+@pytest.mark.parametrize("named", [True, False], ids=["KUBECONFIG", "usual place"])
+def test_a_broken_kubeconfig_is_one_error_that_does_not_repeat_it(
+    content: str, named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ".kube" / "config"
+    file.parent.mkdir()
+    file.write_text(content)
+    if named:
+        monkeypatch.setenv("KUBECONFIG", str(file))
+    monkeypatch.setattr(demo, "DEMO", tmp_path / "demo")
+    monkeypatch.setattr(demo, "submit_locally", lambda: 0)
+    assert demo.run() == 0
+    shown = "".join(capsys.readouterr())
+    assert str(file) in shown
+    assert SECRET not in shown
+    assert "Traceback" not in shown
+
+
+def test_a_kubeconfig_that_is_not_text_is_one_error_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(b"\xff\xfe\x80")
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(Unavailable, match="cannot be read"):
+        demo.current_context()

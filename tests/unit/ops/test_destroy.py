@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
-from ops import destroy, engine, state
+from ops import destroy, engine, stack_objects
 from tests.support.api_server import api_server
 from tests.unit.ops.recorded import RESOURCES, named
 
 
 def test_in_its_own_namespaces_everything_that_the_stack_did_not_make_is_foreign() -> None:
-    own = state.objects(RESOURCES)
+    own = stack_objects.objects(RESOURCES)
     by_hand, elsewhere = named("RayJob", "ray-cluster", "nightly"), named("RayCluster", "other", "theirs")
     mine = next(entry for entry in own if entry.kind == "RayCluster")
     assert destroy.foreign_objects(
@@ -38,7 +38,7 @@ def operator(*args: str) -> dict[str, Any]:
 
 def test_with_the_operator_every_raycluster_on_the_cluster_loses_its_keeper() -> None:
     """Retained CRDs, or somebody else's, keep the objects and not what looks after them."""
-    own, elsewhere = state.objects(RESOURCES), named("RayCluster", "other", "theirs")
+    own, elsewhere = stack_objects.objects(RESOURCES), named("RayCluster", "other", "theirs")
     kept = [{**one, "retainOnDelete": one["type"].endswith("kuberay:CRDs")} for one in RESOURCES]
     for resources in (kept, without("CRDs")):
         assert destroy.foreign_objects([elsewhere], own, destroy.affected_namespaces(resources)) == [elsewhere]
@@ -51,7 +51,8 @@ def test_an_operator_that_watches_some_namespaces_is_missed_in_those_alone() -> 
     ]
     theirs = [named("RayCluster", namespace, "theirs") for namespace in ("guest", "other")]
     assert (
-        destroy.foreign_objects(theirs, state.objects(resources), destroy.affected_namespaces(resources)) == theirs[:1]
+        destroy.foreign_objects(theirs, stack_objects.objects(resources), destroy.affected_namespaces(resources))
+        == theirs[:1]
     )
 
 
@@ -64,7 +65,7 @@ def test_a_protected_stack_is_not_destroyed_and_no_job_of_it_stopped(
 ) -> None:
     resources = [{**one, "protect": one["type"] == "kubernetes:ray.io/v1:RayCluster"} for one in RESOURCES]
     monkeypatch.setattr(engine, "stack_state", lambda *_, **__: resources)
-    monkeypatch.setattr(state, "connect", lambda *_: pytest.fail("the cluster was reached"))
+    monkeypatch.setattr(stack_objects, "connect", lambda *_: pytest.fail("the cluster was reached"))
     assert destroy.destroy("prod", others="delete", jobs="stop") == 1
     said = capsys.readouterr().err
     assert "not destroyed: the stack is protected (second/second). To end it: set `protect: false`" in said
@@ -79,7 +80,7 @@ def test_a_protected_stack_is_not_destroyed_and_no_job_of_it_stopped(
     ],
 )
 def test_only_in_the_stacks_own_namespaces_may_others_work_be_deleted(others: str, where: str, refused: str) -> None:
-    problems = destroy.foreign_problems([named("RayJob", where, "theirs")], state.objects(RESOURCES), others)
+    problems = destroy.foreign_problems([named("RayJob", where, "theirs")], stack_objects.objects(RESOURCES), others)
     assert problems == ([f"made outside this stack: {refused}"] if refused else [])
 
 
@@ -102,7 +103,7 @@ def test_ray_objects_are_found_in_the_version_that_the_cluster_serves(tmp_path: 
 
 def test_only_a_cluster_that_is_there_and_awake_is_asked_for_jobs() -> None:
     clusters = [{"namespace": "ns", "name": name} for name in ("awake", "suspended", "gone", "new")]
-    there: list[tuple[state.Object, dict[str, Any]]] = [
+    there: list[tuple[stack_objects.Object, dict[str, Any]]] = [
         (named("RayCluster", "ns", "awake"), {"status": {"state": "ready"}}),
         (named("RayCluster", "ns", "suspended"), {"status": {"state": "suspended"}}),
         (named("RayCluster", "ns", "new"), {}),

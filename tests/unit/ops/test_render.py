@@ -33,3 +33,11 @@ def test_a_stack_without_a_file_is_refused_naming_those_there_are(tmp_path: Path
     (tmp_path / "Pulumi.dev.yaml").write_text("config: {}")
     with pytest.raises(CannotRender, match=r"no stack file Pulumi\.nope\.yaml; stacks with one: dev"):
         render.render("nope", tmp_path / "out", root=tmp_path)
+
+
+def test_a_stack_file_that_is_not_yaml_is_named_by_line_and_not_repeated(tmp_path: Path) -> None:
+    """A pull request's comment would publish what the parser quotes."""
+    (tmp_path / "Pulumi.dev.yaml").write_text("config:\n  password: 'S3CRET\n")
+    with pytest.raises(CannotRender, match=r"Pulumi\.dev\.yaml is not YAML \(line \d\)") as refused:
+        render.render("dev", tmp_path / "out", root=tmp_path)
+    assert "S3CRET" not in str(refused.value)

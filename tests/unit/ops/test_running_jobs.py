@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 @pytest.mark.parametrize("policy", ["wait", "stop"])
 def test_every_job_that_has_not_ended_is_waited_for_or_stopped_as_asked(policy: str, client: Client) -> None:
-    running_jobs.settle(CONTRACT, policy)
+    running_jobs.wait_or_stop(CONTRACT, policy)
     assert client.asked == [(policy, "runs"), (policy, "waits")]
 
 
@@ -63,6 +64,35 @@ def test_jobs_that_cannot_be_asked_for_are_no_reason_to_destroy(monkeypatch: pyt
 
     monkeypatch.setattr(running_jobs, "_clients", unreachable)
     with pytest.raises(Refused, match="could not list the running jobs"):
-        running_jobs.settle(CONTRACT, "wait")
+        running_jobs.wait_or_stop(CONTRACT, "wait")
     (text,) = running_jobs.refusals(CONTRACT)
     assert "the head does not answer. `--jobs ignore`" in text
+
+
+def test_what_a_preview_prints_of_another_users_job_is_short_visible_and_without_secrets(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entrypoint = "echo \x1b]52;c;eA==\x07\n::error ::x --token s3cr3t-word " + "x" * 96_000
+    hostile = JobInfo("id\x1b[2J", "RUNNING\n::error ::y", entrypoint)
+    monkeypatch.setattr(client, "list", lambda: [hostile])
+    monkeypatch.setattr(running_jobs, "_client", lambda _contract, _cluster: nullcontext(client))
+    running_jobs.report(CONTRACT)
+    running_jobs.settle(CONTRACT, "stop")
+    printed = "\n".join(
+        [capsys.readouterr().err, *running_jobs.refusals(CONTRACT), *running_jobs.on(CONTRACT, "ns", "ray")]
+    )
+    assert not {"\x1b", "\x07"} & set(printed)
+    assert not [line for line in printed.splitlines() if line.startswith("::") or len(line) > 500]
+    assert "s3cr3t-word" not in printed
+    assert client.asked == [("stop", "id\x1b[2J")]  # the job that was listed, by its own id
+
+
+def test_an_error_of_a_cluster_is_visible_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreachable(_contract: Mapping[str, Any]) -> Any:
+        raise JobsError("the head answered \x1b[2J\n::error ::x")
+
+    monkeypatch.setattr(running_jobs, "_clients", unreachable)
+    running_jobs.report(CONTRACT)
+    assert "\x1b" not in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from components.cluster.context import connect
-from components.hooks.progress import PATIENCE_POLLS, POLL_SECONDS, Watch, reasons, unacknowledged
+from components.hooks.progress import PATIENCE_POLLS, POLL_SECONDS, ReadinessReporter, reasons, unacknowledged
 from tests.support.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
@@ -105,7 +105,7 @@ def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None
     objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
     told: list[str] = []
     with api_server(tmp_path, objects) as config:
-        watching = Watch(connect(str(config), "").api, MANIFEST, "nowhere", told.append, lambda: False)
+        watching = ReadinessReporter(connect(str(config), "").api, MANIFEST, "nowhere", told.append, lambda: False)
         watching.poll()
         assert told == []
         for _ in range(PATIENCE_POLLS + 3):
@@ -141,7 +141,7 @@ def test_a_raycluster_that_an_available_operator_does_not_look_at_is_told_within
     told: list[str] = []
     with api_server(tmp_path, {path: RAY, **OPERATOR}) as config:
         api = connect(str(config), "").api
-        watching = Watch(api, MANIFEST, "ray-system", told.append, lambda: False)
+        watching = ReadinessReporter(api, MANIFEST, "ray-system", told.append, lambda: False)
         for _ in range(int(60 / POLL_SECONDS)):
             watching.poll()
     assert len(told) == 1
@@ -163,7 +163,7 @@ def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
             return written.append((where, named["body"])) if method == "PATCH" else ask(method, where, **named)
 
         monkeypatch.setattr(api, "call", call)
-        watching = Watch(api, MANIFEST, "ray-system", lambda _: None, lambda: restarts)
+        watching = ReadinessReporter(api, MANIFEST, "ray-system", lambda _: None, lambda: restarts)
         for _ in range(5):
             watching.poll()
     assert written == ([] if restarts else [(f"{path}/status", {"status": {"observedGeneration": 3}})])

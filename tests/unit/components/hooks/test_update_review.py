@@ -37,3 +37,23 @@ def test_an_update_that_ends_running_jobs_is_refused_on_a_protected_stack_and_an
 def test_a_spec_with_secret_values_in_it_is_looked_at_all_the_same() -> None:
     with pytest.raises(StackError, match="jobs run: a-job"):
         update(OLD, NEW, ["a-job"], secret=True)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_preview_that_may_not_ask_for_jobs_says_so_and_an_up_is_refused(
+    preview: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: str) -> list[str]:
+        raise RuntimeError("not allowed")
+
+    warnings: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", warnings.append)
+    monkeypatch.setattr(pulumi.runtime, "is_dry_run", lambda: preview)
+    args = pulumi.ResourceHookArgs("urn", "id", "name", "type", {"spec": NEW}, {"spec": OLD})
+    review = UpdateReview(protected=True, confirmed=False, running_jobs=forbidden)
+    if preview:
+        asyncio.run(review.before_update("team-a", "ray", args))
+        assert "does not know whether jobs run (not allowed)" in warnings[-1]
+    else:
+        with pytest.raises(StackError, match="not known whether jobs run"):
+            asyncio.run(review.before_update("team-a", "ray", args))

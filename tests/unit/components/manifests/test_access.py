@@ -24,10 +24,34 @@ def _sorted(rules: list[dict[str, Any]]) -> list[str]:
 
 
 def test_job_users_get_exactly_the_role_that_is_documented() -> None:
-    documented = next(yaml.safe_load_all((source.ROOT / "docs" / "jobs-rbac.yaml").read_text()))
+    documented, *_ = yaml.safe_load_all((source.ROOT / "docs" / "jobs-rbac.yaml").read_text())
     role, binding = access.job_users(cluster(jobUsers=[{"kind": "Group", "name": "science"}]))
     assert _sorted(role["rules"]) == _sorted(documented["rules"])
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
+
+
+def test_a_job_user_cannot_run_commands_in_containers_unless_its_entry_says_so() -> None:
+    science, admin = {"kind": "Group", "name": "science"}, {"kind": "User", "name": "admin", "exec": True}
+    assert "pods/exec" not in str(access.job_users(cluster(jobUsers=[science])))
+    _, documented, *_ = yaml.safe_load_all((source.ROOT / "docs" / "jobs-rbac.yaml").read_text())
+    least, everyone, role, binding = access.job_users(cluster(jobUsers=[science, admin]))
+    assert "pods/exec" not in str(least)
+    assert [subject["name"] for subject in everyone["subjects"]] == ["science", "admin"]
+    assert role["rules"] == documented["rules"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] != least["metadata"]["name"]
+    assert [subject["name"] for subject in binding["subjects"]] == ["admin"]
+
+
+def test_what_kubernetes_can_limit_to_a_name_is_limited_to_the_clusters() -> None:
+    role, _ = access.job_users(cluster(name="mine", jobUsers=[{"kind": "User", "name": "a"}]))
+    names = {rule["resources"][0]: rule.get("resourceNames") for rule in role["rules"]}
+    without = {"pods", "pods/portforward", "events", "resourcequotas"}
+    assert names == {
+        "services": ["mine-head-svc"],
+        "secrets": ["mine"],
+        "rayclusters": ["mine"],
+        **dict.fromkeys(without),
+    }
 
 
 def test_job_users_read_the_token_that_the_cluster_really_has_and_no_other_secret() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import re
 from typing import Any
 
 import pytest
 import yaml
 
-from components.checks.manifests import build_and_check
+from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.kuberay import source
 from components.settings import from_stack_file, parse
@@ -124,6 +125,75 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
 
 
 @pytest.mark.parametrize(
+    "cluster",
+    [
+        {
+            "loadBalancer": {
+                "sourceRanges": ["10.0.0.0/8", "11.1.0.0/16", "192.168.0.0/16", "192.169.0.0/16", "fd00::/8"]
+            }
+        },
+        {"loadBalancer": {"sourceRanges": ["0.0.0.0/0"]}, "allow": ["open-network"]},
+        {"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}},
+        {"networkPolicy": {"allowFrom": [{"namespaceSelector": {}}]}},
+        {"networkPolicy": {"enabled": False}},
+        {"networkPolicy": {"enabled": False}, "auth": "disabled", "allow": ["open-network"]},
+        {"networkPolicy": {"allowFrom": [{"podSelector": {}}]}, "auth": "disabled"},
+        {"networkPolicy": {"allowFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]}, "auth": "disabled"},
+    ],
+)
+def test_networks_whose_people_are_known_are_accepted(cluster: dict[str, Any]) -> None:
+    parse({"clusters": [cluster]})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reached"),
+    [
+        ([], [], []),
+        (["a"], ["a"], []),
+        (["a"], ["b"], [0, 1]),
+        (["a"], [], [1]),
+        (["a", "b"], ["b"], [1]),
+    ],
+)
+def test_job_users_of_one_cluster_reach_the_other_of_its_namespace_only_in_writing(
+    first: list[str], second: list[str], reached: list[int]
+) -> None:
+    def stack(namespace: str, *allow: str) -> dict[str, Any]:
+        users = [[{"kind": "User", "name": name} for name in names] for names in (first, second)]
+        more = {"name": "second", "namespace": namespace, "jobUsers": users[1], "allow": allow}
+        return {"clusters": [{"jobUsers": users[0], "allow": allow}, more]}
+
+    if reached:
+        lines = problems(stack("ray-cluster"))
+        assert [index for index in (0, 1) if any(f"clusters[{index}].jobUsers: " in line for line in lines)] == reached
+        assert all("allow: [shared-namespace]" in line for line in lines)
+    else:
+        parse(stack("ray-cluster"))
+    parse(stack("elsewhere"))
+    parse(stack("ray-cluster", "shared-namespace"))
+
+
+def test_the_image_of_the_trials_redis_is_one_version() -> None:
+    (cluster,) = parse({"clusters": [{"faultTolerance": {"redis": {"inCluster": True}}}]}).clusters
+    assert cluster.fault_tolerance is not None
+    assert re.fullmatch(r"redis:\d+\.\d+\.\d+", cluster.fault_tolerance.redis.image)
+
+
+def test_the_right_to_exec_counts_as_a_different_job_user() -> None:
+    user = {"kind": "User", "name": "a"}
+    text = "\n".join(
+        problems({"clusters": [{"jobUsers": [{**user, "exec": True}]}, {"name": "b", "jobUsers": [user]}]})
+    )
+    assert "User a (exec): a job user of another cluster" in text
+
+
+def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job_users() -> None:
+    group = {"kind": "Group", "name": "system:serviceaccounts:ci"}
+    user = {"kind": "User", "name": "system:serviceaccount:ci:default"}
+    parse({"clusters": [{"jobUsers": [group, user]}]})
+
+
+@pytest.mark.parametrize(
     ("cluster", "words"),
     [
         ({"name": "Ray_1"}, ["clusters[0].name", "Ray_1", "53"]),
@@ -162,6 +232,46 @@ def test_a_wrong_setting_is_named_with_what_is_allowed(raw: dict[str, Any], word
         ({"networkPolicy": {"enabled": False, "allowFrom": [PEER]}}, ["networkPolicy.allowFrom", "enabled"]),
         ({"serviceAccount": {"create": False, "annotations": {"a": "b"}}}, ["serviceAccount.annotations"]),
         ({"jobUsers": [{"kind": "ServiceAccount", "name": "ci"}]}, ["clusters[0].jobUsers[0].namespace"]),
+        *[
+            ({"jobUsers": [{"kind": kind, "name": name}]}, ["clusters[0].jobUsers[0].name", f'"{name}"', "everybody"])
+            for kind, name in (
+                ("User", "system:anonymous"),
+                ("Group", "system:unauthenticated"),
+                ("Group", "system:authenticated"),
+                ("Group", "system:serviceaccounts"),
+                ("Group", "system:masters"),
+                ("Group", "system:nodes"),
+                ("User", "system:serviceaccounts:ci"),
+                ("Group", "system:serviceaccount:ci:default"),
+            )
+        ],
+        *[
+            ({"loadBalancer": {"sourceRanges": ranges}}, ["loadBalancer.sourceRanges", shown, "allow: [open-network]"])
+            for ranges, shown in (
+                (["0.0.0.0/0"], '"0.0.0.0/0"'),
+                (["10.0.0.0/8", "::/0"], '"::/0"'),
+                (["0.0.0.0/1", "128.0.0.0/1"], '"0.0.0.0/0"'),
+                (["203.0.0.0/8"], '"203.0.0.0/8"'),
+                (["::ffff:0:0/96"], '"0.0.0.0/0"'),
+            )
+        ],
+        *[
+            ({"networkPolicy": {"allowFrom": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}, "auth": auth}, words)
+            for words in [["networkPolicy.allowFrom", '"0.0.0.0/0"', "allow: [open-network]"]]
+            for auth in ("token", "disabled")
+        ],
+        *[
+            ({"networkPolicy": policy, "auth": "disabled"}, [key, "every pod", "auth: token", "open-network"])
+            for policy, key in (
+                ({"enabled": False}, "clusters[0].networkPolicy.enabled"),
+                ({"allowFrom": [{"namespaceSelector": {}}]}, "clusters[0].networkPolicy.allowFrom"),
+                ({"allowFrom": [{"namespaceSelector": {"matchLabels": {}}, "podSelector": {}}]}, "allowFrom"),
+            )
+        ],
+        (
+            {"faultTolerance": {"redis": {"inCluster": True}}, "networkPolicy": {"enabled": False}},
+            ["clusters[0].faultTolerance.redis.password", "secret, key", "networkPolicy.enabled"],
+        ),
         ({"podSecurity": "privileged"}, ["clusters[0].podSecurity", "restricted"]),
         ({"faultTolerance": {"redis": {}}}, ["faultTolerance.redis.address", "exactly one"]),
         ({"faultTolerance": {"redis": {"address": "redis:6379"}}}, ["faultTolerance.redis.password", "secret, key"]),

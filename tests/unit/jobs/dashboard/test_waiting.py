@@ -11,7 +11,7 @@ import pytest
 from jobs.dashboard import waiting
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
-from jobs.dashboard.waiting import ABSENCES, JobWatcher
+from jobs.dashboard.waiting import LOOKS_UNTIL_LOST, JobWatcher
 from jobs.deadline import Deadline
 from jobs.errors import DeadlinePassed, UnknownJob, Unreachable
 from jobs.spec.job_info import JobInfo
@@ -60,7 +60,7 @@ def test_a_job_is_lost_after_three_looks_in_a_row_without_it(server: Proxy) -> N
     answers(server, found(RUNNING), ABSENT)
     assert wait(server, "j") == {"j": None}
     absent = len(server.requests) - 1
-    assert absent >= ABSENCES
+    assert absent >= LOOKS_UNTIL_LOST
 
 
 def test_a_head_that_has_not_read_its_store_yet_loses_no_job(server: Proxy) -> None:
@@ -77,7 +77,7 @@ def test_the_same_rule_holds_for_several_jobs(server: Proxy) -> None:
     assert results["j"] is None
     assert results["k"] is not None
     assert set(server.requests) == {"GET /api/jobs/"}
-    assert len(server.requests) == 1 + ABSENCES
+    assert len(server.requests) == 1 + LOOKS_UNTIL_LOST
 
 
 def test_a_job_that_never_was_there_is_unknown_at_the_first_look(server: Proxy) -> None:

@@ -117,6 +117,46 @@ def test_the_tail_is_the_last_mebibyte_and_says_how_much_there_was(path: Path) -
     assert (tail.total, tail.whole) == (len(whole), False)
 
 
+SECRET = "hunter2hunter2"
+RAY = "2026-11-27 02:42:09,123\tINFO job_manager.py:1 -- Runtime env is set up; don't wait.\n"
+
+
+@pytest.mark.parametrize(
+    "entrypoint",
+    [
+        f"API_KEY={SECRET} python t.py",
+        f"bash -c 'python t.py --password {SECRET}'",
+        f"python -c '\nimport os\nos.system(\"curl https://u:{SECRET}@h\")\n'",
+    ],
+)
+def test_rays_own_line_about_an_entrypoint_is_kept_without_its_secret(path: Path, entrypoint: str) -> None:
+    ledger = Ledger(path)
+    record_all(ledger)
+    log = f"{RAY}Running entrypoint for job a: {entrypoint}\nit's 5 o'clock \xe4\n".encode() + b"\xff\x00\r 99 %\n"
+    buffer = TailBuffer()
+    buffer.feed(log)
+    ledger.record_tail("a", PLACE.identity, buffer.tail())
+    tail = ledger.tail("a")
+    assert tail is not None
+    assert SECRET.encode() not in tail.data
+    assert tail.data.startswith(RAY.encode())
+    assert tail.data.endswith("it's 5 o'clock \xe4\n".encode() + b"\xff\x00\r 99 %\n")
+    assert tail.whole
+    assert SECRET.encode() not in path.read_bytes()
+
+
+def test_a_secret_at_the_cut_of_a_log_is_withheld(path: Path) -> None:
+    ledger = Ledger(path)
+    record_all(ledger)
+    buffer = TailBuffer()
+    buffer.feed(f"x\nAPI_KEY={SECRET}\n".encode() + b"y" * (TAIL_BYTES - 8))
+    ledger.record_tail("a", PLACE.identity, buffer.tail())
+    tail = ledger.tail("a")
+    assert tail is not None
+    assert SECRET[-4:].encode() not in tail.data
+    assert (tail.whole, len(tail.data)) == (False, TAIL_BYTES)
+
+
 def test_a_follow_that_saw_less_does_not_replace_a_longer_tail(path: Path) -> None:
     ledger = Ledger(path)
     ledger.record_submission("a", SPEC, PLACE, Origin())

@@ -11,7 +11,7 @@ import yaml
 from components.cluster.api import Api
 from components.cluster.paths import plural
 from components.errors import ClusterError
-from ops import state
+from ops import stack_objects
 from ops.errors import Refused
 from tests.support.api_server import UID, api_server
 from tests.unit.ops.recorded import DATA, RESOURCES, named
@@ -40,7 +40,7 @@ def test_every_kind_of_ours_is_asked_for_under_the_name_that_a_real_api_server_h
 
 
 def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None:
-    listed = state.objects(RESOURCES)
+    listed = stack_objects.objects(RESOURCES)
     kinds = {entry.kind for entry in listed}
     assert kinds >= {"Namespace", "Deployment", "RayCluster", "NetworkPolicy", "CustomResourceDefinition"}
     assert not kinds & {"Directory", "CRDs", "ClusterIdentity"}
@@ -53,7 +53,7 @@ def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None
 
 
 def test_an_objects_path_has_its_namespace_where_its_kind_has_one() -> None:
-    for entry in state.objects(RESOURCES):
+    for entry in stack_objects.objects(RESOURCES):
         inside, resource = f"/namespaces/{entry.namespace}" if entry.namespace else "", plural(entry.kind)
         version = entry.path.removesuffix(f"{inside}/{resource}/{entry.name}").partition("/api")[2].lstrip("s/")
         known = RESOURCE_NAMES[version.rpartition("/")[0], entry.kind]
@@ -62,28 +62,28 @@ def test_an_objects_path_has_its_namespace_where_its_kind_has_one() -> None:
 
 def test_what_the_stack_only_reads_is_not_its_own() -> None:
     read = [{**resource, "external": True} for resource in RESOURCES if resource["type"].startswith("kubernetes:core")]
-    assert state.objects(read) == []
+    assert stack_objects.objects(read) == []
 
 
 def test_retained_crds_are_known_from_the_state() -> None:
     kept = [{**resource, "retainOnDelete": True} for resource in RESOURCES if resource["type"].endswith("kuberay:CRDs")]
-    assert {entry.retained for entry in state.objects(kept)} == {True}
-    assert not any(entry.retained for entry in state.objects(RESOURCES))
+    assert {entry.retained for entry in stack_objects.objects(kept)} == {True}
+    assert not any(entry.retained for entry in stack_objects.objects(RESOURCES))
 
 
 def test_nothing_is_left_is_what_the_api_server_says(tmp_path: Path) -> None:
     gone, there = named("RayCluster", "ns", "gone"), named("RayCluster", "ns", "there")
-    kept = state.Object("RayCluster", "ns", "kept", there.path.replace("there", "kept"), retained=True)
+    kept = stack_objects.Object("RayCluster", "ns", "kept", there.path.replace("there", "kept"), retained=True)
     with api_server(tmp_path, {there.path: {"metadata": {"name": "there"}}, kept.path: {"metadata": {}}}) as kubeconfig:
         api = Api(str(kubeconfig), "test")
-        left = state.wait_until_gone(api, [gone, there, kept], seconds=0)
-        assert state.wait_until_gone(api, [gone, kept], seconds=0) == []
+        left = stack_objects.wait_until_gone(api, [gone, there, kept], seconds=0)
+        assert stack_objects.wait_until_gone(api, [gone, kept], seconds=0) == []
     assert [entry for entry, _ in left] == [there]
 
 
 def test_a_stuck_object_is_told_with_its_finalizers_and_conditions() -> None:
     metadata = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["ray.io/gcs-ft-redis-cleanup-finalizer"]}
-    told = state.why_stuck({"metadata": metadata})
+    told = stack_objects.why_stuck({"metadata": metadata})
     assert told == "being deleted since 2026-01-01T00:00:00Z; finalizers ray.io/gcs-ft-redis-cleanup-finalizer"
 
 
@@ -94,7 +94,7 @@ def test_a_stuck_namespace_says_what_is_still_in_it() -> None:
         {"type": "NamespaceDeletionDiscoveryFailure", "status": "False", "message": "all discovered"},
     ]
     metadata = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
-    told = state.why_stuck(
+    told = stack_objects.why_stuck(
         {"metadata": metadata, "spec": {"finalizers": ["kubernetes"]}, "status": {"conditions": conditions}}
     )
     assert "finalizers kubernetes" in told
@@ -103,20 +103,20 @@ def test_a_stuck_namespace_says_what_is_still_in_it() -> None:
 
 
 def test_an_object_that_nobody_deleted_says_so() -> None:
-    assert state.why_stuck({"metadata": {}}) == "it was not deleted"
+    assert stack_objects.why_stuck({"metadata": {}}) == "it was not deleted"
 
 
 def test_a_stack_is_destroyed_on_its_own_cluster_alone(tmp_path: Path) -> None:
     with api_server(tmp_path) as kubeconfig:
-        assert state.connect(RESOURCES, {"KUBECONFIG": str(kubeconfig)}).cluster_uid() == UID
+        assert stack_objects.connect(RESOURCES, {"KUBECONFIG": str(kubeconfig)}).cluster_uid() == UID
         other = json.loads(json.dumps(RESOURCES).replace(UID, "00000000-another"))
         with pytest.raises(Refused, match="leads to another cluster"):
-            state.connect(other, {"KUBECONFIG": str(kubeconfig)})
+            stack_objects.connect(other, {"KUBECONFIG": str(kubeconfig)})
 
 
 def test_an_empty_state_is_said_to_be_destroyed_already() -> None:
     with pytest.raises(Refused, match="nothing was ever deployed, or it is destroyed already"):
-        state.connect([])
+        stack_objects.connect([])
 
 
 def test_a_cluster_that_refuses_is_an_error_and_never_an_empty_inventory(tmp_path: Path) -> None:
@@ -124,4 +124,4 @@ def test_a_cluster_that_refuses_is_an_error_and_never_an_empty_inventory(tmp_pat
     with api_server(tmp_path) as kubeconfig:
         api = Api(str(kubeconfig), "test")
     with pytest.raises(ClusterError):
-        state.present(api, [entry])
+        stack_objects.find_on_cluster(api, [entry])

@@ -87,7 +87,7 @@ def connect(resources: Sequence[Mapping[str, Any]], environment: Mapping[str, st
         raise Refused(str(error)) from error
 
 
-def present(api: Api, listed: Iterable[Object]) -> list[tuple[Object, dict[str, Any]]]:
+def find_on_cluster(api: Api, listed: Iterable[Object]) -> list[tuple[Object, dict[str, Any]]]:
     """The objects that the API server has, each with the server's answer."""
     answers = ((entry, api.get(entry.path)) for entry in listed)
     return [(entry, answer) for entry, answer in answers if answer is not None]
@@ -97,7 +97,7 @@ def wait_until_gone(api: Api, listed: Iterable[Object], seconds: float) -> list[
     """Waits until all objects are gone that are not retained; returns those left after `seconds`."""
     deadline = time.monotonic() + seconds
     remaining = [entry for entry in listed if not entry.retained]
-    while left := present(api, remaining):
+    while left := find_on_cluster(api, remaining):
         if time.monotonic() > deadline:
             return left
         remaining = [entry for entry, _ in left]

@@ -1,4 +1,4 @@
-"""How a command runs: event loop, signals, the session, and errors as exit codes."""
+"""Runs a command: event loop, signals, the session, and errors as exit codes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
 def with_session(
     options: TargetOptions, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, record: bool = True
 ) -> T:
-    """The result of `work`, which gets a session at the target."""
+    """Opens a session at the target and returns the result of `work` in it."""
     from ..session import open_session
     from ..target.resolve import resolve
 
@@ -94,14 +94,14 @@ def for_each_job(
 
 
 def open_ledger(path: str | None) -> Ledger:
-    """The ledger at a path, or this user's."""
+    """Opens the ledger at a path, or this user's."""
     from ..ledger.store import Ledger
 
     return Ledger(path, notify)
 
 
 def detached(interrupted: Interrupted, submission_id: str) -> Interrupted:
-    """The interrupt of a command that leaves its job running."""
+    """Returns the interrupt of a command that leaves its job running."""
     return Interrupted(
         f"Detached. Job {submission_id} keeps running.",
         f"{command(f'logs --follow {submission_id}')} follows it again, {command(f'stop {submission_id}')} stops it.",
@@ -124,5 +124,5 @@ def report(error: BaseException) -> int:
 
 
 def on_sigterm(_number: int, _frame: object) -> None:
-    """For a signal that comes before there is an event loop."""
+    """Exits at a signal that comes before there is an event loop."""
     raise SystemExit(EXIT_TERMINATED)

@@ -1,4 +1,4 @@
-"""How errors of the program end it."""
+"""Ends the program with a message, not a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The RayCluster manifests of the stack: built, and checked against the pinned version of KubeRay. Asks no cluster."""
+"""Builds the RayCluster manifests of the stack and checks them against the pinned KubeRay. Asks no cluster."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from components.settings.versions import CONDITIONS, DELETION_TIMEOUT, at_least
 
 
 def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
-    """The RayCluster manifest of each entry of `settings.clusters`.
+    """Builds the RayCluster manifest of each entry of `settings.clusters` and checks it.
 
     Args:
-        settings: of the stack.
+        settings: settings of the stack.
         tree: KubeRay's files of the pinned version.
 
     Raises:
-        StackError: with everything that this version of KubeRay would refuse or drop, one problem a line.
+        StackError: this version of KubeRay would refuse or drop a setting; the message lists all problems, one a line.
     """
     version = settings.kuberay.version
     # The gates of an operator that the stack does not install are not known.
@@ -43,7 +43,8 @@ def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
 
 
 def _features_without_support(cluster: RayClusterSettings, version: str) -> list[str]:
-    """Features that no field of the CRD stands for, and that the version lacks."""
+    """Returns the settings that this version cannot do. They have no CRD field, so the schema check cannot find
+    them."""
     problems = []
     if cluster.readiness == "conditions" and not at_least(version, CONDITIONS):
         problems.append(f"KubeRay {version} has no conditions to wait for; set `readiness: state`")

@@ -1,4 +1,4 @@
-"""How long a job may wait and run."""
+"""Limits of the time that a job waits and runs."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from ..deadline import Deadline
 from ..errors import DeadlinePassed
 from .job_info import JobInfo
+from .shown import SENTENCE_LIMIT, shown
 
 
 @dataclass
-class Limits:
-    """How long a job may take, in seconds; None means no limit. The time begins with this object.
+class TimeLimits:
+    """Limits of the time that a job takes, in seconds; None means no limit. The time begins with this object.
 
     Args:
-        queue: In PENDING.
-        start: Until it is RUNNING. Of this time, `elapsed` has passed already, such as for an upload.
-        run: In RUNNING, from the first time that RUNNING was seen.
+        queue: Limit of the time in PENDING.
+        start: Limit of the time until the job is RUNNING.
+        run: Limit of the time in RUNNING. It begins when RUNNING is first seen.
+        elapsed: The part of `start` that has passed already, such as for an upload.
     """
 
     queue: float | None = None
@@ -46,5 +48,5 @@ class Limits:
         flag, seconds = ("--queue-timeout", self.queue) if self._queue.passed else ("--start-timeout", self.start)
         raise DeadlinePassed(
             f"Job {submission_id} did not start within {flag} ({seconds:.0f} s).",
-            f"Ray says: {job.message}" if job is not None and job.message else "",
+            f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}" if job is not None and job.message else "",
         )

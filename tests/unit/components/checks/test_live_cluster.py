@@ -1,0 +1,51 @@
+"""What a preview without the right to read Secrets can check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from components.checks import live_cluster
+from components.errors import Forbidden, StackError
+from components.settings.settings import parse
+from tests.support.trees import tree
+
+
+class Api:
+    """An API server with every namespace; a Secret is not there, or may not be read."""
+
+    def __init__(self, *, may_read_secrets: bool) -> None:
+        self.may_read_secrets = may_read_secrets
+
+    def get(self, path: str, **params: str) -> dict[str, Any] | None:
+        if "/secrets/" in path:
+            if self.may_read_secrets:
+                return None
+            raise Forbidden("context ci: not allowed")
+        return {"metadata": {}} if path.startswith("/api/v1/namespaces/") else None
+
+
+SETTINGS = parse({"clusters": [{"createNamespace": False, "auth": {"secretName": "team-token"}}]})
+
+
+def check(api: Api, preview: bool) -> list[str]:
+    version = SETTINGS.kuberay.version
+    return live_cluster.check(api, SETTINGS, tree(version), "urn:", preview=preview)  # type: ignore[arg-type]
+
+
+def test_a_preview_that_may_not_read_a_secret_names_it_and_continues() -> None:
+    (line,) = check(Api(may_read_secrets=False), preview=True)
+    assert "team-token" in line
+    assert "not checked" in line
+
+
+def test_an_up_that_may_not_read_a_secret_is_refused() -> None:
+    with pytest.raises(Forbidden):
+        check(Api(may_read_secrets=False), preview=False)
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_secret_that_is_not_there_is_refused_by_name(preview: bool) -> None:
+    with pytest.raises(StackError, match=r"team-token.*: not there"):
+        check(Api(may_read_secrets=True), preview)
