@@ -119,12 +119,29 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+async def open_kube(target: ClusterTarget, notify: Callable[[str], None]) -> Kube:
+    """The Kubernetes API of a target. The caller closes it.
+
+    Raises:
+        Refused: The kubeconfig cannot be used, or only an outputs file chose it and the user has to name it.
+        Unreachable: The API server does not answer, or it refuses the credentials.
+    """
+    from .kubernetes.api import Kube
+    from .kubernetes.kubeconfig import check_of_outputs
+
+    if (
+        target.kubeconfig
+        and target.outputs_file is not None
+        and not check_of_outputs(target.outputs_file, target.kubeconfig)
+    ):
+        notify(f"{target.outputs_file} names the kubeconfig {target.kubeconfig}. --kubeconfig names another one.")
+    return await Kube.open(target.kubeconfig, target.context)
+
+
 @asynccontextmanager
 async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) -> AsyncIterator[Connection]:
-    from .kubernetes.api import Kube
-
     async with contextlib.AsyncExitStack() as stack:
-        kube = await Kube.open(target.kubeconfig, target.context)
+        kube = await open_kube(target, notify)
         stack.push_async_callback(kube.close)
         await verify_identity(kube, target.contract.cluster_uid, notify)
         access = _ClusterAccess(kube, target, stack)
@@ -220,14 +237,18 @@ class _ClusterAccess:
         return self._agents[address]
 
 
-async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> None:
-    """Raises Refused if the context leads to another cluster than the stack's.
+async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> bool:
+    """Whether the context is known to lead to the stack's cluster. Raises Refused if it leads to another one.
 
-    If RBAC does not allow reading the namespace kube-system, the clusters cannot be compared: the user is told, and the
-    command continues.
+    If the outputs name no cluster, or RBAC does not allow reading the namespace kube-system, the clusters cannot be
+    compared: the user is told, and the command continues.
     """
     if expected is None:
-        return
+        notify(
+            f"The outputs have no clusterUid, so it was not verified that {kube.where} is the stack's cluster. "
+            "`make outputs` writes them with it."
+        )
+        return False
     try:
         uid = await kube.cluster_uid()
     except Forbidden:
@@ -235,9 +256,10 @@ async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[st
             f"{kube.where} does not allow reading the namespace kube-system, so it was not verified that this is the "
             "stack's cluster. The ClusterRole in docs/jobs-rbac.yaml allows it."
         )
-        return
+        return False
     if uid != expected:
         raise Refused(
             f"{kube.where} is another cluster, not the stack's (kube-system has UID {uid}, the stack has {expected}).",
             "Choose the right context with --context, or write the outputs file again with `make outputs`.",
         )
+    return True

@@ -20,7 +20,7 @@ Each error says what happened and what to do next. The tree, and the exit code w
         ServerFault             Ray answered with an error of its own, or with something that is not its API
         KubeError               the Kubernetes API server answered with an error
       NotThere                  the Kubernetes object does not exist; 6
-      Interrupted               Ctrl-C (130) or SIGTERM (143)
+      Interrupted               Ctrl-C (130), SIGTERM or SIGHUP (143)
 """
 
 from __future__ import annotations
@@ -171,10 +171,10 @@ class NotThere(JobsError):
 
 
 class Interrupted(JobsError):
-    """Ctrl-C (exit code 130) or SIGTERM (143) ended the command.
+    """Ctrl-C (exit code 130), SIGTERM or SIGHUP (143) ended the command.
 
     Attributes:
-        terminated: Whether it was SIGTERM.
+        terminated: Whether it was SIGTERM or SIGHUP.
     """
 
     def __init__(self, message: str, remedy: str = "", *, terminated: bool = False) -> None:

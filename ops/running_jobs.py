@@ -109,5 +109,5 @@ def _client(contract: Mapping[str, Any], cluster: Mapping[str, Any]) -> Iterator
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "outputs.json"
         file.write_text(json.dumps({**contract, "clusters": [cluster]}))
-        with jobs.connect(outputs=file) as client:
+        with jobs.connect(outputs=file, kubeconfig=contract.get("kubeconfig")) as client:
             yield client

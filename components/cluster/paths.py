@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from jobs.kubernetes.paths import resource_path
+
 
 def plural(kind: str) -> str:
     """Returns the resource name of a kind, such as `networkpolicies`.
@@ -18,6 +20,4 @@ def plural(kind: str) -> str:
 
 def object_path(api_version: str, kind: str, namespace: str, name: str) -> str:
     """Returns the path of one object; `namespace` is empty for a cluster-wide kind."""
-    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    folder = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{folder}/{plural(kind)}/{name}"
+    return resource_path(api_version, plural(kind), name, namespace)

@@ -11,7 +11,7 @@ import click
 
 from ..errors import COMMAND
 from .help import as_typed
-from .runner import on_sigterm, report
+from .runner import on_sigterm, report, terminating_signals
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
@@ -79,7 +79,8 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the console command. It never ends with a traceback for an error that a user can meet."""
-    signal.signal(signal.SIGTERM, on_sigterm)
+    for number in terminating_signals():
+        signal.signal(number, on_sigterm)
     try:
         # Not cli.main(), which handles a closed stdout in its own way.
         with cli.make_context(COMMAND, sys.argv[1:]) as context:

@@ -23,7 +23,7 @@ CONCURRENCY = 8
 
 
 def run(main: Callable[[], Awaitable[T]]) -> T:
-    """Runs `main` in an event loop. Ctrl-C and SIGTERM cancel it and are raised as Interrupted.
+    """Runs `main` in an event loop. Ctrl-C, SIGTERM and SIGHUP cancel it and are raised as Interrupted.
 
     `main` may do a last thing when it is cancelled, such as stopping a job; a second signal cancels that too.
     """
@@ -39,14 +39,14 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
             received.append(number)
             task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *terminating_signals()):
             loop.add_signal_handler(number, interrupt, number)
         return await task
 
     try:
         return asyncio.run(body())
     except asyncio.CancelledError:
-        terminated = bool(received) and received[0] == signal.SIGTERM
+        terminated = bool(received) and received[0] != signal.SIGINT
         raise Interrupted("Interrupted.", terminated=terminated) from None
 
 
@@ -121,6 +121,12 @@ def report(error: BaseException) -> int:
         error.show()
         return EXIT_REFUSED
     raise error
+
+
+def terminating_signals() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP of a terminal that is closed; under nohup, SIGHUP stays ignored."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, *hangup]
 
 
 def on_sigterm(_number: int, _frame: object) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
-from ..connection import Connection, open_connection, verify_identity
+from ..connection import Connection, open_connection, open_kube, verify_identity
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline
 from ..errors import EXIT_FAILED, Forbidden, JobsError, NotAllowed, Refused, Unreachable
@@ -35,6 +35,7 @@ print({MARK!r} + json.dumps({{
 async def check(target: Target, notify: Callable[[str], None] = lambda _text: None) -> AsyncIterator[Finding]:
     """Yields a finding for each step as it is done, and ends after the first that failed."""
     asked_inside = False
+    notify = _each_text_once(notify)
     try:
         if isinstance(target, ClusterTarget):
             async for finding in _check_pods(target, notify):
@@ -45,6 +46,18 @@ async def check(target: Target, notify: Callable[[str], None] = lambda _text: No
                 yield finding
     except JobsError as error:
         yield Finding(FAILED, error.message, error.remedy, _step_of(error), error.exit_code or EXIT_FAILED)
+
+
+def _each_text_once(notify: Callable[[str], None]) -> Callable[[str], None]:
+    """The target is opened twice, for its pods and for its API."""
+    notified: set[str] = set()
+
+    def notify_once(text: str) -> None:
+        if text not in notified:
+            notified.add(text)
+            notify(text)
+
+    return notify_once
 
 
 class _StepFailed(JobsError):
@@ -68,13 +81,11 @@ def _ok(step: str, text: str, data: dict[str, Any] | None = None) -> Finding:
 
 
 async def _check_pods(target: ClusterTarget, notify: Callable[[str], None]) -> AsyncIterator[Finding]:
-    from ..kubernetes.api import Kube
-
-    kube = await Kube.open(target.kubeconfig, target.context)
+    kube = await open_kube(target, notify)
     try:
         yield _ok("context", f"{kube.where} answers.")
-        await verify_identity(kube, target.contract.cluster_uid, notify)
-        yield _ok("identity", "This is the stack's cluster.")
+        if await verify_identity(kube, target.contract.cluster_uid, notify):
+            yield _ok("identity", "This is the stack's cluster.")
         pod = await find_ready_head(kube, target)
         yield _ok("head", f"The head pod {pod} is ready.")
         try:
@@ -117,7 +128,7 @@ async def find_ready_head(kube: Kube, target: ClusterTarget) -> str:
 
     cluster = target.cluster
     name = await head_pod(kube, cluster.namespace, cluster.head_service, cluster.name)
-    pod = await kube.get(f"pods/{name}", namespace=cluster.namespace)
+    pod = await kube.get("pods", name, namespace=cluster.namespace)
     containers = [container["name"] for container in pod["spec"]["containers"]]
     if CONTAINER not in containers:
         raise _StepFailed(

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..connection import Connection, open_connection
+from ..connection import Connection, open_connection, open_kube
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
@@ -128,10 +128,9 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
 
 
 async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
-    from ..kubernetes.api import Kube
-
     try:
-        kube = await Kube.open(target.kubeconfig, target.context)
+        # The connection has already told the user about the kubeconfig.
+        kube = await open_kube(target, lambda _text: None)
     except JobsError as error:
         evidence.gaps.append(Gap("Kubernetes", error.message, not isinstance(error, NotAllowed)))
         return
@@ -144,11 +143,11 @@ async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> No
 async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, cluster: str) -> None:
     from ..kubernetes.api import items_of
 
-    async def items(url: str) -> list[Raw]:
-        return items_of(await kube.get(url, namespace=namespace), kube.where)
+    async def items(plural: str) -> list[Raw]:
+        return items_of(await kube.get(plural, namespace=namespace), kube.where)
 
     async def ray_cluster() -> Raw:
-        return await kube.get(f"rayclusters/{cluster}", namespace=namespace, version="ray.io/v1")
+        return await kube.get("rayclusters", cluster, namespace=namespace, version="ray.io/v1")
 
     pods = await _or_gap(evidence, "pods", kube.pods(namespace, {"ray.io/cluster": cluster}))
     evidence.kube_read, evidence.pods = pods is not None, pods or []

@@ -7,12 +7,9 @@ import base64
 import binascii
 import contextlib
 import json
-import tempfile
 from collections.abc import Awaitable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import kr8s.asyncio
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
@@ -21,6 +18,8 @@ from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from ..spec.shown import shown
 from .kubeconfig import read_kubeconfig
+from .login import log_in
+from .paths import check_path, resource_path, segment
 
 T = TypeVar("T")
 
@@ -66,29 +65,15 @@ class Kube:
         arguments: dict[str, Any] = {"kubeconfig": False}
         if config:
             arguments = {"kubeconfig": config.path, "context": name, "namespace": "default"}
-        api = await _bounded(kr8s.asyncio.api(**arguments), where, "", seconds)
+        api = await _bounded(log_in(**arguments), where, "", seconds)
         api.timeout = httpx.Timeout(seconds)
-        kube = cls(api, where, seconds)
-        kube._remove_key_files()
-        return kube
+        return cls(api, where, seconds)
 
     async def close(self) -> None:
         session = getattr(self.api, "_session", None)
         if session is not None:
             with contextlib.suppress(Exception):
                 await session.aclose()
-        self._remove_key_files()
-
-    def _remove_key_files(self) -> None:
-        """Removes the temporary files to which kr8s writes an inline key or certificate of the kubeconfig.
-
-        kr8s leaves them behind. Its session has read them, and a new login writes new ones.
-        """
-        temporary = Path(tempfile.gettempdir()).resolve()
-        for attribute in ("client_key_file", "client_cert_file", "server_ca_file"):
-            file = getattr(self.api.auth, attribute, None)
-            if file and Path(str(file)).resolve().parent == temporary:
-                Path(str(file)).unlink(missing_ok=True)
 
     async def request(
         self,
@@ -105,7 +90,7 @@ class Kube:
 
         Args:
             method: HTTP method.
-            path: absolute path, such as `/api/v1/namespaces/x`.
+            path: absolute path, such as `/api/v1/namespaces/x`; see `resource_path`.
             body: content of the request; sent as JSON.
             params: parameters of the query.
             content_type: media type of the body.
@@ -113,12 +98,14 @@ class Kube:
             subject: name of the object in error messages. Default: the path.
 
         Raises:
+            Refused: a segment of the path is no name.
             NotThere: HTTP 404.
             Forbidden: HTTP 403.
             NotAllowed: HTTP 401, after a new login too.
             KubeError: any other HTTP error.
             Unreachable: no answer in time.
         """
+        check_path(path)
         base, _, last = path.rpartition("/")
         content = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type, "Accept": accept, "Accept-Encoding": "identity"}
@@ -148,23 +135,27 @@ class Kube:
         return answer
 
     async def get(
-        self, url: str, *, namespace: str | None = None, version: str = "v1", params: Mapping[str, str] | None = None
+        self,
+        plural: str,
+        name: str = "",
+        *,
+        namespace: str = "",
+        version: str = "v1",
+        params: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Reads an object or a list, such as `pods/x` in `namespace`. Raises as `request`."""
-        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        subject = f"{url}{f' in namespace {namespace}' if namespace else ''}"
-        folder = f"/namespaces/{namespace}" if namespace else ""
-        return await self.request("GET", f"{root}{folder}/{url}", params=params, subject=subject)
+        """Reads an object, or a list without a name, such as `pods` in `namespace`. Raises as `request`."""
+        subject = f"{plural}{f'/{name}' if name else ''}{f' in namespace {namespace}' if namespace else ''}"
+        path = resource_path(version, plural, name, namespace)
+        return await self.request("GET", path, params=params, subject=subject)
 
     async def _log_in_again(self) -> None:
         """Logs in again: a token from a login helper may have expired."""
         await _bounded(self.api.reauthenticate(), self.where, "a new login", self.seconds)
         await _bounded(self.api._create_session(), self.where, "a new login", self.seconds)
-        self._remove_key_files()
 
     async def cluster_uid(self) -> str:
         """Reads the UID of the namespace `kube-system`: the cluster's identity."""
-        metadata = (await self.get("namespaces/kube-system")).get("metadata")
+        metadata = (await self.get("namespaces", "kube-system")).get("metadata")
         uid = metadata.get("uid") if isinstance(metadata, dict) else None
         if not isinstance(uid, str):
             raise KubeError(f"{self.where} answered in another form than Kubernetes: kube-system has no UID.")
@@ -173,7 +164,7 @@ class Kube:
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
         """Reads one value of a Secret, decoded. Raises NotThere."""
         try:
-            secret = await self.get(f"secrets/{name}", namespace=namespace)
+            secret = await self.get("secrets", name, namespace=namespace)
         except NotThere:
             raise NotThere(
                 f"There is no Secret {namespace}/{name} with Ray's token.",
@@ -200,8 +191,10 @@ class Kube:
         """Runs a command in a container and returns its exit code, stdout and stderr."""
         from kr8s.asyncio.objects import Pod
 
+        folder, name = segment(namespace), segment(pod)
+
         async def call() -> tuple[int, bytes, bytes]:
-            target = Pod({"metadata": {"name": pod, "namespace": namespace}}, namespace=namespace, api=self.api)
+            target = Pod({"metadata": {"name": name, "namespace": folder}}, namespace=folder, api=self.api)
             done = await target.exec(command, container=container, check=False)
             return int(done.returncode), bytes(done.stdout), bytes(done.stderr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import Refused
+from ..private_file import other_writer
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -27,11 +29,13 @@ class Kubeconfig:
         files: the files, in the order in which kubectl reads them.
         contexts: names of all contexts.
         current_context: current context of the first file that has one; empty: none has one.
+        programs: programs that users in these files run to log in, such as `aws`.
     """
 
     files: tuple[Path, ...]
     contexts: tuple[str, ...]
     current_context: str
+    programs: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -93,7 +97,58 @@ def read_kubeconfig(
         files=files,
         contexts=tuple(dict.fromkeys(name for name in contexts if isinstance(name, str))),
         current_context=next((str(current) for current in currents if current), ""),
+        programs=tuple(dict.fromkeys(program for content in contents for program in _programs(content))),
     )
+
+
+def check_of_outputs(outputs_file: Path, kubeconfig: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Checks a kubeconfig that only an outputs file names: other people write such files.
+
+    It is used if it is the user's own (`KUBECONFIG`, `~/.kube/config`), or if no one else on this machine can have
+    written the two files and no program runs to log in. The user has to name any other one.
+
+    Args:
+        outputs_file: the file that names the kubeconfig.
+        kubeconfig: the kubeconfig; several as in `KUBECONFIG`.
+        environ: the environment.
+
+    Returns:
+        Whether it is the user's own.
+
+    Raises:
+        KubeconfigRefused: the user has to name it, or it cannot be used.
+    """
+    files = kubeconfig_files(kubeconfig, environ)
+    own = [*kubeconfig_files(None, environ), Path("~/.kube/config").expanduser()]
+    if {file.resolve() for file in files} <= {file.resolve() for file in own}:
+        return True
+    remedy = f"If you trust it, name it: --kubeconfig {shlex.quote(kubeconfig)}, or the same in KUBECONFIG."
+    for file in (outputs_file, *files):
+        if file.exists() and (problem := other_writer(file)):
+            raise KubeconfigRefused(
+                f"The kubeconfig {kubeconfig}, which {outputs_file} names, is not used: {problem}.", remedy
+            )
+    config = read_kubeconfig(kubeconfig, option="--kubeconfig", environ=environ)
+    if config is not None and config.programs:
+        raise KubeconfigRefused(
+            f"The kubeconfig {kubeconfig}, which {outputs_file} names, is not used: it runs a program "
+            f"({', '.join(config.programs)}) to log in, and an outputs file must not choose programs.",
+            remedy,
+        )
+    return False
+
+
+def _programs(content: Mapping[str, Any]) -> list[str]:
+    """The programs that logins of this file run."""
+    programs = []
+    users = content.get("users")
+    for entry in users if isinstance(users, list) else []:
+        user = entry.get("user") if isinstance(entry, dict) else None
+        for key in ("exec", "auth-provider"):
+            if isinstance(user, dict) and user.get(key):
+                login = user[key] if isinstance(user[key], dict) else {}
+                programs.append(str(login.get("command") or login.get("name") or key)[:100])
+    return programs
 
 
 def _content(file: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ..dashboard._httpx import httpx
 from ..errors import Forbidden, JobsError, LocalFault, NotThere, Unreachable, command
 from ..spec.shown import shown
 from .api import API_SECONDS, Kube, error_of_exception
+from .paths import segment
 from .pod_problems import containers, unschedulable
 
 # After one side has closed its half, the other may still be answering.
@@ -98,8 +99,8 @@ class Tunnel:
         pod = await self.find_pod()
         opening = self.kube.api.open_websocket(
             version="v1",
-            url=f"pods/{pod}/portforward",
-            namespace=self.namespace,
+            url=f"pods/{segment(pod)}/portforward",
+            namespace=segment(self.namespace),
             params={"ports": str(self.remote_port)},
             subprotocols=["v4.channel.k8s.io"],
             keepalive_ping_interval_seconds=10.0,
@@ -208,7 +209,7 @@ async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> st
     """
     selector = {"ray.io/cluster": cluster, "ray.io/node-type": "head"}
     try:
-        head = await kube.get(f"services/{service}", namespace=namespace)
+        head = await kube.get("services", service, namespace=namespace)
         selector = (head.get("spec") or {}).get("selector") or selector
     except Forbidden:
         pass  # KubeRay's own labels select the same pod.

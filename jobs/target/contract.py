@@ -7,6 +7,7 @@ token and never holds the token.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,26 @@ TOKEN_KEY = "auth_token"
 """Key of the token in its Secret, as KubeRay has it."""
 
 REMEDY = "Write it anew with `make outputs`."
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What Kubernetes allows as a name (https://kubernetes.io/docs/concepts/overview/working-with-objects/names)."""
+
+    pattern: str
+    limit: int
+    allowed: str
+
+    def accepts(self, name: str) -> bool:
+        return len(name) <= self.limit and re.fullmatch(self.pattern, name) is not None
+
+
+LABEL = Grammar(_LABEL, 63, "lower-case letters, digits and inner -, at most 63 characters")
+SUBDOMAIN = Grammar(_SUBDOMAIN, 253, "lower-case letters, digits, inner - and dots, at most 253 characters")
+DATA_KEY = Grammar(r"(?!\.\.)(?!\.$)[-._A-Za-z0-9]+", 253, "letters, digits, -, _ and dots, at most 253 characters")
 
 
 @dataclass(frozen=True)
@@ -130,6 +151,8 @@ def parse(text: str, source: str) -> Contract:
         )
     reader = _Reader(source)
     operator = raw.get("operator") or {}
+    if not isinstance(operator, dict):
+        raise Refused(f"{source}: operator must be an object.", REMEDY)
     clusters = raw.get("clusters")
     if not isinstance(clusters, list):
         raise Refused(f"{source}: clusters must be a list.", REMEDY)
@@ -140,7 +163,7 @@ def parse(text: str, source: str) -> Contract:
         kubeconfig=reader.text(raw, "kubeconfig"),
         kube_context=reader.text(raw, "kubeContext"),
         cluster_uid=reader.text(raw, "clusterUid"),
-        operator_namespace=reader.text(operator, "namespace"),
+        operator_namespace=reader.name(operator, "namespace", "operator.", LABEL),
         operator_version=reader.text(operator, "version"),
         clusters=tuple(reader.cluster(entry, f"clusters[{index}]") for index, entry in enumerate(clusters)),
     )
@@ -155,19 +178,28 @@ class _Reader:
     def refused(self, problem: str) -> Refused:
         return Refused(f"{self.source}: {problem}.", REMEDY)
 
-    def text(self, raw: Mapping[str, Any], key: str) -> str | None:
+    def text(self, raw: Mapping[str, Any], key: str, place: str = "") -> str | None:
         value = raw.get(key)
         if value is not None and not isinstance(value, str):
-            raise self.refused(f"{key} must be a string, it is {value!r}")
+            raise self.refused(f"{place}{key} must be a string, it is {value!r}")
         return value or None
+
+    def name(self, raw: Mapping[str, Any], key: str, place: str, grammar: Grammar) -> str | None:
+        """A name in Kubernetes. It becomes a part of API paths, so it is checked before any request."""
+        value = self.text(raw, key, place)
+        if value is not None and not grammar.accepts(value):
+            raise self.refused(f"{place}{key} {value[:100]!r} is not a name in Kubernetes; allowed: {grammar.allowed}")
+        return value
+
+    def required_name(self, raw: Mapping[str, Any], key: str, place: str, grammar: Grammar) -> str:
+        value = self.name(raw, key, place, grammar)
+        if value is None:
+            raise self.refused(f"{place}{key} is missing")
+        return value
 
     def cluster(self, raw: Any, place: str) -> Cluster:
         if not isinstance(raw, dict):
             raise self.refused(f"{place} must be an object")
-        required = {key: self.text(raw, key) for key in ("name", "namespace", "headService")}
-        for key, value in required.items():
-            if value is None:
-                raise self.refused(f"{place}.{key} is missing")
         port = raw.get("dashboardPort", DASHBOARD_PORT)
         if isinstance(port, float) and port.is_integer():
             port = int(port)  # Pulumi's numbers are floats.
@@ -176,12 +208,19 @@ class _Reader:
         secret = raw.get("authSecret")
         if secret is not None and not (isinstance(secret, dict) and secret.get("name") and secret.get("key")):
             raise self.refused(f"{place}.authSecret must have name and key, or be null")
+        auth_secret = None
+        if secret:
+            inside = f"{place}.authSecret."
+            auth_secret = (
+                self.required_name(secret, "name", inside, SUBDOMAIN),
+                self.required_name(secret, "key", inside, DATA_KEY),
+            )
         return Cluster(
-            name=str(required["name"]),
-            namespace=str(required["namespace"]),
-            head_service=str(required["headService"]),
+            name=self.required_name(raw, "name", f"{place}.", SUBDOMAIN),
+            namespace=self.required_name(raw, "namespace", f"{place}.", LABEL),
+            head_service=self.required_name(raw, "headService", f"{place}.", LABEL),
             dashboard_port=port,
             ray_version=self.text(raw, "rayVersion"),
             external_url=self.text(raw, "externalUrl"),
-            auth_secret=(str(secret["name"]), str(secret["key"])) if secret else None,
+            auth_secret=auth_secret,
         )

@@ -9,27 +9,51 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import DeadlinePassed, LocalFault, Refused
+from ..private_file import other_owner, read_regular
 
 PROJECT = "ray-on-kubernetes"
 PULUMI_SECONDS = 60.0
+_PROJECT_FILE_LIMIT = 1024**2
 
 
 def find_project(directory: Path) -> Path | None:
-    """The directory with the project's Pulumi.yaml: this one, or the nearest above it."""
+    """The directory with the project's Pulumi.yaml: this one, or the nearest above it.
+
+    Raises:
+        Refused: It belongs to another user. The Pulumi CLI would work with that user's files.
+    """
     for candidate in (directory, *directory.parents):
+        file = candidate / "Pulumi.yaml"
         try:
-            text = (candidate / "Pulumi.yaml").read_text(encoding="utf-8")
+            content = read_regular(file, _PROJECT_FILE_LIMIT)
+            if content is None:
+                continue
+            text = content.decode()
         except (OSError, UnicodeDecodeError):
             continue
-        return candidate if f"\nname: {PROJECT}\n" in f"\n{text}\n" else None
+        if f"\nname: {PROJECT}\n" not in f"\n{text}\n":
+            return None
+        problem = other_owner(candidate) or other_owner(file)
+        if problem:
+            raise Refused(
+                f"The Pulumi project in {candidate} is not used: {problem}, and commands would run with that user's "
+                "files.",
+                "Use your own copy of the project, change the owner (chown), or name an outputs file with --outputs.",
+            )
+        return candidate
     return None
 
 
 def find_pulumi(project: Path, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The Pulumi CLI: on PATH, or where `make demo` installs it in the project."""
-    in_project = project / ".pulumi" / "bin" / "pulumi"
+    """The Pulumi CLI: on PATH, or where `make demo` installs it in the project. Raises Refused as `find_project`."""
     on_path = shutil.which("pulumi", path=environ.get("PATH"))
-    return on_path or (str(in_project) if os.access(in_project, os.X_OK) else None)
+    in_project = project / ".pulumi" / "bin" / "pulumi"
+    if on_path or not os.access(in_project, os.X_OK):
+        return on_path
+    for path in (in_project, *in_project.parents[:2]):
+        if problem := other_owner(path):
+            raise Refused(f"{in_project} is not run: {problem}.", "Install the Pulumi CLI on PATH, or remove the file.")
+    return str(in_project)
 
 
 def read_contract_output(pulumi: str, project: Path, stack: str | None, environ: Mapping[str, str]) -> str:

@@ -50,6 +50,8 @@ class ClusterTarget:
     context: str | None
     headers: Mapping[str, str]
     port: int = 0
+    outputs_file: Path | None = None
+    """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
 
     @property
     def name(self) -> str:
@@ -111,7 +113,7 @@ def resolve(
         return LocalTarget(headers)
     if options.address is not None:
         return _url_target(options, options.address, headers, environ)
-    contract = _read_contract(options, environ, cwd or Path.cwd(), notify)
+    contract, outputs_file = _read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
         cluster=contract.cluster(options.cluster),
@@ -119,6 +121,7 @@ def resolve(
         context=options.context or contract.kube_context,
         headers=headers,
         port=options.port,
+        outputs_file=outputs_file if contract.kubeconfig and not options.kubeconfig else None,
     )
 
 
@@ -154,8 +157,8 @@ def _url_target(
 
 def _read_contract(
     options: TargetOptions, environ: Mapping[str, str], cwd: Path, notify: Callable[[str], None]
-) -> Contract:
-    """Reads the outputs contract, in the order of `resolve`."""
+) -> tuple[Contract, Path | None]:
+    """Reads the outputs contract, in the order of `resolve`. Returns it with its outputs file, if it is from one."""
     if options.outputs is not None:
         return _read_outputs_file(Path(options.outputs), "--outputs")
     if options.stack is None and environ.get("RAYJOBS_OUTPUTS"):
@@ -171,7 +174,7 @@ def _read_contract(
         pulumi = find_pulumi(project, environ)
         if pulumi is not None:
             output = read_contract_output(pulumi, project, options.stack, environ)
-            return contracts.parse(output, f"the stack {options.stack or '(selected)'} of {project}")
+            return contracts.parse(output, f"the stack {options.stack or '(selected)'} of {project}"), None
         if options.stack is not None or not default.is_file():
             raise LocalFault(
                 f"The outputs of the stacks in {project} are read with the Pulumi CLI, but `pulumi` is not on PATH.",
@@ -193,14 +196,15 @@ def default_outputs(environ: Mapping[str, str]) -> Path:
     return Path(base) / "rayjobs" / "outputs.json"
 
 
-def _read_outputs_file(path: Path, source: str) -> Contract:
+def _read_outputs_file(path: Path, source: str) -> tuple[Contract, Path]:
+    path = path.expanduser()
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Refused(f"{source}: there is no file {path}.", "`make outputs` in the project writes one.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{source}: could not read {path}: {error}") from error
-    return contracts.parse(text, str(path))
+    return contracts.parse(text, str(path)), path
 
 
 def is_loopback(host: str | None) -> bool:

@@ -52,12 +52,12 @@ class Cli:
         """Starts a command with `--address`."""
         return self.start_raw(*self.command(*words, address=address)[3:])
 
-    def start_raw(self, *words: str) -> subprocess.Popen[bytes]:
+    def start_raw(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """Starts a command exactly as given."""
         return subprocess.Popen(
             [sys.executable, "-m", "jobs", *words],
             cwd=self.cwd,
-            env=self.environ,
+            env={**self.environ, **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from pathlib import Path
 
-from jobs.connection import agent_is_safe
+import pytest
+from tests.unit.components.api_server import UID, api_server
+
+from jobs.connection import agent_is_safe, verify_identity
+from jobs.kubernetes.api import Kube
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,22 @@ def test_the_token_goes_to_an_agent_only_where_that_is_safe(
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     assert agent_is_safe(url, agent) is safe
+
+
+@pytest.mark.parametrize(("expected", "verified", "notices"), [(UID, True, 0), (None, False, 1)])
+def test_a_cluster_that_cannot_be_compared_is_reported(
+    tmp_path: Path, expected: str | None, verified: bool, notices: int
+) -> None:
+    texts: list[str] = []
+
+    async def verify(config: Path) -> bool:
+        kube = await Kube.open(str(config), "test")
+        try:
+            return await verify_identity(kube, expected, texts.append)
+        finally:
+            await kube.close()
+
+    with api_server(tmp_path) as config:
+        assert asyncio.run(verify(config)) is verified
+    assert len(texts) == notices
+    assert all("clusterUid" in text for text in texts)

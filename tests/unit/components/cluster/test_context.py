@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
+import ssl
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +16,16 @@ from components.cluster.context import connect
 from components.errors import StackError
 from tests.support.api_server import UID, api_server, kubeconfig
 from tests.support.tls import make_ca
+
+
+def with_inline_keys(config: Path, folder: Path) -> None:
+    """Puts a CA, a certificate and its key into the kubeconfig."""
+    ca, server = make_ca(folder)
+    inline = {name: base64.b64encode(file.read_bytes()).decode() for name, file in (("ca", ca), ("server", server))}
+    content = yaml.safe_load(config.read_text())
+    content["clusters"][0]["cluster"]["certificate-authority-data"] = inline["ca"]
+    content["users"][0]["user"] = {"client-certificate-data": inline["server"], "client-key-data": inline["server"]}
+    config.write_text(yaml.safe_dump(content))
 
 
 def problem(path: str, context: str = "") -> str:
@@ -93,16 +106,40 @@ def test_a_server_that_is_no_kubernetes_is_told(tmp_path: Path) -> None:
         assert "context test" in problem(str(config))
 
 
-def test_no_key_of_a_kubeconfig_is_left_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ca, server = make_ca(tmp_path)
-    inline = {name: base64.b64encode(file.read_bytes()).decode() for name, file in (("ca", ca), ("server", server))}
+@pytest.mark.parametrize("status", [200, 401, 403, 500, None])
+def test_no_key_of_a_kubeconfig_is_left_in_a_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None
+) -> None:
+    """`None`: the server cannot be reached."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    with api_server(tmp_path) as config:
-        content = yaml.safe_load(config.read_text())
-        content["clusters"][0]["cluster"]["certificate-authority-data"] = inline["ca"]
-        content["users"][0]["user"] = {"client-certificate-data": inline["server"], "client-key-data": inline["server"]}
-        config.write_text(yaml.safe_dump(content))
+    with api_server(tmp_path, status=status or 200) as config:
+        with_inline_keys(config, tmp_path)
+        if status is None:
+            config.write_text(re.sub(r"http://127.0.0.1:\d+", "http://127.0.0.1:1", config.read_text()))
         monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-        assert connect(str(config), "").uid == UID
+        if status == 200:
+            assert connect(str(config), "").uid == UID
+        else:
+            problem(str(config))
     assert list(temporary.iterdir()) == []
+
+
+def test_keys_are_on_disk_only_in_a_private_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    modes: list[tuple[int, int]] = []
+
+    class Watched(ssl.SSLContext):
+        def load_cert_chain(self, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
+            folder = Path(keyfile).parent
+            assert folder.parent == temporary
+            modes.append((folder.stat().st_mode & 0o777, len(list(temporary.iterdir()))))
+            super().load_cert_chain(certfile, keyfile, password)
+
+    with api_server(tmp_path) as config:
+        with_inline_keys(config, tmp_path)
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        monkeypatch.setattr(ssl, "SSLContext", Watched)
+        assert connect(str(config), "").uid == UID
+    assert modes == [(0o700, 1)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from jobs.errors import Refused
 from jobs.kubernetes.api import Kube
-from jobs.kubernetes.kubeconfig import read_kubeconfig
+from jobs.kubernetes.kubeconfig import check_of_outputs, read_kubeconfig
 from tests.support.api_server import UID, api_server
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
@@ -52,6 +54,57 @@ def test_the_command_refuses_a_bad_kubeconfig_before_anything(bare_cli: Cli, tmp
     done = bare_cli.raw("submit", "--outputs", str(outputs), "--", "true")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"There is no kubeconfig at" in done.stderr
+
+
+def with_login_program(config: Path, folder: Path) -> Path:
+    """Makes the kubeconfig run a program, as an exec plugin does. Returns the file that the program writes."""
+    ran = folder / "ran"
+    program = write(
+        folder / "login",
+        f"""#!/bin/sh
+touch {ran}
+echo '{{"status": {{"token": "x"}}}}'
+""",
+    )
+    program.chmod(0o755)
+    content = yaml.safe_load(config.read_text())
+    content["users"][0]["user"] = {
+        "exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": str(program), "interactiveMode": "Never"}
+    }
+    config.write_text(yaml.safe_dump(content))
+    return ran
+
+
+def test_an_outputs_file_does_not_make_a_program_run(bare_cli: Cli, tmp_path: Path) -> None:
+    with api_server(tmp_path) as config:
+        ran = with_login_program(config, tmp_path)
+        outputs = write(tmp_path / "outputs.json", contract(kubeconfig=str(config), kubeContext="test"))
+        for command in ("list", "check", "why"):
+            done = bare_cli.raw(command, "--outputs", str(outputs))
+            assert not ran.exists()
+            assert done.returncode != 0
+            text = (done.stdout + done.stderr).decode()
+            assert f"--kubeconfig {config}" in text
+        bare_cli.raw("list", "--outputs", str(outputs), "--kubeconfig", str(config))
+        assert ran.exists()
+        ran.unlink()
+        bare_cli.raw("list", "--outputs", str(outputs), KUBECONFIG=str(config))
+        assert ran.exists()
+
+
+def test_a_kubeconfig_that_someone_else_can_write_is_not_taken_from_an_outputs_file(tmp_path: Path) -> None:
+    outputs, config = write(tmp_path / "outputs.json", "{}"), write(tmp_path / "kubeconfig", KUBECONFIG)
+    environ = {"KUBECONFIG": str(tmp_path / "mine")}
+    assert check_of_outputs(outputs, str(config), environ) is False
+    config.chmod(0o666)
+    with pytest.raises(Refused, match="every user of this machine can write"):
+        check_of_outputs(outputs, str(config), environ)
+    assert check_of_outputs(outputs, str(config), {"KUBECONFIG": str(config)}) is True
+    config.chmod(0o600)
+    if os.geteuid() == 0:
+        os.chown(outputs, 65534, 65534)
+        with pytest.raises(Refused, match="belongs to another user"):
+            check_of_outputs(outputs, str(config), environ)
 
 
 def test_several_kubeconfig_files_are_read_as_one(tmp_path: Path) -> None:

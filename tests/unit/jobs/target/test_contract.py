@@ -31,6 +31,35 @@ def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, 
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("authSecret", {"name": "../../kube-system/secrets/x", "key": "auth_token"}),
+        ("authSecret", {"name": "x", "key": "../token"}),
+        ("authSecret", {"name": ["x"], "key": "auth_token"}),
+        ("namespace", "a/../kube-system"),
+        ("namespace", "a.b"),
+        ("headService", "x/proxy?a=b"),
+        ("name", "ray,ray.io/cluster=other"),
+        ("name", "x\n"),
+        ("name", ".."),
+    ],
+)
+def test_a_name_that_kubernetes_does_not_allow_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    clusters = [{**contract()["clusters"][0], key: value}]
+    path = write(tmp_path / "outputs.json", {**contract(), "clusters": clusters})
+    with pytest.raises(Refused, match=rf"clusters\[0\]\.{key}") as caught:
+        cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+    assert "make outputs" in str(caught.value)
+
+
+def test_names_that_kubernetes_allows_are_accepted(tmp_path: Path) -> None:
+    names = {"name": "ray.v2", "authSecret": {"name": "team.ray-token", "key": "AUTH_token.v1"}}
+    path = write(tmp_path / "outputs.json", {**contract(), "clusters": [{**contract()["clusters"][0], **names}]})
+    target = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+    assert target.cluster.auth_secret == ("team.ray-token", "AUTH_token.v1")
+
+
 def test_unknown_fields_of_the_contract_are_ignored(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.json", contract(somethingNew={"a": 1}))
     assert cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path).cluster.name == "ray-0"

@@ -67,6 +67,46 @@ def test_another_pulumi_project_is_not_ours(tmp_path: Path) -> None:
         resolve(TargetOptions(), environ={"XDG_CONFIG_HOME": str(tmp_path)}, cwd=tmp_path)
 
 
+def with_pulumi_in_project(directory: Path) -> Path:
+    """A project whose own folder has the Pulumi CLI. Returns the file that the CLI writes."""
+    ran = directory / "ran"
+    write(directory / "Pulumi.yaml", "name: ray-on-kubernetes\n")
+    write(directory / ".pulumi" / "bin" / "pulumi", f"#!/bin/sh\n: > {ran}\nexit 1\n").chmod(0o755)
+    return ran
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+@pytest.mark.parametrize("given", [".", "Pulumi.yaml", ".pulumi", ".pulumi/bin", ".pulumi/bin/pulumi"])
+def test_nothing_is_run_from_a_directory_of_another_user(tmp_path: Path, given: str) -> None:
+    ran = with_pulumi_in_project(tmp_path / "shared")
+    here = tmp_path / "shared" / "deep"
+    here.mkdir()
+    with pytest.raises(Refused, match="failed"):
+        cluster_of(TargetOptions(), {}, here)
+    assert ran.exists()
+    ran.unlink()
+    os.chown(tmp_path / "shared" / given, 65534, 65534)
+    with pytest.raises(Refused, match="belongs to another user"):
+        cluster_of(TargetOptions(), {}, here)
+    assert not ran.exists()
+
+
+def test_the_user_who_called_sudo_owns_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    environ = project(tmp_path, {"dev": contract()})
+    for place in (tmp_path, tmp_path / "Pulumi.yaml"):
+        os.chown(place, 65534, 65534)
+    monkeypatch.setenv("SUDO_UID", "65534")
+    assert cluster_of(TargetOptions(), environ, tmp_path).contract.stack == "dev"
+
+
+def test_a_pipe_is_no_project_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "Pulumi.yaml")
+    with pytest.raises(Refused, match="No target"):
+        resolve(TargetOptions(), environ={"XDG_CONFIG_HOME": str(tmp_path)}, cwd=tmp_path)
+
+
 def test_a_stack_that_pulumi_does_not_know_is_refused_in_its_words(tmp_path: Path) -> None:
     environ = project(tmp_path, {"dev": contract()})
     with pytest.raises(Refused, match="no stack named 'prod'"):
