@@ -15,7 +15,7 @@ from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
-from .spec.shown import SENTENCE_LIMIT, shown
+from .spec.shown import SENTENCE_LIMIT, shown, visible
 from .spec.time_limits import TimeLimits
 from .submit import PreparedJob, Submitter
 
@@ -185,7 +185,7 @@ class Session:
         deadline = Deadline(seconds)
         job = await self.watcher.get_job(submission_id, deadline)
         if job.ended:
-            self.notify(f"Job {submission_id} had ended already: {job.status}.")
+            self.notify(f"Job {submission_id} had ended already: {visible(job.status)}.")
             self._record(job)
             return job
         await self.client.stop_job(submission_id, deadline)
@@ -204,7 +204,7 @@ class Session:
             job = await self.watcher.get_job(submission_id)
             if not job.ended:
                 raise DeadlinePassed(
-                    f"Job {submission_id} was asked to stop and is still {job.status} after {seconds:.0f} s. "
+                    f"Job {submission_id} was asked to stop and is still {visible(job.status)} after {seconds:.0f} s. "
                     f"Ray says: {shown(job.message, SENTENCE_LIMIT, lines=True)}",
                     "A job that waits for resources stops when it gets them. "
                     f"{command(f'why {submission_id}')} shows what it waits for.",
@@ -223,7 +223,7 @@ class Session:
             self.recorder.record_status(submission_id, DELETED)
 
     def _report_change(self, job: JobInfo) -> None:
-        self.notify(f"Job {job.submission_id} is {job.status}.")
+        self.notify(f"Job {visible(job.submission_id)} is {visible(job.status)}.")
         self._record(job)
 
     def _record(self, *jobs: JobInfo) -> None:

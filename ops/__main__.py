@@ -8,6 +8,7 @@ import sys
 import click
 
 from components.errors import ClusterError, StackError
+from jobs.spec.shown import visible
 from ops.errors import OpsError
 
 # Command -> one line of help. Listing the commands loads none of them.
@@ -59,7 +60,7 @@ def main() -> None:
     try:
         ops()
     except (OpsError, ClusterError, StackError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(visible(f"error: {error}", lines=True), err=True)
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ from components.cluster.api import Api
 from components.cluster.operators import namespaces_from_flags
 from components.cluster.paths import object_path
 from components.errors import ClusterError
+from jobs.spec.shown import visible
 from ops import engine, running_jobs, stack_objects
 from ops.errors import Refused
 from ops.options import stack_option
@@ -82,7 +83,7 @@ def destroy(
         if jobs in {"wait", "stop"}:
             running_jobs.wait_or_stop(contract, jobs)
     except (Refused, ClusterError) as error:
-        click.echo(f"not destroyed: {error}", err=True)
+        click.echo(visible(f"not destroyed: {error}", lines=True), err=True)
         return 1
     click.echo(f"{stack}: deleting {len(objects)} objects", err=True)
     started = time.monotonic()
@@ -93,7 +94,7 @@ def destroy(
     for entry, _ in retained:
         click.echo(f"retained as asked: {entry}", err=True)
     for entry, answer in left:
-        click.echo(f"left: {entry}: {stack_objects.why_stuck(answer)}", err=True)
+        click.echo(visible(f"left: {entry}: {stack_objects.why_stuck(answer)}"), err=True)
     seconds = time.monotonic() - started
     click.echo(f"{stack}: {len(left)} left, {len(retained)} retained, {seconds:.0f} s", err=True)
     return 0 if code == 0 and not left else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +12,11 @@ from .git import Commit
 
 TAIL_BYTES = 1024 * 1024
 MARGIN = 4096
+_RAY_LINE = "Running entrypoint for job "
+_END_OF_LINE = re.compile(r"(?<!\\)\n")  # A shell joins the lines around a backslash.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----[\s\S]{0,16384}?(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|\Z)"
+)
 # Beside Ray's statuses and LOST:
 SUBMITTING = "SUBMITTING"
 REFUSED = "REFUSED"
@@ -110,23 +116,33 @@ class TailBuffer:
         return Tail(bytes(self._data[-TAIL_BYTES - MARGIN :]), self.total)
 
 
-def _redact_line(line: str) -> str:
-    # The entrypoint is a command line of its own, not the value of what stands before it.
-    before, ray, rest = line.partition("Running entrypoint for job ")
-    submission_id, colon, entrypoint = rest.partition(": ")
-    if ray:
-        return f"{redact.text(before)}{ray}{submission_id}{colon}{redact.text(entrypoint)}"
-    return redact.text(line)
-
-
-def redacted(tail: Tail) -> Tail:
+def redacted(tail: Tail, entrypoint: str = "") -> Tail:
     """Returns at most TAIL_BYTES of the tail, without values that look like secrets. Bytes that are not UTF-8 stay.
 
-    Ray writes the entrypoint into the log, and programs print their settings. The text is read twice: as a whole, for
-    values that have several lines, and line by line, because a quote in one line must not hide the next line.
+    Args:
+        tail: The end of a log.
+        entrypoint: The job's, without its secrets. Ray writes the whole one into the log, and it is replaced there.
     """
-    text = tail.data.decode(errors="surrogateescape")
-    clean = "\n".join(map(_redact_line, redact.text(text).split("\n")))
+    text = _replace_entrypoint(tail.data.decode(errors="surrogateescape"), entrypoint)
+    text = _PRIVATE_KEY.sub(redact.WITHHELD, text)
+    # Line by line, because a quote in one line must not hide the next one.
+    clean = "\n".join(map(redact.text, _END_OF_LINE.split(text)))
     data = clean.encode(errors="surrogateescape")
     # A withheld value has another length. The tail of a whole log is still whole.
     return Tail(data[-TAIL_BYTES:], len(data) if tail.whole else tail.total)
+
+
+def _replace_entrypoint(log: str, entrypoint: str) -> str:
+    """The log with the entrypoint as it is given, in the line that Ray's job supervisor writes."""
+    before, line, rest = log.partition(_RAY_LINE)
+    submission_id, colon, rest = rest.partition(": ")
+    first, *others = entrypoint.split(redact.WITHHELD)
+    if not others or "\n" in submission_id or not rest.startswith(first):
+        return log
+    at = len(first)
+    for part in others:
+        found = rest.find(part, at) if part else rest.find("\n", at)
+        if found < 0:
+            return log
+        at = found + len(part)
+    return f"{before}{line}{submission_id}{colon}{entrypoint}{rest[at:]}"

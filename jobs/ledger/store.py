@@ -141,8 +141,12 @@ class Ledger:
                 data = zlib.compress(kept.data)
                 db.execute("INSERT OR REPLACE INTO tail VALUES (?, ?, ?)", (row["n"], data, kept.total))
 
+        entry = None
+        with contextlib.suppress(LedgerFault):  # Writing reports it.
+            entry = self.get(submission_id, identity)
         try:
-            kept = redacted(tail)  # Before the database is locked: a large log takes a second.
+            # Before the database is locked: a large log takes a second.
+            kept = redacted(tail, entry.spec["entrypoint"] if entry else "")
         except Exception as error:  # As in `_write`.
             self.notify(f"The log of job {submission_id} is not recorded: {type(error).__name__}.")
             return

@@ -140,7 +140,7 @@ class JobInfo(NamedTuple):
         return self._replace(
             submission_id=visible(self.submission_id),
             status=visible(self.status),
-            entrypoint=shown(self.entrypoint, limit),
+            entrypoint=shown(self.entrypoint, limit, lines=True),
             message=shown(self.message, limit, lines=True),
             error_type=self.error_type and shown(self.error_type, SENTENCE_LIMIT),
             type=visible(self.type),

@@ -128,11 +128,13 @@ RAY = "2026-11-27 02:42:09,123\tINFO job_manager.py:1 -- Runtime env is set up; 
         f"API_KEY={SECRET} python t.py",
         f"bash -c 'python t.py --password {SECRET}'",
         f"python -c '\nimport os\nos.system(\"curl https://u:{SECRET}@h\")\n'",
+        f"python t.py --password={SECRET}",
+        f"python t.py --password \\\n  {SECRET}",
     ],
 )
 def test_rays_own_line_about_an_entrypoint_is_kept_without_its_secret(path: Path, entrypoint: str) -> None:
     ledger = Ledger(path)
-    record_all(ledger)
+    ledger.record_submission("a", JobSpec(entrypoint), PLACE, Origin())
     log = f"{RAY}Running entrypoint for job a: {entrypoint}\nit's 5 o'clock \xe4\n".encode() + b"\xff\x00\r 99 %\n"
     buffer = TailBuffer()
     buffer.feed(log)
@@ -144,6 +146,16 @@ def test_rays_own_line_about_an_entrypoint_is_kept_without_its_secret(path: Path
     assert tail.data.endswith("it's 5 o'clock \xe4\n".encode() + b"\xff\x00\r 99 %\n")
     assert tail.whole
     assert SECRET.encode() not in path.read_bytes()
+
+
+def test_a_private_key_that_a_program_prints_is_withheld_with_all_its_lines(path: Path) -> None:
+    ledger = Ledger(path)
+    record_all(ledger)
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "c2VjcmV0\n" * 40 + "-----END RSA PRIVATE KEY-----"
+    ledger.record_tail("a", PLACE.identity, Tail(f"before\n{key}\nafter\n".encode(), 10**9))
+    tail = ledger.tail("a")
+    assert tail is not None
+    assert tail.data == b"before\n(withheld)\nafter\n"
 
 
 def test_a_secret_at_the_cut_of_a_log_is_withheld(path: Path) -> None:
