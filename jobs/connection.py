@@ -152,6 +152,11 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
         access = _ClusterAccess(kube, target, stack)
         await access.check()
         tunnel = await access.open_tunnel(target.cluster.dashboard_port, access.find_head, target.port)
+        if target.cluster.auth_secret is None:
+            notify(
+                f"{target.name} has no token authentication: every user of this machine can use it through "
+                f"127.0.0.1:{tunnel.port} while this command runs."
+            )
         http = access.http(
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )

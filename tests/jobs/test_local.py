@@ -60,8 +60,10 @@ def test_every_command_works_without_a_cluster_on_one_ray_that_is_stopped_when_a
 @another_user.needs_root
 def test_another_user_who_takes_ports_first_gets_nothing(local_cli: Cli) -> None:
     with another_user.port_racer() as received:
-        started = local_cli.raw("local", "start")
-        assert not received.poll(0)
+        try:
+            started = local_cli.raw("local", "start")
+        finally:
+            assert not received.poll(0), received.recv()
     assert started.returncode == 0, started.stderr
     pid = json.loads((Path(local_cli.environ["RAYJOBS_LOCAL_DIR"]) / "state.json").read_text())["pid"]
     inodes = {
