@@ -80,12 +80,12 @@ def parse_headers(text: str | None, source: str) -> dict[str, str]:
 def check_headers(headers: Mapping[str, str], source: str) -> None:
     """Raises Refused for a header that HTTP cannot carry (RFC 9110, 5.1 and 5.5). Its value may be a secret."""
     for number, (name, value) in enumerate(headers.items(), 1):
-        if not _HEADER_NAME.fullmatch(name):
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise Refused(
                 f"{source}: the name of header {number} cannot be sent.",
                 "Allowed: letters, digits and !#$%&'*+-.^_`|~, without spaces.",
             )
-        if not _HEADER_VALUE.fullmatch(value):
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise Refused(
                 f"{source}: the value of {name} cannot be sent.",
                 "Allowed: ASCII letters, digits, punctuation and inner spaces. Is there a line break at its end?",
