@@ -46,6 +46,7 @@ class HttpClient:
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
+        check: Called with the URL before each request; it raises an error if nothing may be sent there.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class HttpClient:
         verify: bool | str = True,
         where: str = "",
         tunnel_error: Callable[[], JobsError | None] = lambda: None,
+        check: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
         self._tunnel_error = tunnel_error
+        self._check = check
         self._read_token = token
         self._token: str | None = None
         self._token_is_read = token is None
@@ -88,6 +91,7 @@ class HttpClient:
         await self._client.aclose()
 
     async def _authorization(self) -> dict[str, str]:
+        self._check(self.base_url)
         if not self._token_is_read and self._read_token is not None:
             self._token = await self._read_token()
             self._token_is_read = True
