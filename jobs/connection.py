@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -64,18 +64,23 @@ async def open_connection(
     Raises:
         Refused, LocalFault, Unreachable, NotAllowed, NotThere, DeadlinePassed
     """
+    opened: AbstractAsyncContextManager[Connection]
     if isinstance(target, LocalTarget):
         from . import local_ray
 
         ray = await local_ray.ensure(notify)
-        target = UrlTarget(ray.url, ray.token_file, target.headers, True)
-    opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)
+        local = UrlTarget(ray.url, ray.token_file, target.headers, True)
+        opened = _open_url(local, local_ray.check_listener)
+    else:
+        opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)
     async with opened as connection:
         yield connection
 
 
 @asynccontextmanager
-async def _open_url(target: UrlTarget) -> AsyncIterator[Connection]:
+async def _open_url(target: UrlTarget, check: Callable[[str], None] = lambda _url: None) -> AsyncIterator[Connection]:
+    """`check` is called before each request, see `HttpClient`."""
+
     async def token() -> str | None:
         return read_token(target.token_file)
 
@@ -85,10 +90,10 @@ async def _open_url(target: UrlTarget) -> AsyncIterator[Connection]:
         if not agent_is_safe(target.url, address):
             return None
         if address not in agents:
-            agents[address] = HttpClient(address, token=token, where=f"the Ray agent at {address}")
+            agents[address] = HttpClient(address, token=token, where=f"the Ray agent at {address}", check=check)
         return agents[address]
 
-    http = HttpClient(target.url, token=token, headers=target.headers, verify=target.verify)
+    http = HttpClient(target.url, token=token, headers=target.headers, verify=target.verify, check=check)
     try:
         yield Connection(RayJobsApi(http, agent_route=agent_route), target, target.url, target.url, token)
     finally:
@@ -120,7 +125,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 async def open_kube(target: ClusterTarget, notify: Callable[[str], None]) -> Kube:
-    """The Kubernetes API of a target. The caller closes it.
+    """Opens the Kubernetes API of a target. The caller closes it.
 
     Raises:
         Refused: The kubeconfig cannot be used, or only an outputs file chose it and the user has to name it.
@@ -147,6 +152,11 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
         access = _ClusterAccess(kube, target, stack)
         await access.check()
         tunnel = await access.open_tunnel(target.cluster.dashboard_port, access.find_head, target.port)
+        if target.cluster.auth_secret is None:
+            notify(
+                f"{target.name} has no token authentication: every user of this machine can use it through "
+                f"127.0.0.1:{tunnel.port} while this command runs."
+            )
         http = access.http(
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
@@ -238,7 +248,7 @@ class _ClusterAccess:
 
 
 async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> bool:
-    """Whether the context is known to lead to the stack's cluster. Raises Refused if it leads to another one.
+    """Returns whether the context is known to lead to the stack's cluster. Raises Refused if it leads to another one.
 
     If the outputs name no cluster, or RBAC does not allow reading the namespace kube-system, the clusters cannot be
     compared: the user is told, and the command continues.

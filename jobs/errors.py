@@ -49,7 +49,7 @@ def command(arguments: str) -> str:
 
 
 def worst_exit_code(codes: Iterable[int]) -> int:
-    """One exit code for several jobs, by WORST_FIRST."""
+    """Returns one exit code for several jobs, by WORST_FIRST."""
     given = set(codes)
     return next(code for code in WORST_FIRST if code in given)
 

@@ -1,6 +1,8 @@
 """The Ray on this machine behind --local: started on first use, then reused, stopped by `local stop`.
 
-It has its own ports, temporary directory and token; another Ray on the machine is not touched.
+It has its own ports, temporary directory and token; another Ray on the machine is not touched. It listens only on the
+loopback interface, which the users of the machine share. So the token is sent only after `check_listener` has found
+that the listener belongs to this user.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import fcntl
 import importlib.util
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -18,18 +21,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .dashboard.client import RayJobsApi
 from .dashboard.http import HttpClient
 from .deadline import Deadline
-from .errors import DeadlinePassed, JobsError, LocalFault
+from .errors import DeadlinePassed, JobsError, LocalFault, Unreachable, command
 from .private_file import write_private
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+SOCKET_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LISTEN = "0A"
+# Loopback, or every interface: IPv4, IPv6, and IPv4 in IPv6, each word in the byte order of the machine.
+_LOOPBACK = frozenset({0x7F000001, 0, 1, 0xFFFF_7F000001})
+_DASHBOARD_LINE = re.compile(r"Dashboard head http address: 127\.0\.0\.1:([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ async def _answers(ray: LocalRay, seconds: float) -> bool:
     async def token() -> str | None:
         return Path(ray.token_file).read_text().strip()
 
-    http = HttpClient(ray.url, token=token)
+    http = HttpClient(ray.url, token=token, check=check_listener)
     try:
         await RayJobsApi(http).version(Deadline(seconds))
         return True
@@ -155,20 +164,29 @@ async def _start(base: Path, notify: Callable[[str], None]) -> LocalRay:
         token_file.unlink(missing_ok=True)
         write_private(token_file, secrets.token_hex(32))
         log = base / "start.log"
-        process, url = launch(base / "ray", token_file, log)
-        ray = LocalRay(process.pid, url, str(token_file))
+        client_port = free_port()
+        process = launch(base / "ray", token_file, log, ports={"client": client_port})
         try:
-            await _until_it_answers(ray, process, log)
+            url = await _url_when_ready(base / "ray", token_file, client_port, process, log)
         except BaseException:  # After an interrupt too, no Ray runs that is not in the state file.
             end(process.pid)
             raise
+        ray = LocalRay(process.pid, url, str(token_file))
         (base / "state.json").write_text(json.dumps(asdict(ray)))
         return ray
 
 
-async def _until_it_answers(ray: LocalRay, process: subprocess.Popen[bytes], log: Path) -> None:
+async def _url_when_ready(
+    temp: Path, token_file: Path, client_port: int, process: subprocess.Popen[bytes], log: Path
+) -> str:
     deadline = Deadline(START_SECONDS)
-    while not await _answers(ray, 0.2):
+    while True:
+        url = dashboard_url(temp, process.pid)
+        if url is not None and await _answers(LocalRay(process.pid, url, str(token_file)), 0.2):
+            # The only port that Ray cannot choose. If another user is first, this start fails.
+            with contextlib.suppress(Unreachable):
+                check_listener(f"http://127.0.0.1:{client_port}")
+                return url
         if process.poll() is not None:
             lines = log.read_text(errors="replace").strip().splitlines()
             raise LocalFault(f"Ray did not start: {lines[-1] if lines else 'no message'}", f"See {log}.")
@@ -177,27 +195,80 @@ async def _until_it_answers(ray: LocalRay, process: subprocess.Popen[bytes], log
         await asyncio.sleep(0.3)
 
 
-def launch(
-    temp: Path, token_file: Path, log: Path, *, num_cpus: int | None = None, ports: dict[str, int] | None = None
-) -> tuple[subprocess.Popen[bytes], str]:
-    """Starts `ray start --head --block` in its own process session.
+def dashboard_url(temp: Path, pid: int) -> str | None:
+    """Where the dashboard of a `ray start` listens, from its log; None: it does not yet.
 
     Args:
-        temp: Ray's temporary directory; a short path.
+        temp: See `launch`. Only this user can write there.
+        pid: The process id of `ray start`, which is a part of its session's name.
+    """
+    logs = sorted(temp.glob(f"session_*_{pid}/logs/dashboard.log"))
+    if not logs:
+        return None
+    ports: list[str] = _DASHBOARD_LINE.findall(logs[-1].read_text(errors="replace"))
+    return f"http://127.0.0.1:{ports[-1]}" if ports else None
+
+
+def check_listener(url: str) -> None:
+    """Makes sure that the listener at a loopback URL belongs to this user. Systems without /proc cannot be asked.
+
+    Raises:
+        Unreachable: Nothing listens there.
+        LocalFault: Another user does.
+    """
+    port = urlsplit(url).port
+    tables = [table for table in SOCKET_TABLES if table.exists()]
+    if not tables:
+        return
+    owners = {
+        owner
+        for table in tables
+        for address, bound, owner in _listeners(table)
+        if bound == port and address in _LOOPBACK
+    }
+    if not owners:
+        raise Unreachable(f"Nothing listens at {url}.", f"{command('local start')} starts the local Ray.")
+    if owners != {os.geteuid()}:
+        foreign = min(owners - {os.geteuid()})
+        raise LocalFault(
+            f"Another user (uid {foreign}) listens at {url}, the local Ray's address: nothing was sent.",
+            f"Run {command('local stop')}. The next start uses other ports.",
+        )
+
+
+def _listeners(table: Path) -> Iterator[tuple[int, int, int]]:
+    """Address, port and owner of each listening socket of a table of Linux (proc(5))."""
+    for line in table.read_text().splitlines()[1:]:
+        fields = line.split()
+        address, port = fields[1].split(":")
+        if fields[3] == _LISTEN:
+            words = [address[i : i + 8] for i in range(0, len(address), 8)]
+            if sys.byteorder == "little":
+                words = [bytes.fromhex(word)[::-1].hex() for word in words]
+            yield int("".join(words), 16), int(port, 16), int(fields[7])
+
+
+def launch(
+    temp: Path, token_file: Path, log: Path, *, ports: Mapping[str, int], num_cpus: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Starts `ray start --head --block` in its own process session. `dashboard_url` has its URL when it listens.
+
+    Args:
+        temp: Ray's temporary directory; a short path, below a directory that only this user can use.
         token_file: The file with the token.
         log: Where the output of `ray start` goes.
+        ports: Port of `client`, which Ray cannot choose by itself. Ports of `gcs`, `dashboard` and `agent`; by default
+            each of them binds a free port, because another user could take a port between its choice and its use.
         num_cpus: CPUs of the node; Ray counts them by default.
-        ports: See `free_ports`, which is the default.
-
-    Returns:
-        The process and the dashboard's URL, which may not answer yet.
     """
-    ports = ports or free_ports()
     # `python` in an entrypoint must be the one that has Ray.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environ = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environ |= {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
-    command = [
+    # Ray's switch for machines without clusters: GCS, raylet, workers and metrics listen on 127.0.0.1 only. Without it,
+    # Ray on Linux replaces 127.0.0.1 by the machine's address in the network.
+    environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    words = [
         sys.executable,
         "-c",
         "from ray.scripts.scripts import main; main()",
@@ -207,9 +278,9 @@ def launch(
         "--disable-usage-stats",
         "--node-ip-address=127.0.0.1",
         "--dashboard-host=127.0.0.1",
-        f"--port={ports['gcs']}",
-        f"--dashboard-port={ports['dashboard']}",
-        f"--dashboard-agent-listen-port={ports['agent']}",
+        f"--port={ports.get('gcs', 0)}",
+        f"--dashboard-port={ports.get('dashboard', 0)}",
+        f"--dashboard-agent-listen-port={ports.get('agent', 0)}",
         f"--ray-client-server-port={ports['client']}",
         # The system chooses the workers' ports: Ray's fixed range collides with a second Ray.
         "--min-worker-port=0",
@@ -218,10 +289,10 @@ def launch(
         f"--temp-dir={temp}",
     ]
     if num_cpus is not None:
-        command.append(f"--num-cpus={num_cpus}")
+        words.append(f"--num-cpus={num_cpus}")
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
+        return subprocess.Popen(
+            words,
             env=environ,
             cwd=str(log.parent),
             stdin=subprocess.DEVNULL,
@@ -229,15 +300,10 @@ def launch(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return process, f"http://127.0.0.1:{ports['dashboard']}"
 
 
-def free_ports() -> dict[str, int]:
-    """Four ports that are free now, by name. All are bound until the last is chosen, so that they differ."""
-    with contextlib.ExitStack() as stack:
-        ports = {}
-        for name in ("gcs", "dashboard", "agent", "client"):
-            bound = stack.enter_context(socket.socket())
-            bound.bind(("127.0.0.1", 0))
-            ports[name] = bound.getsockname()[1]
-        return ports
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])

@@ -27,14 +27,15 @@ def other_owner(path: Path) -> str | None:
 
 
 def other_writer(path: Path) -> str | None:
-    """Why another user of this machine can have written the file; None: only this user or root can. Raises OSError."""
+    """Returns why another user of this machine can have written the file; None: only this user or root can. Raises
+    OSError."""
     if problem := other_owner(path):
         return problem
     return f"every user of this machine can write {path}" if path.stat().st_mode & stat.S_IWOTH else None
 
 
 def read_regular(path: Path, limit: int) -> bytes | None:
-    """At most `limit` bytes of a regular file; None for a pipe, a device or a directory. Raises OSError."""
+    """Reads at most `limit` bytes of a regular file; None for a pipe, a device or a directory. Raises OSError."""
     # O_NONBLOCK: opening a pipe without a writer must not hang.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     with os.fdopen(descriptor, "rb") as file:

@@ -46,7 +46,7 @@ def crd_documents(tree: Path) -> list[dict[str, Any]]:
 
 
 def recorded_json() -> dict[str, str]:
-    """The recorded digest of the CRDs as JSON, by the digest of their files."""
+    """Returns the recorded digest of the CRDs as JSON, by the digest of their files."""
     digests: dict[str, str] = json.loads(JSON_DIGESTS.read_text())
     return digests
 

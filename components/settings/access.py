@@ -41,7 +41,7 @@ LARGEST_PUBLIC = {4: 16, 6: 32}
 
 
 def public_ranges(cidrs: Iterable[str]) -> list[str]:
-    """Large address ranges of the internet in `cidrs`, such as 0.0.0.0/0. Neighbours count as one range."""
+    """Returns large address ranges of the internet in `cidrs`, such as 0.0.0.0/0. Neighbours count as one range."""
     networks: dict[int, list[Any]] = {4: [], 6: []}
     for cidr in cidrs:
         network = _as_ipv4(ipaddress.ip_network(cidr))

@@ -124,7 +124,8 @@ class Settings(Model):
                 users[place] = cluster.name
 
     def _check_job_users(self, problems: FieldProblems) -> None:
-        """A Role cannot tell the pods of two clusters apart: its users reach every pod of the namespace."""
+        """Refuses job users who would reach the pods of another cluster in the same namespace, unless `allow` permits
+        it."""
         for index, cluster in enumerate(self.clusters):
             others = [other for other in self.clusters if other is not cluster and other.namespace == cluster.namespace]
             users = sorted(

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import Refused
 from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json
+from ..yaml_file import NotYaml, read_yaml
 from . import sweep
 
 _OBJECT = "an object"
@@ -105,17 +106,14 @@ def from_file(path: Path, sweeps: Mapping[str, Sequence[str]] | None = None) -> 
     Raises:
         Refused: The file has problems; the message lists all of them.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise Refused(f"There is no jobs file {path}.", _SCHEMA) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"Could not read the jobs file {path}: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise Refused(f"The jobs file {path} is not YAML{f' at line {mark.line + 1}' if mark else ''}.") from None
+    except NotYaml as error:
+        raise Refused(f"The jobs file {path} {error}.", _SCHEMA) from None
     return parse(content, path.parent, str(path), path.stem, sweeps or {})
 
 
@@ -160,7 +158,7 @@ def _check_file(content: dict[Any, Any], source: str) -> tuple[dict[str, Any], l
         entries = []
     for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            problems.append(f"jobs[{i}]: must be an object, it is {entry!r}")
+            problems.append(f"jobs[{i}]: must be an object, it is {_kind(entry)}")
             continue
         problems += _key_problems(entry, JOB_KEYS, f"jobs[{i}].")
         if not ({**defaults, **entry} if isinstance(defaults, dict) else entry).get("entrypoint"):
@@ -179,17 +177,23 @@ def _key_problems(
     problems = []
     for key, value in values.items():
         if key not in allowed:
-            problems.append(f"{prefix}{key}: is not known; allowed: {', '.join(allowed)}")
+            problems.append(f"{prefix}{str(key)[:100]}: is not known; allowed: {', '.join(allowed)}")
         elif value is not None and (not isinstance(value, allowed[key][0]) or isinstance(value, bool)):
-            problems.append(f"{prefix}{key}: must be {allowed[key][1]}, it is {value!r}")
+            problems.append(f"{prefix}{key}: must be {allowed[key][1]}, it is {_kind(value)}")
     for key in ("metadata", "entrypoint_label_selector"):
         if isinstance(values.get(key), dict) and key in allowed:
             problems += [
-                f"{prefix}{key}.{name}: must be a string (put it into quotes), it is {value!r}"
+                f"{prefix}{key}.{name}: must be a string (put it into quotes), it is {_kind(value)}"
                 for name, value in values[key].items()
                 if not isinstance(value, str)
             ]
     return problems
+
+
+def _kind(value: Any) -> str:
+    """What a value is, without the value: it may be a secret in the wrong place."""
+    names = {bool: "true or false", str: "a string", int: "a number", float: "a number", list: "a list", dict: _OBJECT}
+    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
 def _values(name: Any, values: Any, source: str) -> list[str]:

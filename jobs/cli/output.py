@@ -38,17 +38,17 @@ def _to_stderr(text: str, **style: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """An answer as text, to stdout."""
+    """Prints an answer as text to stdout."""
     click.echo(visible(text, lines=True))
 
 
 def print_json(value: Any) -> None:
-    """An answer as JSON, to stdout."""
+    """Prints an answer as JSON to stdout."""
     click.echo(visible_json(value, indent=2))
 
 
 def print_json_line(value: Any) -> None:
-    """One of many JSON answers, on one line."""
+    """Prints one of many JSON answers on one line."""
     click.echo(visible_json(value))
 
 

@@ -124,7 +124,7 @@ def report(error: BaseException) -> int:
 
 
 def terminating_signals() -> list[signal.Signals]:
-    """SIGTERM, and SIGHUP of a terminal that is closed; under nohup, SIGHUP stays ignored."""
+    """Returns SIGTERM, and SIGHUP of a terminal that is closed; under nohup, SIGHUP stays ignored."""
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGTERM, *hangup]
 

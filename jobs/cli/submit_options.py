@@ -248,15 +248,14 @@ def json_object(text: str | None, flag: str) -> dict[str, Any]:
 
 def _yaml_object(path: str, flag: str) -> dict[str, Any]:
     """Reads the mapping in a YAML file, empty if the file is. Raises Refused."""
-    import yaml
+    from ..yaml_file import NotYaml, read_yaml
 
     try:
-        value = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        value = read_yaml(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"{flag}: could not read {path}: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise Refused(f"{flag}: {path} is not YAML{f' (line {mark.line + 1})' if mark else ''}.") from None
+    except NotYaml as error:
+        raise Refused(f"{flag}: {path} {error}.") from None
     if value is not None and not isinstance(value, dict):
         raise Refused(f"{flag}: {path} must contain a mapping, not {type(value).__name__}.")
     return value or {}

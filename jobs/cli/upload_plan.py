@@ -54,6 +54,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "largest": [{"path": file.relpath, "bytes": file.size} for file in plan.largest()],
         "removed": [vars(removed) for removed in plan.ignored],
         "skipped": [vars(skipped) for skipped in plan.skipped],
+        "outside": [vars(link) for link in plan.outside],
         "secrets": [vars(secret) for secret in plan.secrets],
     }
 
@@ -67,6 +68,9 @@ def _describe(plan: Plan) -> str:
         f"files:    {len(plan.files)}, {_mib(plan.total_bytes)} before compression; the server accepts "
         f"{_mib(SERVER_LIMIT)} compressed",
     ]
+    if plan.outside:
+        lines.append("symlinks that lead out of the directory; the files there are uploaded:")
+        lines += _listed([f"{link.relpath}  -> {link.target}" for link in plan.outside])
     if plan.secrets:
         lines.append("likely secrets, readable by everyone with access to the cluster:")
         lines += _listed([f"{secret.relpath}  ({secret.why})" for secret in plan.secrets])

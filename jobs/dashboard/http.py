@@ -46,6 +46,7 @@ class HttpClient:
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
+        check: Called with the URL before each request; it raises an error if nothing may be sent there.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class HttpClient:
         verify: bool | str = True,
         where: str = "",
         tunnel_error: Callable[[], JobsError | None] = lambda: None,
+        check: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
         self._tunnel_error = tunnel_error
+        self._check = check
         self._read_token = token
         self._token: str | None = None
         self._token_is_read = token is None
@@ -88,6 +91,7 @@ class HttpClient:
         await self._client.aclose()
 
     async def _authorization(self) -> dict[str, str]:
+        self._check(self.base_url)
         if not self._token_is_read and self._read_token is not None:
             self._token = await self._read_token()
             self._token_is_read = True
@@ -244,7 +248,7 @@ class HttpClient:
 
 
 async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.Response:
-    """The answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
+    """Reads the answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
 
     Raises:
         ServerFault: A successful answer is larger than `most` bytes, or compressed.
@@ -268,13 +272,14 @@ async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.
 
 
 def encoding_of(response: httpx.Response) -> str:
-    """How the answer is compressed; empty if it is not."""
+    """Returns the compression of the answer; empty if it has none."""
     encoding = str(response.headers.get("content-encoding", "")).strip().lower()
     return "" if encoding == "identity" else encoding
 
 
 def refuse_encoding(response: httpx.Response, where: str) -> None:
-    """Raises ServerFault for a compressed answer: nothing tells how large it becomes, and none was requested."""
+    """Raises ServerFault for a compressed answer: its decompressed size is unknown, and compression was not
+    requested."""
     if encoding := encoding_of(response):
         raise UnusableAnswer(
             f"{where} compressed its answer ({shown(encoding, 40)}), although `Accept-Encoding: identity` was sent.",

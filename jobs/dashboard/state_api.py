@@ -74,7 +74,7 @@ async def query_state(
 
 
 def read_objects(answer: Any) -> list[dict[str, Any]]:
-    """The objects of an answer, whose fields in FIELDS have the types that are stated there, or are None.
+    """Reads the objects of an answer. Their fields in FIELDS have the types that are stated there, or are None.
 
     Raises:
         TypeError: It has another form. The text names the field.

@@ -163,7 +163,7 @@ async def read_ray(kube: Kube, target: ClusterTarget, pod: str) -> dict[str, Any
 
 
 def _read_answer(answer: Any) -> dict[str, Any]:
-    """The answer of SCRIPT. Raises TypeError for anything else: a job can change the Python of the head."""
+    """Reads the answer of SCRIPT. Raises TypeError for anything else: a job can change the Python of the head."""
     if not isinstance(answer, dict) or not isinstance(answer.get("resources"), dict):
         raise TypeError
     amounts, nodes = answer["resources"], answer.get("nodes")

@@ -168,7 +168,8 @@ def _about_events(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _quota(message: str, namespace: str) -> Finding | None:
-    """Of Kubernetes' `exceeded quota: NAME, requested: AMOUNTS, used: AMOUNTS, limited: AMOUNTS`."""
+    """Returns the finding for Kubernetes' `exceeded quota: NAME, requested: AMOUNTS, used: AMOUNTS, limited:
+    AMOUNTS`."""
     _, _, rest = message.partition("exceeded quota: ")
     name, _, rest = rest.partition(", requested: ")
     requested, _, rest = rest.partition(", used: ")

@@ -270,7 +270,7 @@ def _json(response: httpx.Response) -> dict[str, Any]:
 
 
 def items_of(answer: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """The objects of a list, each with a name. Raises KubeError for an answer that is no list of objects."""
+    """Returns the objects of a list, each with a name. Raises KubeError for an answer that is no list of objects."""
     items = answer.get("items") or []
     if not isinstance(items, list) or not all(_has_name(item) for item in items):
         raise KubeError(f"{where} answered in another form than Kubernetes: its items are no objects with names.")

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import Refused
 from ..private_file import other_writer
+from ..yaml_file import NotYaml, read_yaml
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
@@ -139,7 +138,7 @@ def check_of_outputs(outputs_file: Path, kubeconfig: str, environ: Mapping[str, 
 
 
 def _programs(content: Mapping[str, Any]) -> list[str]:
-    """The programs that logins of this file run."""
+    """Returns the programs that logins of this file run."""
     programs = []
     users = content.get("users")
     for entry in users if isinstance(users, list) else []:
@@ -153,14 +152,12 @@ def _programs(content: Mapping[str, Any]) -> list[str]:
 
 def _content(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = read_yaml(file)
     except (OSError, UnicodeDecodeError) as error:
         raise KubeconfigRefused(f"The kubeconfig {file} cannot be read: {error}.") from error
-    except yaml.YAMLError as error:
+    except NotYaml as error:
         # The parser's own message quotes the file, which holds credentials.
-        mark = getattr(error, "problem_mark", None)
-        line = f" at line {mark.line + 1}" if mark is not None else ""
-        raise KubeconfigRefused(f"The kubeconfig {file} is not YAML{line}.", "Fix it, or use another file.") from None
+        raise KubeconfigRefused(f"The kubeconfig {file} {error}.", "Fix it, or use another file.") from None
     if not isinstance(content, dict) or not isinstance(content.get("contexts") or [], list):
         raise KubeconfigRefused(f"{file} is not a kubeconfig: it has no list of contexts.", "Use another file.")
     return {**content, "contexts": content.get("contexts") or []}

@@ -46,7 +46,7 @@ class _Login(KubeAuth):  # type: ignore[misc]
 
 
 async def log_in(**arguments: Any) -> Any:
-    """A client of kr8s that has logged in and reached the API server.
+    """Logs in and returns a client of kr8s that has reached the API server.
 
     Args:
         arguments: of `kr8s.asyncio.api`.

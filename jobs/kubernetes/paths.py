@@ -11,14 +11,14 @@ _SEGMENT = re.compile(r"([-._~:A-Za-z0-9]|%[0-9A-Fa-f]{2})+")
 
 
 def segment(name: str) -> str:
-    """One name, quoted for a path. Raises Refused for the names that mean another folder."""
+    """Quotes one name for a path. Raises Refused for the names that mean another folder."""
     if name in ("", ".", ".."):
         raise Refused(f"{name!r} is not a name in Kubernetes.")
     return quote(name, safe=":")
 
 
 def resource_path(api_version: str, plural: str, name: str = "", namespace: str = "", subresource: str = "") -> str:
-    """The path of a list, or of one object.
+    """Returns the path of a list, or of one object.
 
     Args:
         api_version: such as `v1` or `ray.io/v1`.

@@ -113,12 +113,13 @@ class TailBuffer:
             del self._data[: -TAIL_BYTES - MARGIN]
 
     def tail(self) -> Tail:
-        """What was fed last: TAIL_BYTES, and a little before them, so that `redacted` sees what they begin with."""
+        """Returns the last TAIL_BYTES, and a little before them, so that `redacted` can recognise a secret that is
+        cut."""
         return Tail(bytes(self._data[-TAIL_BYTES - MARGIN :]), self.total)
 
 
 def redacted(tail: Tail, entrypoint: str = "") -> Tail:
-    """At most TAIL_BYTES of the tail, without what looks like a secret. Bytes that are no UTF-8 stay.
+    """Returns at most TAIL_BYTES of the tail, without values that look like secrets. Bytes that are not UTF-8 stay.
 
     Args:
         tail: The end of a log.

@@ -179,7 +179,7 @@ def without_secrets(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def type_name(value: Any) -> str:
-    """The JSON type of a value, with its article."""
+    """Returns the JSON type of a value, with its article."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}

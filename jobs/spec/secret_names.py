@@ -128,6 +128,8 @@ def strength(name: str) -> Strength:
     if not words or words[-1] in _ABOUT or (words[-1] == "kubeconfig" and not variants):
         return Strength.NONE
     last, before = words[-1], words[-2] if len(words) > 1 else ""
+    if words == ["pw"] and not name.startswith("-"):  # Two letters that any two bytes of a log may be.
+        return Strength.NONE
     if any(map(_is_sure, words, ["", *words])) or last in _LAST or (before, last) in _PAIRS:
         return Strength.SURE
     if last == "pass" and before in _PASSES:

@@ -17,8 +17,9 @@ _PIECE = re.compile(
     r"|(?P<continued>\\\r?\n)"
     r"|(?P<end>[;|&]+)"
     r"|(?P<plain>[^\s;|&'\"\\]+)"
-    r"|'(?P<single>[^']*)'"
-    r'|"(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"'
+    # A quote inside a word, as in "it's", is not closed in another line.
+    r"|(?<!\w)'(?P<single>[^']*)'|(?<=\w)'(?P<single_inside>[^'\n]*)'"
+    r'|(?<!\w)"(?P<double>[^"\\]*(?:\\.[^"\\]*)*)"|(?<=\w)"(?P<double_inside>[^"\\\n]*(?:\\.[^"\\\n]*)*)"'
     r"|(?P<escape>\\.)"
     r"|(?P<stray>['\"\\])",
     re.DOTALL,
@@ -89,8 +90,8 @@ def words(line: str) -> Iterator[Word | None]:
         if not pending:
             start, pending = match.start(), True
         end = match.end()
-        if kind == "double":
-            at, inside = match.start("double"), match.group("double")
+        if kind in ("double", "double_inside"):
+            at, inside = match.start(kind), match.group(kind)
             last = 0
             for escape in _ESCAPE.finditer(inside):
                 add(inside[last : escape.start()], at + last)

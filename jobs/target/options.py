@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Refused
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?")
 _WRITE_HEADERS = 'Write it like \'{"name": "value"}\'.'
 
 
@@ -46,7 +49,8 @@ class TargetOptions:
     ledger: str | None = None
 
     def check(self) -> None:
-        """Raises Refused if options contradict each other."""
+        """Raises Refused if options contradict each other, or a header cannot be sent."""
+        check_headers(self.headers, "--headers")
         chosen = [f"--{name}" for name in ("local", "address", "outputs", "stack") if getattr(self, name)]
         if len(chosen) > 1:
             raise Refused(f"{' and '.join(chosen)} name different targets.", "Use one of them.")
@@ -69,4 +73,20 @@ def parse_headers(text: str | None, source: str) -> dict[str, str]:
         raise Refused(f"{source} is not JSON.", _WRITE_HEADERS) from None
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise Refused(f"{source} must map names to strings.", _WRITE_HEADERS)
+    check_headers(headers, source)
     return headers
+
+
+def check_headers(headers: Mapping[str, str], source: str) -> None:
+    """Raises Refused for a header that HTTP cannot carry (RFC 9110, 5.1 and 5.5). Its value may be a secret."""
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise Refused(
+                f"{source}: the name of header {number} cannot be sent.",
+                "Allowed: letters, digits and !#$%&'*+-.^_`|~, without spaces.",
+            )
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise Refused(
+                f"{source}: the value of {name} cannot be sent.",
+                "Allowed: ASCII letters, digits, punctuation and inner spaces. Is there a line break at its end?",
+            )

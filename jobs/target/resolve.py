@@ -112,7 +112,7 @@ def resolve(
     if options.local:
         return LocalTarget(headers)
     if options.address is not None:
-        return _url_target(options, options.address, headers, environ)
+        return _url_target(options, options.address, headers, environ, notify)
     contract, outputs_file = _read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
@@ -126,7 +126,11 @@ def resolve(
 
 
 def _url_target(
-    options: TargetOptions, address: str, headers: Mapping[str, str], environ: Mapping[str, str]
+    options: TargetOptions,
+    address: str,
+    headers: Mapping[str, str],
+    environ: Mapping[str, str],
+    notify: Callable[[str], None],
 ) -> UrlTarget:
     url = address if "://" in address else f"http://{address}"
     try:
@@ -143,11 +147,14 @@ def _url_target(
         raise Refused(
             "--address must be a plain URL, without user, password or query.", "Use --token-file or --headers."
         )
-    if (
-        not is_loopback(parts.hostname)
-        and not has_token(options.token_file, headers, environ)
-        and not options.allow_unauthenticated
-    ):
+    remote = not is_loopback(parts.hostname)
+    authenticated = has_token(options.token_file, headers, environ)
+    if remote and authenticated and parts.scheme == "http":
+        notify(
+            f"The token is sent to {parts.hostname} over http, unencrypted: others in the network can read it. "
+            "Use https if the server has it."
+        )
+    if remote and not authenticated and not options.allow_unauthenticated:
         raise Refused(
             f"{parts.hostname} is not this machine, and there is no token: anyone who can reach it can run code on it.",
             "Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, use --token-file, or accept it with --allow-unauthenticated.",

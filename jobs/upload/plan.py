@@ -60,6 +60,14 @@ class SkippedPath:
 
 
 @dataclass(frozen=True)
+class OutsideLink:
+    """A symlink to a file or directory outside the working directory. What is there is packed."""
+
+    relpath: str
+    target: str
+
+
+@dataclass(frozen=True)
 class LikelySecret:
     """A file that looks like a secret, and why."""
 
@@ -80,6 +88,7 @@ class Plan:
         empty_directories: The directories without content, sorted by path.
         ignored: The paths that a rule leaves out.
         skipped: The paths that cannot be packed.
+        outside: Symlinks that lead out of the directory; they are followed.
         secrets: Files that look like secrets; they are uploaded.
         files_read: The number of files that were read; the others were known from the index.
     """
@@ -92,6 +101,7 @@ class Plan:
     empty_directories: tuple[str, ...] = ()
     ignored: tuple[IgnoredPath, ...] = ()
     skipped: tuple[SkippedPath, ...] = ()
+    outside: tuple[OutsideLink, ...] = ()
     secrets: tuple[LikelySecret, ...] = ()
     files_read: int = 0
 
@@ -174,6 +184,7 @@ class _Walk:
 
     def __init__(self, source: str, root: Path, excludes: Sequence[str], use_cache: bool, index_path: Path) -> None:
         self.source, self.root, self.index_path = source, root, index_path
+        self.real_root = root.resolve()
         self.began_ns = time.time_ns()
         self.known = load(index_path, str(root)) if use_cache else {}
         self.fresh: dict[str, Entry] = {}
@@ -181,6 +192,7 @@ class _Walk:
         self.empty: list[str] = []
         self.ignored: list[IgnoredPath] = []
         self.skipped: list[SkippedPath] = []
+        self.outside: list[OutsideLink] = []
         self.secrets: list[LikelySecret] = []
         self.unreadable: list[str] = []
         self.hash = int.from_bytes(b"0" * 8, "big")
@@ -216,6 +228,7 @@ class _Walk:
             tuple(sorted(self.empty)),
             tuple(sorted(self.ignored, key=lambda path: path.relpath)),
             tuple(sorted(self.skipped, key=lambda path: path.relpath)),
+            tuple(sorted(self.outside, key=lambda link: link.relpath)),
             tuple(sorted(self.secrets, key=lambda secret: secret.relpath)),
             len(self.fresh),
         )
@@ -277,6 +290,8 @@ class _Walk:
             else:
                 self.unreadable.append(relpath)
             return None
+        if entry.is_symlink():
+            self._note_outside(relpath)
         if stat.S_ISDIR(at.st_mode):
             here = (at.st_dev, at.st_ino)
             if here in parent.ancestors:
@@ -309,6 +324,11 @@ class _Walk:
         self.files.append(PlannedFile(relpath, known.stamp.size, bool(at.st_mode & 0o111), known.digest))
         if known.finding:
             self.secrets.append(LikelySecret(relpath, known.finding))
+
+    def _note_outside(self, relpath: str) -> None:
+        target = (self.root / relpath).resolve()
+        if not target.is_relative_to(self.real_root):
+            self.outside.append(OutsideLink(relpath, str(target)))
 
     def _skip(self, relpath: str, why: str) -> None:
         # The stock client counts the name of a path that it cannot open, and packs nothing for it.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import shutil
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -45,11 +47,29 @@ def start_head(base: Path, ports: dict[str, int] | None = None) -> Head:
     if not token_file.exists():
         token_file.write_text(secrets.token_hex(32))
         token_file.chmod(0o600)
-    ports = ports or local.free_ports()
-    process, url = local.launch(base / "ray", token_file, base / "start.log", num_cpus=4, ports=ports)
-    head = Head(url, ports, token_file.read_text(), token_file, base / "ray" / "session_latest" / "logs", process.pid)
+    ports = ports or free_ports("gcs", "dashboard", "agent", "client")
+    process = local.launch(base / "ray", token_file, base / "start.log", num_cpus=4, ports=ports)
+    head = Head(
+        f"http://127.0.0.1:{ports['dashboard']}",
+        ports,
+        token_file.read_text(),
+        token_file,
+        base / "ray" / "session_latest" / "logs",
+        process.pid,
+    )
     wait_until(lambda: _answers(head) or _ended(process, base / "start.log"), 120)
     return head
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """Ports that are free now, by name. All are bound until the last is chosen, so that they differ."""
+    with contextlib.ExitStack() as stack:
+        ports = {}
+        for name in names:
+            bound = stack.enter_context(socket.socket())
+            bound.bind(("127.0.0.1", 0))
+            ports[name] = bound.getsockname()[1]
+        return ports
 
 
 def _ended(process: subprocess.Popen[bytes], log: Path) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs import local_ray as local
+from jobs.errors import LocalFault
+from jobs.local_ray import SOCKET_TABLES
 from tests.jobs.conftest import Head, output_of, short_directory
+from tests.support import another_user
 from tests.support.command import ROOT, Cli
 
 
@@ -49,6 +55,55 @@ def test_every_command_works_without_a_cluster_on_one_ray_that_is_stopped_when_a
     assert b"Stopped" in local_cli.raw("local", "stop").stdout
     assert b"Not running" in local_cli.raw("local", "status").stdout
     assert not Path(f"/proc/{state['pid']}").exists()
+
+
+@another_user.needs_root
+def test_another_user_who_takes_ports_first_gets_nothing(local_cli: Cli) -> None:
+    with another_user.port_racer() as received:
+        try:
+            started = local_cli.raw("local", "start")
+        finally:
+            assert not received.poll(0), received.recv()
+    assert started.returncode == 0, started.stderr
+    pid = json.loads((Path(local_cli.environ["RAYJOBS_LOCAL_DIR"]) / "state.json").read_text())["pid"]
+    inodes = {
+        link.removeprefix("socket:[").rstrip("]")
+        for process in Path("/proc").glob("[0-9]*")
+        if process_group(process) == pid
+        for link in open_files(process)
+        if link.startswith("socket:")
+    }
+    rows = [line.split() for table in SOCKET_TABLES for line in table.read_text().splitlines()[1:]]
+    addresses = {row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
+    assert len(addresses) >= 2
+    assert addresses <= {"0100007F", "0000000000000000FFFF00000100007F"}
+
+
+def process_group(process: Path) -> int:
+    try:
+        return os.getpgid(int(process.name))
+    except ProcessLookupError:
+        return 0
+
+
+def open_files(process: Path) -> list[str]:
+    try:
+        return [os.readlink(link) for link in (process / "fd").iterdir()]
+    except OSError:
+        return []
+
+
+@another_user.needs_root
+def test_a_port_that_another_user_has_taken_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    base = short_directory()
+    monkeypatch.setenv("RAYJOBS_LOCAL_DIR", str(base))
+    with another_user.listener() as (port, _):
+        monkeypatch.setattr(local, "free_port", lambda: port)
+        with pytest.raises(LocalFault):
+            asyncio.run(local.ensure(print))
+    assert not (base / "state.json").exists()
+    shutil.rmtree(base, ignore_errors=True)
 
 
 # What the stock client finds with nothing but what `forward` has set.

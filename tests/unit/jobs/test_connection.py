@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.connection import agent_is_safe, verify_identity
+from jobs.connection import agent_is_safe, open_connection, verify_identity
 from jobs.kubernetes.api import Kube
+from jobs.target.options import TargetOptions
 from tests.support.api_server import UID, api_server
+from tests.support.outputs import cluster_of, contract, write
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,28 @@ def test_a_cluster_that_cannot_be_compared_is_reported(
         assert asyncio.run(verify(config)) is verified
     assert len(texts) == notices
     assert all("clusterUid" in text for text in texts)
+
+
+@pytest.mark.parametrize(("auth_secret", "notices"), [(None, 1), ({"name": "ray-0", "key": "auth_token"}, 0)])
+def test_a_tunnel_that_every_user_of_the_machine_can_use_is_reported(
+    tmp_path: Path, auth_secret: dict[str, str] | None, notices: int
+) -> None:
+    folder = "/api/v1/namespaces/ray-cluster"
+    pod = {"metadata": {"name": "head"}, "status": {"phase": "Running"}}
+    objects = {
+        f"{folder}/services/ray-0-head-svc": {"spec": {"selector": {"a": "b"}}},
+        f"{folder}/pods": {"items": [pod]},
+        f"{folder}/secrets/ray-0": {"data": {"auth_token": "c2VjcmV0"}},
+    }
+    clusters = [{**contract()["clusters"][0], "authSecret": auth_secret}]
+    outputs = write(tmp_path / "outputs.json", {**contract(clusterUid=UID, kubeContext="test"), "clusters": clusters})
+    texts: list[str] = []
+
+    async def open_and_close(config: Path) -> None:
+        target = cluster_of(TargetOptions(outputs=str(outputs), kubeconfig=str(config)), {}, tmp_path)
+        async with open_connection(target, notify=texts.append):
+            pass
+
+    with api_server(tmp_path, objects) as config:
+        asyncio.run(open_and_close(config))
+    assert len([text for text in texts if "every user of this machine" in text]) == notices == len(texts)

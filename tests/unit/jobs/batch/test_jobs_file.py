@@ -70,7 +70,7 @@ def test_everything_wrong_in_a_jobs_file_is_said_at_once() -> None:
         "jobs[0].gpus: is not known",
         "jobs[1].entrypoint: is missing",
         "jobs[2].metadata.seed: must be a string",
-        "jobs[2].entrypoint_num_cpus: must be a number, it is '2'",
+        "jobs[2].entrypoint_num_cpus: must be a number, it is a string",
         "jobs[3]: must be an object",
     ]:
         assert part in said

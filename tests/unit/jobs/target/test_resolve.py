@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,51 @@ def test_headers_of_the_environment_are_used_and_never_shown(tmp_path: Path) -> 
     with pytest.raises(Refused) as caught:
         resolve(TargetOptions(address="http://localhost"), environ={"RAY_JOB_HEADERS": "c2VjcmV0"}, cwd=tmp_path)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+BAD_HEADERS = [
+    {"Authorization": "Bearer hunter2\n"},
+    {"Authorization": "Bearer hunter2\r\nX: y"},
+    {"Authorization": " hunter2"},
+    {"Authorization": "hunter2\u00e9"},
+    {"hunter2: x": "y"},
+    {"": "hunter2"},
+]
+
+
+@pytest.mark.parametrize("headers", BAD_HEADERS)
+def test_a_header_that_cannot_be_sent_is_refused_at_once_and_not_repeated(
+    tmp_path: Path, bare_cli: Cli, headers: dict[str, str]
+) -> None:
+    texts = []
+    for options, environ in (
+        (TargetOptions(address="http://localhost", headers=headers), {}),
+        (TargetOptions(address="http://localhost"), {"RAY_JOB_HEADERS": json.dumps(headers)}),
+    ):
+        with pytest.raises(Refused, match="cannot be sent") as caught:
+            resolve(options, environ=environ, cwd=tmp_path)
+        texts.append(str(caught.value))
+    done = bare_cli("list", "--headers", json.dumps(headers), timeout=10)
+    assert done.returncode == 2
+    assert "hunter2" not in done.stderr.decode() + "".join(texts)
+
+
+def test_headers_that_can_be_sent_are_accepted(tmp_path: Path) -> None:
+    headers = {"Authorization": "Basic c2VjcmV0==", "x-empty": "", "X_Y": "a b\tc;d"}
+    target = resolve(TargetOptions(address="http://localhost", headers=headers), environ={}, cwd=tmp_path)
+    assert target.headers == headers
+
+
+@pytest.mark.parametrize(
+    ("address", "notices"),
+    [("http://ray.example.com", 1), ("https://ray.example.com", 0), ("http://127.0.0.1:8265", 0)],
+)
+def test_a_token_over_plain_http_is_reported(tmp_path: Path, address: str, notices: int) -> None:
+    for options, environ in (
+        (TargetOptions(address=address), {"RAY_AUTH_TOKEN": "hunter2"}),
+        (TargetOptions(address=address, headers={"Authorization": "hunter2"}), {}),
+    ):
+        texts: list[str] = []
+        resolve(options, environ=environ, cwd=tmp_path, notify=texts.append)
+        assert len(texts) == notices
+        assert all("unencrypted" in text and "hunter2" not in text for text in texts)

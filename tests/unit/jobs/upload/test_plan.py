@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from jobs.errors import Refused, SourceChanged
 from jobs.upload.plan import plan as make_plan
-from tests.support.command import ROOT
+from tests.support.command import ROOT, Cli
 from tests.support.directories import packed_members, write
 
 # What the stock client calls every directory whose root an ignore rule matches: it ships nothing (ray#53635).
@@ -180,3 +181,29 @@ def test_a_remote_uri_is_passed_through(tmp_path: Path) -> None:
         assert (plan.uri, plan.needs_upload) == (uri, False)
     with pytest.raises(Refused, match=r"s3://bucket/dir.*(?s:.*)\.zip"):
         make_plan("s3://bucket/dir?secret=1")
+
+
+def test_symlinks_that_lead_out_of_the_directory_are_named(source: Path, index: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    write(outside / "key.txt")
+    write(source / "inside.txt")
+    (source / "file").symlink_to(outside / "key.txt")
+    (source / "folder").symlink_to(outside)
+    (source / "relative").symlink_to(Path("..") / "outside" / "key.txt")
+    (source / "within").symlink_to("inside.txt")
+    made = make_plan(source, index_path=index)
+    assert [(link.relpath, link.target) for link in made.outside] == [
+        ("file", str(outside / "key.txt")),
+        ("folder", str(outside)),
+        ("relative", str(outside / "key.txt")),
+    ]
+
+
+def test_the_plan_shows_symlinks_that_lead_out(source: Path, bare_cli: Cli, tmp_path: Path) -> None:
+    target = write(tmp_path / "elsewhere" / "data")
+    (source / "link").symlink_to(target)
+    done = bare_cli.raw("submit", "--plan", "--working-dir", str(source), "--", "true")
+    assert done.returncode == 0
+    assert f"link  -> {target}" in done.stdout.decode()
+    done = bare_cli.raw("submit", "--plan", "--output", "json", "--working-dir", str(source), "--", "true")
+    assert json.loads(done.stdout)["outside"] == [{"relpath": "link", "target": str(target)}]
