@@ -14,15 +14,18 @@ class NotYaml(Exception):
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises NotYaml, OSError, UnicodeDecodeError."""
+    """Reads a YAML file. Raises NotYaml, OSError, UnicodeDecodeError."""
     return parse_yaml(path.read_text(encoding="utf-8"))
 
 
 def parse_yaml(text: str) -> Any:
-    """The content of a YAML text. Raises NotYaml."""
+    """Reads a YAML text. Raises NotYaml."""
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.YAMLError:
+        raise NotYaml("is not YAML: it has a control character") from None
     try:
         node = loader.get_single_node()
         if node is None:
@@ -43,7 +46,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _count(node: Any, counts: dict[int, int]) -> int:
-    """The number of values in a node, with each alias counted as what it stands for."""
+    """Counts the values in a node, with each alias as what it stands for."""
     known = counts.get(id(node))
     if known == 0:
         raise NotYaml("has an alias that contains itself")

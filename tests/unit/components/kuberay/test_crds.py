@@ -24,8 +24,8 @@ def test_the_crds_are_read_as_kustomize_renders_them(version: str, tmp_path: Pat
     assert "rayclusters.ray.io" in by_name
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_a_cached_file_of_another_is_not_trusted(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cached_file_of_another_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = "v0.3.0"  # the smallest CRDs
     monkeypatch.setattr(crds, "CACHE", tmp_path)
     documents = crd_documents(tree(version))
     (cached,) = (tmp_path / "crds").iterdir()
