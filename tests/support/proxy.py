@@ -177,7 +177,10 @@ def _content_length(head: bytes) -> int:
 def answer(status: int, body: str | bytes, content_type: str = "application/json", length: int | None = None) -> bytes:
     """A whole HTTP answer; `length` other than the body's makes it one that is cut off."""
     raw = body.encode() if isinstance(body, str) else body
-    head = f"HTTP/1.1 {status} X\r\nContent-Type: {content_type}\r\nContent-Length: {length or len(raw)}\r\n\r\n"
+    size = length or len(raw)
+    # The proxy closes the connection after it, which a client has to know before it sends the next request.
+    head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: {content_type}\r\n"
+    head += f"Content-Length: {size}\r\n\r\n"
     return head.encode() + raw
 
 

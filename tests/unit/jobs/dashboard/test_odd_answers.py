@@ -57,7 +57,7 @@ def test_a_compressed_error_keeps_its_status(bare_cli: Cli) -> None:
 def ask(body: bytes, question: str) -> Any:
     async def main(url: str) -> Any:
         http = HttpClient(url)
-        api, deadline = RayJobsApi(http), Deadline(1.0)
+        api, deadline = RayJobsApi(http), Deadline(0.05)
         try:
             if question == "log":
                 return [piece async for piece in read_agent_log(http, "j", 0)]

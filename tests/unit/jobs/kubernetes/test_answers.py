@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -52,8 +51,7 @@ def test_an_answer_of_another_form_is_an_error_or_nothing(tmp_path: Path, body: 
             result = ask(tmp_path, answer(200, body), question)
         except JobsError as error:
             result = error.__cause__
-        # No pods, or an error of ours. (ReadError: the stand-in closes connections that the client wants to use again.)
-        assert result in ([], None) or isinstance(result, httpx.ReadError)
+        assert result in ([], None)  # no pods, or an error of ours
 
 
 def test_an_answer_has_a_limit_and_is_not_compressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +59,8 @@ def test_an_answer_has_a_limit_and_is_not_compressed(tmp_path: Path, monkeypatch
     with pytest.raises(JobsError, match="more than 1 MiB"):
         ask(tmp_path, answer(200, b" " * 1024**2 + b"{}"), lambda kube: kube.pods("n", {}))
     small = gzip.compress(b"{}")
-    head = f"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {len(small)}\r\n\r\n".encode()
+    head = b"HTTP/1.1 200 X\r\nConnection: close\r\nContent-Encoding: gzip\r\n"
+    head += f"Content-Length: {len(small)}\r\n\r\n".encode()
     with pytest.raises(JobsError, match="compressed its answer"):
         ask(tmp_path, head + small, lambda kube: kube.pods("n", {}))
 
