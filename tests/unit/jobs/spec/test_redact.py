@@ -334,7 +334,7 @@ def test_no_words_before_or_after_a_secret_bring_it_to_light() -> None:
     """For every form F of a secret and harmless words A and B: no secret in text(A F B), and A and B stay."""
     rng = random.Random(9)
     forms = list(FORMS.values())
-    for i in range(8000):
+    for i in range(2000):
         form, secret = forms[i % len(forms)], random_secret(rng)
         before = rng.choices(HARMLESS, k=rng.randint(0, 5))
         after = rng.choices(HARMLESS, k=rng.randint(0, 5))
@@ -348,7 +348,7 @@ def test_no_words_before_or_after_a_secret_bring_it_to_light() -> None:
 
 def test_harmless_words_stay_in_any_order() -> None:
     rng = random.Random(9)
-    for _ in range(4000):
+    for _ in range(1000):
         line = " ".join(rng.choices(HARMLESS, k=rng.randint(1, 12)))
         assert redact.text(line) == line
 
@@ -378,7 +378,7 @@ def test_any_text_can_be_read_twice_and_once_is_enough() -> None:
         WITHHELD,
         "-----BEGIN PRIVATE KEY-----",
     ]
-    for _ in range(20000):
+    for _ in range(4000):
         line = "".join(rng.choices(parts, k=rng.randint(1, 25)))
         shown = redact.text(line)
         assert redact.text(shown) == shown, line
