@@ -33,7 +33,7 @@ def failed(outputs: Path, home: Path, *words: str) -> tuple[int, str, str]:
 def test_a_context_that_does_not_exist_is_named_with_those_that_do(outputs: Path, tmp_path: Path) -> None:
     code, step, text = failed(changed(outputs, top_kubeContext="nowhere"), tmp_path)
     assert (code, step) == (2, "target")
-    assert "'nowhere'" in text
+    assert "no context nowhere" in text
     assert "--context" in text
 
 

@@ -65,8 +65,9 @@ def test_who_waits_follows_or_asks_is_told_how_a_job_on_the_old_head_ended(head:
         return process.returncode, text
 
     def status(name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(jobs("status", name, "--output", "json")[1])
-        return found
+        _, text = jobs("status", name, "--output", "json")
+        job: dict[str, Any] = json.loads(text[text.index("{") :])  # after the notices on stderr
+        return job
 
     assert jobs("submit", "--submission-id", "before", "--", "true")[0] == 0
     for name in ("asked", "waited"):
