@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pulumi
 import yaml
 from pulumi.runtime.config import CONFIG, is_config_secret
 
@@ -24,7 +25,10 @@ def load_settings() -> Settings:
     text = "holds a secure value, which would be plain text in the state; allowed: only in `env` of a cluster's pods"
     secure = [key for key in sorted(raw) if key != "clusters" and is_config_secret(PREFIX + key)]
     refuse("The stack's configuration cannot be used:", [f"{key}: {text}" for key in secure])
-    return parse({key: _typed(key, value) for key, value in raw.items()})
+    settings = parse({key: _typed(key, value) for key, value in raw.items()})
+    for line in settings.warnings():
+        pulumi.log.warn(line)
+    return settings
 
 
 def has_secure_env() -> bool:
