@@ -30,11 +30,16 @@ class PackagePlanner:
         self._plans: dict[tuple[str, tuple[str, ...] | str], Plan] = {}
 
     async def plan(self, spec: JobSpec) -> tuple[JobSpec, Plan | None]:
-        """Plans the package of a local working_dir. Returns the spec with its URI, and the package to upload, if any.
+        """Reads the local files that a job names. Returns the spec with their content and the URI of its package, and
+        the package to upload, if any.
 
         Raises:
-            Refused: The working_dir cannot be packed, or py_modules has a local module.
+            Refused: The working_dir cannot be packed, a file of the runtime_env cannot be read, or py_modules has a
+                local module.
         """
+        from .upload.requirements import with_file_contents
+
+        spec = replace(spec, runtime_env=with_file_contents(spec.runtime_env, Path()))
         for module in spec.runtime_env.get("py_modules") or []:
             if isinstance(module, str) and "://" not in module:
                 raise Refused(

@@ -1,4 +1,5 @@
-"""Turns a jobs file or a sweep into a list of requests with ids. Pure, except that it reads the file."""
+"""Turns a jobs file or a sweep into a list of requests with ids. Pure, except that it reads the file and
+those that a runtime_env in it names."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from ..errors import Refused
 from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json
+from ..upload.requirements import with_file_contents
 from ..yaml_file import NotYaml, read_yaml
 from . import sweep
 
@@ -142,7 +144,10 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
         # A job is multiplied only by the sweeps that it uses.
         used = {name: values for name, values in all_sweeps.items() if sweep.uses(merged, name)}
         for params in sweep.combinations(used):
-            jobs.append(_job(sweep.fill(merged, params), params, i, base, several=len(entries) > 1))
+            try:
+                jobs.append(_job(sweep.fill(merged, params), params, i, base, several=len(entries) > 1))
+            except Refused as error:
+                raise Refused(f"{source}: jobs[{i}]: {error.message}", error.remedy) from None
     return Batch(content.get("name") or _NOT_IN_IDS.sub("_", stem), tuple(jobs), content.get("concurrency"))
 
 
@@ -229,6 +234,7 @@ def _job(fields: dict[str, Any], params: Mapping[str, str], index: int, base: Pa
     if working_dir and "://" not in working_dir:
         working_dir = str(base / working_dir)
     fields["working_dir"] = working_dir or None
+    fields["runtime_env"] = with_file_contents(fields["runtime_env"], base)
     values = _label(params)
     # A name that contains the values needs no repetition of them.
     label = "-".join(part for part in (name, values if not all(v in name for v in params.values()) else "") if part)

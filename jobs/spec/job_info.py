@@ -302,6 +302,19 @@ class Result:
         return {**record, "status": self.status, "exit_code": self.exit_code}
 
 
+def invalid_request(error_type: str | None, message: str) -> str:
+    """Returns why Ray could not use a job as it was submitted; empty if the job failed for another reason.
+
+    Ray validates the runtime_env and the resources when it starts the job's process. What it refuses then has the same
+    error type as a process that died. Only the exception at the end of the message tells the two apart.
+    """
+    if error_type != "JOB_SUPERVISOR_ACTOR_START_FAILURE":
+        return ""
+    lines = [line for line in message.splitlines() if line.strip()]
+    last = re.match(r"(?:[\w.]+\.)?(?:ValueError|TypeError|ValidationError): (.+)", lines[-1]) if lines else None
+    return last[1] if last else ""
+
+
 def lost(submission_id: str) -> JobLost:
     return JobLost(
         f"Job {submission_id} is lost: the server accepted it and no longer knows it. "

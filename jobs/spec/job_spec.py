@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
 from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .runtime_env import resource_problems, runtime_env_problems
 from .shown import SENTENCE_LIMIT, redacted_metadata, shown, visible
 from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
 
@@ -56,7 +57,8 @@ class JobSpec:
         entrypoint_label_selector: Labels that the entrypoint's node must have.
 
     Raises:
-        Refused: The entrypoint is empty, or metadata has a reserved key or a value that is no string.
+        Refused: The entrypoint is empty, metadata has a reserved key or a value that is no string, or Ray would fail
+            the job for its runtime_env or its resources.
     """
 
     entrypoint: str
@@ -96,6 +98,24 @@ class JobSpec:
                 raise Refused(
                     f"Metadata keys that begin with {OWN_PREFIX!r} are reserved: {key!r}.", "Use another key."
                 )
+        self._check_as_ray_does()
+
+    def _check_as_ray_does(self) -> None:
+        problems = [
+            f"runtime_env{'.' if key else ''}{key} {text}." for key, text in runtime_env_problems(self.runtime_env)
+        ]
+        problems += [
+            f"{key} {text}."
+            for key, text in resource_problems(
+                self.entrypoint_num_cpus,
+                self.entrypoint_num_gpus,
+                self.entrypoint_memory,
+                self.entrypoint_resources,
+                self.entrypoint_label_selector,
+            )
+        ]
+        if problems:
+            raise Refused("\n".join(problems), "Ray would accept the job and fail it, so it was not submitted.")
 
     @property
     def working_dir(self) -> str | None:
