@@ -23,10 +23,17 @@ Progress = Callable[[int, int], None]
 
 
 class PackagePlanner:
-    """Reads local working directories, each once for the same excludes."""
+    """Reads local working directories, each once for the same excludes.
+
+    Args:
+        use_cache: Files that have not changed since an earlier submission are not read again.
+    """
 
     def __init__(self, *, use_cache: bool = True) -> None:
+        from .ledger.store import default_path
+
         self.use_cache = use_cache
+        self.own_databases = (default_path(),)
         self._plans: dict[tuple[str, tuple[str, ...] | str], Plan] = {}
 
     async def plan(self, spec: JobSpec) -> tuple[JobSpec, Plan | None]:
@@ -65,7 +72,9 @@ class PackagePlanner:
         # A text is no list of patterns; the plan refuses it.
         key = (working_dir, excludes if isinstance(excludes, str) else tuple(excludes))
         if key not in self._plans:
-            self._plans[key] = await in_thread(lambda: plan(working_dir, excludes=excludes, use_cache=self.use_cache))
+            self._plans[key] = await in_thread(
+                lambda: plan(working_dir, excludes=excludes, use_cache=self.use_cache, own_databases=self.own_databases)
+            )
         return self._plans[key]
 
 
@@ -119,12 +128,16 @@ class PackageStore:
 
     async def _upload(self, plan: Plan) -> None:
         from .upload.pack import packed
+        from .upload.plan import OWN_OUTPUT
 
         if plan.secrets:
             self.notify(
                 f"Likely secrets will be uploaded: {', '.join(secret.relpath for secret in plan.secrets[:5])}. "
                 f"{command('submit --plan')} lists them; .rayignore leaves them out."
             )
+        written = [path.relpath for path in plan.skipped if path.why == OWN_OUTPUT]
+        if written:
+            self.notify(f"Left out, because this command writes to it: {', '.join(written)}.")
         self.notify(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
         package = packed(plan)
         body, size = await in_thread(package.__enter__)
