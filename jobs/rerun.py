@@ -42,10 +42,10 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     origin = Origin(None, base, attempt, entry.origin.batch, entry.origin.working_dir, entry.origin.commit)
     known = JobSpec.__dataclass_fields__  # A newer version may have recorded more.
     spec = JobSpec(**{name: value for name, value in fields.items() if name in known})
-    return PreparedJob(attempt_id(base, attempt), spec, None, origin, may_exist=True)
+    return PreparedJob(attempt_id(base, attempt), spec, (), origin, may_exist=True)
 
 
 async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
     """Adds the package to upload to the rerun, if its directory is on this machine and unchanged."""
     plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
-    return PreparedJob(job.submission_id, job.spec, plan, job.origin, job.may_exist)
+    return PreparedJob(job.submission_id, job.spec, (plan,) if plan else (), job.origin, job.may_exist)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..background import in_thread
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
 from ..errors import Refused
+from ..packages import PackagePlanner
+from ..spec.job_spec import JobFields, JobSpec, is_local_path
 from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
@@ -19,15 +20,21 @@ from .runner import run
 LISTED = 20
 
 
-def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, output: str) -> None:
-    """Prints the upload of a working directory. Raises Refused if it cannot be packed."""
-    if working_dir is None:
-        raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
-    plan = run(lambda: in_thread(lambda: make_plan(working_dir, excludes=excludes, use_cache=use_cache)))
-    if output == "json":
-        print_json(_as_json(plan))
+def print_plan(fields: JobFields, *, use_cache: bool, output: str) -> None:
+    """Prints the upload of a job's working directory and modules. Raises Refused if one cannot be packed."""
+    spec = JobSpec.from_fields("true", **fields)
+    working_dir = spec.working_dir
+    if working_dir is not None and not is_local_path(working_dir):
+        plans: tuple[Plan, ...] = (make_plan(working_dir),)
     else:
-        print_text(_describe(plan))
+        _, plans = run(lambda: PackagePlanner(use_cache=use_cache).plan(spec))
+    if not plans:
+        raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
+    if output == "json":
+        first, *modules = (_as_json(plan) for plan in plans)
+        print_json({**first, "modules": modules} if modules else first)
+    else:
+        print_text("\n\n".join(map(_describe, plans)))
 
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:

@@ -41,9 +41,9 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
         return
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for relpath in plan.empty_directories:
-            archive.writestr(_member(relpath + "/", stat.S_IFDIR | 0o755), b"")
+            archive.writestr(_member(f"{plan.prefix}{relpath}/", stat.S_IFDIR | 0o755), b"")
         for file in plan.files:
-            member = _member(file.relpath, stat.S_IFREG | (0o755 if file.executable else 0o644))
+            member = _member(plan.prefix + file.relpath, stat.S_IFREG | (0o755 if file.executable else 0o644))
             member.file_size = file.size
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as target:

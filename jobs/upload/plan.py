@@ -92,6 +92,7 @@ class Plan:
         skipped: The paths that cannot be packed.
         outside: Symlinks that lead out of the directory; they are followed.
         secrets: Files that look like secrets; they are uploaded.
+        prefix: The directory inside the package that holds the files; empty: its top.
         files_read: The number of files that were read; the others were known from the index.
     """
 
@@ -106,6 +107,7 @@ class Plan:
     outside: tuple[OutsideLink, ...] = ()
     secrets: tuple[LikelySecret, ...] = ()
     files_read: int = 0
+    prefix: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -390,6 +392,16 @@ def _read(path: Path, relpath: str) -> Entry:
                 finding = secret_patterns.by_name(relpath) or secret_patterns.by_content(head, end)
                 return Entry(before, digest.digest(), finding)
     raise changed(relpath, "changes while it is read")
+
+
+def read_file(path: Path, relpath: str) -> PlannedFile:
+    """Reads one file. Raises Refused, SourceChanged."""
+    try:
+        entry = _read(path, relpath)
+        executable = bool(path.stat().st_mode & 0o111)
+    except OSError as error:
+        raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None
+    return PlannedFile(relpath, entry.stamp.size, executable, entry.digest)
 
 
 def changed(relpath: str, how: str) -> SourceChanged:
