@@ -61,11 +61,7 @@ class Kube:
         config = read_kubeconfig(kubeconfig, option="--kubeconfig")
         name = config.choose(context, option="--context") if config else None
         where = f"the Kubernetes API (context {name})" if name else "the Kubernetes API (service account)"
-        # Every request names its namespace. Without this one kr8s requires a current context in the first file.
-        arguments: dict[str, Any] = {"kubeconfig": False}
-        if config:
-            arguments = {"kubeconfig": config.path, "context": name, "namespace": "default"}
-        api = await _bounded(log_in(**arguments), where, "", seconds)
+        api = await _bounded(log_in(config, name or ""), where, "", seconds)
         api.timeout = httpx.Timeout(seconds)
         return cls(api, where, seconds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import Refused
 from ..private_file import other_writer
 from ..yaml_file import NotYaml, read_yaml
 
-SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 class KubeconfigRefused(Refused):
@@ -29,17 +29,41 @@ class Kubeconfig:
         contexts: names of all contexts.
         current_context: current context of the first file that has one; empty: none has one.
         programs: programs that users in these files run to log in, such as `aws`.
+        contents: the files' contents, in the same order.
     """
 
     files: tuple[Path, ...]
     contexts: tuple[str, ...]
     current_context: str
     programs: tuple[str, ...] = ()
+    contents: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
 
     @property
     def path(self) -> str:
         """All files as one value of `KUBECONFIG`."""
         return os.pathsep.join(map(str, self.files))
+
+    def entry(self, kind: str, name: str) -> tuple[Path, Mapping[str, Any]]:
+        """Returns an entry and the file that has it. The first file that has the entry wins, as for kubectl.
+
+        Args:
+            kind: `contexts`, `clusters` or `users`.
+            name: name of the entry.
+
+        Raises:
+            KubeconfigRefused: no file has it.
+        """
+        for file, content in zip(self.files, self.contents, strict=True):
+            entries = content.get(kind)
+            for each in entries if isinstance(entries, list) else []:
+                value = each.get(kind[:-1]) if isinstance(each, Mapping) and each.get("name") == name else None
+                if isinstance(value, Mapping):
+                    return file, value
+        raise KubeconfigRefused(
+            f"The kubeconfig {', '.join(map(str, self.files))} has no {kind[:-1]} {name or '(no name)'}, which its "
+            "context names.",
+            "Correct it, or use another context.",
+        )
 
     def choose(self, context: str | None, *, option: str) -> str:
         """Returns `context`, or else the current context.
@@ -84,7 +108,7 @@ def read_kubeconfig(
     paths = kubeconfig_files(kubeconfig, environ)
     files = tuple(path for path in paths if path.is_file())
     if not files:
-        if not kubeconfig and "KUBERNETES_SERVICE_HOST" in environ and SERVICE_ACCOUNT_TOKEN.exists():
+        if not kubeconfig and "KUBERNETES_SERVICE_HOST" in environ and (SERVICE_ACCOUNT / "token").exists():
             return None
         raise KubeconfigRefused(
             f"There is no kubeconfig at {', '.join(map(str, paths))}.", f"Set {option} or KUBECONFIG to a kubeconfig."
@@ -96,6 +120,7 @@ def read_kubeconfig(
         files=files,
         contexts=tuple(dict.fromkeys(name for name in contexts if isinstance(name, str))),
         current_context=next((str(current) for current in currents if current), ""),
+        contents=tuple(contents),
         programs=tuple(dict.fromkeys(program for content in contents for program in _programs(content))),
     )
 

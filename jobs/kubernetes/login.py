@@ -1,58 +1,78 @@
-"""kr8s' login, without the files that it leaves: keys of a kubeconfig are on disk only while they are read."""
+"""The client of kr8s with our own login: kr8s' own leaves keys on the disk and ignores fields of the kubeconfig."""
 
 from __future__ import annotations
 
-import asyncio
-import functools
+import contextlib
 import ssl
-import tempfile
-from types import FunctionType
 from typing import Any
 
 from kr8s._api import Api
-from kr8s._async_utils import NamedTemporaryFile
 from kr8s._auth import KubeAuth
+
+from ..dashboard._httpx import httpx
+from .credentials import Credentials, read_credentials, service_account
+from .kubeconfig import Kubeconfig
 
 
 class _Login(KubeAuth):  # type: ignore[misc]
-    """Reads inline keys and certificates through a private folder, which is gone when the login ends or fails.
+    """Every login goes through `reauthenticate`: the first, the ones after a 401, and those that kr8s makes by itself.
 
-    kr8s writes them to files, because Python's ssl reads only files, and never removes them. Every login goes through
-    `reauthenticate`: the first, the ones after a 401, and those that kr8s makes by itself.
+    Args:
+        config: the kubeconfig files; None: the ServiceAccount of this pod.
+        context: name of the context.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._folder = ""
-        self._tls: ssl.SSLContext | bool = True
-        self._one_login = asyncio.Lock()
+    server: str
+    tls_server_name: str | None
+
+    def __init__(self, config: Kubeconfig | None, context: str) -> None:
+        super().__init__(kubeconfig=False, namespace="default")
+        self.config = config
+        self.context = context
+        self.credentials: Credentials | None = None
 
     async def reauthenticate(self) -> None:
-        async with self._one_login:
-            # Files of the last login no longer exist.
-            self.client_key_file = self.client_cert_file = self.server_ca_file = None
-            with tempfile.TemporaryDirectory(prefix="rayjobs-") as self._folder:
-                await super().reauthenticate()
-                self._tls = await super().ssl_context()
+        if self.config is None:
+            self.credentials = service_account()
+        else:
+            self.credentials = await read_credentials(self.config, self.context)
+        self.server = self.credentials.server
+        self.tls_server_name = self.credentials.tls_server_name or None
 
     async def ssl_context(self) -> ssl.SSLContext | bool:
-        return self._tls
-
-    async def _load_kubeconfig(self) -> None:
-        # The same function, with another folder for its temporary files.
-        load = super()._load_kubeconfig.__func__
-        names = {**load.__globals__, "NamedTemporaryFile": functools.partial(NamedTemporaryFile, dir=self._folder)}
-        await FunctionType(load.__code__, names)(self)
+        return self.credentials.tls if self.credentials else True
 
 
-async def log_in(**arguments: Any) -> Any:
+class _Api(Api):  # type: ignore[misc]
+    """kr8s' client, whose sessions have the headers and the proxy of the login."""
+
+    _session: httpx.AsyncClient | None
+
+    async def _create_session(self) -> None:
+        if self._session:
+            with contextlib.suppress(RuntimeError):
+                await self._session.aclose()
+        credentials: Credentials = self.auth.credentials
+        self._session = httpx.AsyncClient(
+            base_url=credentials.server,
+            headers=[("User-Agent", self.__version__), ("Content-Type", "application/json"), *credentials.headers],
+            verify=credentials.tls,
+            timeout=self._timeout,
+            follow_redirects=True,
+            proxy=credentials.proxy,
+            trust_env=False,
+        )
+
+
+async def log_in(config: Kubeconfig | None, context: str) -> Any:
     """Logs in and returns a client of kr8s that has reached the API server.
 
     Args:
-        arguments: of `kr8s.asyncio.api`.
+        config: the kubeconfig files; None: the ServiceAccount of this pod.
+        context: name of the context; empty for a ServiceAccount.
     """
-    api = Api(bypass_factory=True, **arguments)
-    api.auth = _Login(**arguments)
+    api = _Api(bypass_factory=True, kubeconfig=False, namespace="default", context=context)
+    api.auth = _Login(config, context)
     try:
         return await api
     except BaseException:

@@ -66,6 +66,13 @@ def test_every_promise_of_a_deployment_has_a_test_that_exists_or_says_that_it_is
         assert set(named) <= tests, promise
 
 
+def test_every_input_of_jobs_has_a_test_that_exists() -> None:
+    text = (source.ROOT / "docs/jobs-inputs.md").read_text()
+    named = re.findall(r"`(test_\w+)`", text)
+    assert len(named) > 30
+    assert set(named) <= names_of_tests()
+
+
 def test_every_threat_has_a_measure_and_tests_that_exist() -> None:
     text = (source.ROOT / "docs/security.md").read_text()
     rows = [row for row in re.findall(r"^\| (.+) \| (.+) \| (.+) \|$", text, re.M) if row[0] != "threat"]
