@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import Refused
@@ -57,6 +57,17 @@ def with_file_contents(runtime_env: Mapping[str, Any], base: Path) -> dict[str, 
     return result
 
 
+def keys_with_files(runtime_env: Mapping[str, Any]) -> list[str]:
+    """Returns the keys under which the runtime_env names a file that `with_file_contents` would read."""
+    pip, conda = runtime_env.get("pip"), runtime_env.get("conda")
+    keys = [name for name in ("pip", "uv") if isinstance(runtime_env.get(name), str)]
+    if isinstance(pip, Mapping) and isinstance(pip.get("packages"), str):
+        keys.append("pip.packages")
+    if isinstance(conda, str) and conda.endswith(CONDA_ENDINGS):
+        keys.append("conda")
+    return keys
+
+
 def _packages(key: str, value: Any, base: Path) -> dict[str, list[str]]:
     """Returns the packages that a path or a list stands for; empty for anything else, which is refused elsewhere."""
     if isinstance(value, str):
@@ -94,11 +105,11 @@ def _expand(key: str, lines: Iterable[str], base: Path, parents: tuple[Path, ...
             yield from _file_lines(key, base / target, parents)
         else:
             place = f"the file {visible(str(parents[-1]))} has" if parents else "it has"
+            there = PurePosixPath("${RAY_RUNTIME_ENV_CREATE_WORKING_DIR}") / shown(target, SENTENCE_LIMIT)
             raise _refused(
                 key,
                 f"{place} the line {shown(line, SENTENCE_LIMIT)!r}, and the server does not have that file",
-                "Put the file into the working_dir, and write its path there as "
-                f"'${{RAY_RUNTIME_ENV_CREATE_WORKING_DIR}}/{shown(target, SENTENCE_LIMIT).removeprefix('./')}'.",
+                f"Put the file into the working_dir, and write its path there, such as '{there}'.",
             )
 
 
