@@ -26,7 +26,7 @@ REQUIREMENTS = "--extra-index-url https://user:pa55w0rd@example.com/simple\n-r m
         (["--entrypoint-label-selector", '{"a": "b c"}'], "entrypoint_label_selector.a is no label selector"),
         (["--working-dir", "s3://bucket/dir"], "runtime_env.working_dir is a URI of no archive"),
         (["--runtime-env-json", '{"pip": "nowhere.txt"}'], "nowhere.txt, which cannot be read"),
-        (["--file", "jobs.yaml"], "jobs.yaml: jobs[1]: runtime_env.env_vars.A is a number"),
+        (["--file", "jobs.yaml"], "jobs[1]: runtime_env.env_vars.A is a number"),
         (["--plan", "--working-dir", ".", "--runtime-env", "env.yaml"], "runtime_env.env_vars.A is true"),
     ],
 )

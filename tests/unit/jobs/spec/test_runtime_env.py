@@ -111,6 +111,7 @@ FAILS_LATER: list[dict[str, Any]] = [
     {"nsight": 5},
     {"rocprof_sys": [1]},
     {"py_executable": 5},
+    {"worker_process_setup_hook": 5},
     {"conda": {"dependencies": [datetime.date(2026, 11, 27)]}},
     {"a_plugin_of_ours": {1, 2}},
 ]
