@@ -49,10 +49,10 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
             f"names under {', '.join(keys)}.",
             "Submit the job again: the content of the file is recorded now.",
         )
-    return PreparedJob(attempt_id(base, attempt), spec, None, origin, may_exist=True)
+    return PreparedJob(attempt_id(base, attempt), spec, (), origin, may_exist=True)
 
 
 async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
     """Adds the package to upload to the rerun, if its directory is on this machine and unchanged."""
     plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
-    return PreparedJob(job.submission_id, job.spec, plan, job.origin, job.may_exist)
+    return PreparedJob(job.submission_id, job.spec, (plan,) if plan else (), job.origin, job.may_exist)

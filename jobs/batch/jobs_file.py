@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
-from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json
+from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json, is_local_path
 from ..upload.requirements import with_file_contents
 from ..yaml_file import NotYaml, read_yaml
 from . import sweep
@@ -235,10 +235,14 @@ def _job(fields: dict[str, Any], params: Mapping[str, str], index: int, base: Pa
     entrypoint = _shell_line(fields.pop("entrypoint"))
     fields["metadata"] = {**params, **fields["metadata"]}
     working_dir = fields.get("working_dir") or fields["runtime_env"].get("working_dir")
-    if working_dir and "://" not in working_dir:
+    if is_local_path(working_dir):
         working_dir = str(base / working_dir)
     fields["working_dir"] = working_dir or None
-    fields["runtime_env"] = with_file_contents(fields["runtime_env"], base)
+    runtime_env = with_file_contents(fields["runtime_env"], base)
+    modules = runtime_env.get("py_modules")
+    if isinstance(modules, list):
+        runtime_env["py_modules"] = [str(base / module) if is_local_path(module) else module for module in modules]
+    fields["runtime_env"] = runtime_env
     values = _label(params)
     # A name that contains the values needs no repetition of them.
     label = "-".join(part for part in (name, values if not all(v in name for v in params.values()) else "") if part)

@@ -90,8 +90,7 @@ def submit_command(
     elif plan:
         from .upload_plan import print_plan
 
-        # The plan does not depend on the entrypoint, and a job has one.
-        print_plan(job.request(" ".join(entrypoint) or "true").spec, use_cache=use_cache, output=run.output)
+        print_plan(job.fields(), use_cache=use_cache, output=run.output)
     else:
         batch.check_one_job()
         request = job.request(join_words(entrypoint))

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ..background import in_thread
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
 from ..errors import Refused
+from ..packages import PackagePlanner
 from ..spec.job_info import without_secrets
-from ..spec.job_spec import JobSpec
+from ..spec.job_spec import JobFields, JobSpec, is_local_path
 from ..spec.shown import visible_json
 from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
-from ..upload.requirements import with_file_contents
 from .output import print_json, print_text
 from .runner import run
 
@@ -24,24 +22,25 @@ from .runner import run
 LISTED = 20
 
 
-def print_plan(spec: JobSpec, *, use_cache: bool, output: str) -> None:
-    """Prints the upload of a job's working directory, and its runtime_env as it is sent.
+def print_plan(fields: JobFields, *, use_cache: bool, output: str) -> None:
+    """Prints the upload of a job's working directory and modules, and its runtime_env as it is sent.
 
     Raises:
-        Refused: The directory cannot be packed, or a file of the runtime_env cannot be read.
+        Refused: A directory cannot be packed, a file cannot be read, or Ray would refuse the job.
     """
-    working_dir, excludes = spec.working_dir, spec.runtime_env.get("excludes") or ()
-    runtime_env = _shown_runtime_env(with_file_contents(spec.runtime_env, Path()))
-    if working_dir is None and not runtime_env:
+    spec = JobSpec.from_fields("true", **fields)
+    sent, plans = run(lambda: PackagePlanner(use_cache=use_cache).plan(spec))
+    if spec.working_dir is not None and not is_local_path(spec.working_dir):
+        plans = (make_plan(spec.working_dir), *plans)
+    runtime_env = _shown_runtime_env(sent.runtime_env)
+    if not plans and not runtime_env:
         raise Refused("--plan requires a working directory or a runtime_env.", "Add --working-dir DIR.")
-    plan = None
-    if working_dir is not None:
-        plan = run(lambda: in_thread(lambda: make_plan(working_dir, excludes=excludes, use_cache=use_cache)))
     if output == "json":
-        print_json({**(_as_json(plan) if plan else {}), "runtime_env": runtime_env})
-    else:
-        package = _describe(plan) if plan else "No working directory: nothing is uploaded."
-        print_text("\n".join([package, *_describe_runtime_envs([runtime_env])]))
+        first, *modules = [_as_json(plan) for plan in plans] or [{}]
+        print_json({**first, **({"modules": modules} if modules else {}), "runtime_env": runtime_env})
+        return
+    texts = list(map(_describe, plans)) or ["No working directory: nothing is uploaded."]
+    print_text("\n\n".join([*texts, *_describe_runtime_envs([runtime_env])]))
 
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:

@@ -24,6 +24,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+def is_local_path(value: Any) -> bool:
+    """Returns whether a `working_dir` or an entry of `py_modules` is a path of this machine, not a URI."""
+    return isinstance(value, str) and bool(value) and "://" not in value
+
+
 class JobFields(TypedDict, total=False):
     """The fields of a job beside its entrypoint, as keyword arguments. None is the same as leaving a field out.
 
@@ -122,6 +127,12 @@ class JobSpec:
         """The working directory: a local path or a URI."""
         working_dir = self.runtime_env.get("working_dir")
         return working_dir if isinstance(working_dir, str) else None
+
+    @property
+    def package_uris(self) -> list[str]:
+        """The packages that the server must have: `gcs://` URIs of the working directory and the modules."""
+        modules = self.runtime_env.get("py_modules") or []
+        return [uri for uri in (self.working_dir, *modules) if isinstance(uri, str) and uri.startswith("gcs://")]
 
     @property
     def resources(self) -> dict[str, Any]:
