@@ -109,8 +109,8 @@ def _expand(key: str, lines: Iterable[str], base: Path, parents: tuple[Path, ...
             raise _refused(
                 key,
                 f"{place} the line {shown(line, SENTENCE_LIMIT)!r}, and the server does not have that file",
-                f"Put the file into the working_dir, and write its path there, such as '{there}'; or upload a package of "
-                "your own with py_modules.",
+                f"Put the file into the working_dir, and write its path there, such as '{there}'; or upload a package "
+                "of your own with py_modules.",
             )
 
 
