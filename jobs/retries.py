@@ -59,7 +59,7 @@ def _reason(policy: RetryPolicy, result: Result) -> str | None:
         return None  # A user stopped it.
     if result.status == LOST:
         return "the cluster lost it" if policy.lost else None
-    if invalid_request(result.error_type, result.message):
+    if result.info is not None and invalid_request(result.info):
         return None  # The next attempt would be refused too.
     if result.error_type in INFRASTRUCTURE:
         return f"the cluster failed it ({result.error_type})"

@@ -138,7 +138,7 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
     in_file = {name: _values(name, values, source) for name, values in (content.get("sweep") or {}).items()}
     all_sweeps = {**in_file, **sweeps}
     _check_used(content, all_sweeps)
-    jobs = []
+    jobs, errors = [], []
     for i, entry in enumerate(entries):
         merged = _merge(defaults, entry)
         # A job is multiplied only by the sweeps that it uses.
@@ -147,7 +147,11 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
             try:
                 jobs.append(_job(sweep.fill(merged, params), params, i, base, several=len(entries) > 1))
             except Refused as error:
-                raise Refused(f"{source}: jobs[{i}]: {error.message}", error.remedy) from None
+                errors.append((f"jobs[{i}]: " + error.message.replace("\n", "\n    "), error.remedy))
+    if errors:
+        # The jobs of a sweep often have the same problem.
+        lines = dict.fromkeys(message for message, _ in errors)
+        raise Refused("\n  ".join([f"{source} cannot be used:", *lines]), errors[0][1])
     return Batch(content.get("name") or _NOT_IN_IDS.sub("_", stem), tuple(jobs), content.get("concurrency"))
 
 

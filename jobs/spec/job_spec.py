@@ -53,7 +53,7 @@ class JobSpec:
     Args:
         entrypoint: A shell line. Required.
         runtime_env: Ray's runtime environment. Until the job is prepared, `working_dir` in it may be a local path;
-            from then on it is the URI of a package.
+            from then on it is the URI of a package. The same holds for files that `pip`, `uv` and `conda` name.
         metadata: The user's own pairs of strings. Keys that begin with `rayjobs.` are reserved.
         entrypoint_num_cpus: CPUs to reserve for the entrypoint; None leaves it to Ray, as for the fields below.
         entrypoint_num_gpus: GPUs to reserve.

@@ -3,13 +3,19 @@
 Ray accepts such a job and fails it later: the server validates when it starts the job's process. The rules are those of
 Ray's `RuntimeEnv` (`_private/runtime_env/validation.py`) and of its option checks (`_common/ray_option_utils.py`). A
 test compares them with the installed Ray. Keys that Ray does not know pass, as in Ray: a plugin may read them.
+
+A few values pass in Ray's client and fail on every node, such as numbers in the packages of pip. They are refused too.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from .job_info import type_name
 from .shown import visible
@@ -30,6 +36,11 @@ _RESERVED_RESOURCES = {
     "object_store_memory": "no setting: an entrypoint reserves none",
 }
 SMALLEST_QUANTITY = 0.0001
+# Labels as in Ray's `_private/label_utils.py`, which has them from Kubernetes. Of a prefix only the letters are
+# checked: Ray's expression for it can take for ever.
+_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?"
+_LABEL_KEY = re.compile(rf"([a-zA-Z0-9_.-]{{0,253}}/)?{_LABEL}")
+_LABEL_SELECTOR = re.compile(rf"!?(in)?\({_LABEL}(, ?{_LABEL})*\)|!?{_LABEL}|")
 
 Problem = tuple[str, str]
 
@@ -44,7 +55,7 @@ def runtime_env_problems(runtime_env: Mapping[str, Any]) -> Iterator[Problem]:
     fields = {key: value for key, value in runtime_env.items() if value is not None}
     for key in fields:
         if not isinstance(key, str):
-            yield "", f"has a key that is {type_name(key)}; allowed: texts"
+            yield "", f"has a key that is {type_name(key)}; allowed: a text"
             return
     installers = [name for name in _INSTALLERS if name in fields]
     if len(installers) > 1:
@@ -54,10 +65,11 @@ def runtime_env_problems(runtime_env: Mapping[str, Any]) -> Iterator[Problem]:
         others = sorted(fields.keys() - allowed - {name})
         if fields.get(name) and others:
             yield name, f"is set together with {', '.join(map(visible, others))}; allowed beside it: config, env_vars"
-    for name, check in _CHECKS.items():
-        if name in fields:
-            for key, text in check(fields[name]):
-                yield f"{name}{key}", text
+    for name, value in fields.items():
+        problems = [(f"{name}{key}", text) for key, text in _CHECKS[name](value)] if name in _CHECKS else []
+        yield from problems
+        if not problems and (text := _not_json(value)):
+            yield name, text
 
 
 def resource_problems(
@@ -75,16 +87,12 @@ def resource_problems(
     for name, value in (("num_cpus", num_cpus), ("num_gpus", num_gpus)):
         if value is not None and (text := _quantity_problem(value)):
             yield f"entrypoint_{name}", text
-    if _is_number(num_gpus) and num_gpus > 1 and num_gpus != int(num_gpus):
+    if isinstance(num_gpus, float) and num_gpus > 1 and math.isfinite(num_gpus) and not num_gpus.is_integer():
         yield "entrypoint_num_gpus", f"{num_gpus}: above 1 Ray takes whole GPUs only; allowed: 0.5 or 2, for example"
     if memory is not None and (not isinstance(memory, int) or isinstance(memory, bool) or memory < 0):
         yield "entrypoint_memory", f"is {_shown(memory)}; allowed: bytes as a whole number, such as 1073741824"
     yield from _named(resources, "entrypoint_resources", _resource_problem)
-    yield from _named(
-        label_selector,
-        "entrypoint_label_selector",
-        lambda _name, value: None if isinstance(value, str) else f"is {type_name(value)}; allowed: a text",
-    )
+    yield from _named(label_selector, "entrypoint_label_selector", _label_problem)
 
 
 def _named(value: Any, field: str, check: Callable[[str, Any], str | None]) -> Iterator[Problem]:
@@ -104,6 +112,16 @@ def _resource_problem(name: str, value: Any) -> str | None:
     return _quantity_problem(value)
 
 
+def _label_problem(name: str, value: Any) -> str | None:
+    if not isinstance(name, str) or not _LABEL_KEY.fullmatch(name):
+        return "is no name of a label; allowed: such as `market-type` or `example.com/zone`"
+    if not isinstance(value, str):
+        return f"is {type_name(value)}; allowed: a text"
+    if not _LABEL_SELECTOR.fullmatch(value):
+        return "is no label selector; allowed: such as `spot`, `!spot`, `in(a, b)` or `!in(a, b)`"
+    return None
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -113,7 +131,7 @@ def _shown(value: Any) -> str:
 
 
 def _quantity_problem(value: Any) -> str | None:
-    if not _is_number(value) or value != value or value < 0:
+    if not _is_number(value) or not math.isfinite(value) or value < 0:
         return f"is {_shown(value)}; allowed: a number that is not negative"
     if isinstance(value, float) and 0 < value < SMALLEST_QUANTITY:
         return f"is {value}; allowed: 0, or at least {SMALLEST_QUANTITY}"
@@ -121,7 +139,7 @@ def _quantity_problem(value: Any) -> str | None:
 
 
 def _texts(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, list):
+    if not isinstance(value, (list, tuple)):
         yield "", f"is {type_name(value)}; allowed: a list of texts"
         return
     for index, item in enumerate(value):
@@ -134,6 +152,16 @@ def _text(value: Any) -> Iterator[Problem]:
         yield "", f"is {type_name(value)}; allowed: a text"
 
 
+def _object(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield "", f"is {type_name(value)}; allowed: an object"
+
+
+def _text_or_object(value: Any) -> Iterator[Problem]:
+    if not isinstance(value, (str, Mapping)):
+        yield "", f"is {type_name(value)}; allowed: a text or an object"
+
+
 def _env_vars(value: Any) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
         yield "", f"is {type_name(value)}; allowed: an object of texts"
@@ -143,6 +171,9 @@ def _env_vars(value: Any) -> Iterator[Problem]:
             yield "", f"has a name that is {type_name(name)}; allowed: a text"
         elif not isinstance(item, str):
             yield f".{visible(name)}", f"is {type_name(item)}; allowed: a text, so put it into quotes"
+        elif not name or "=" in name or "\0" in name + item:
+            # No process starts with such an environment, and Ray waits for it.
+            yield f".{visible(name)}", "cannot be set; allowed: a name without `=`, and texts without NUL"
 
 
 def _installer(keys: Mapping[str, Callable[[Any], Iterator[Problem]]]) -> Callable[[Any], Iterator[Problem]]:
@@ -151,7 +182,7 @@ def _installer(keys: Mapping[str, Callable[[Any], Iterator[Problem]]]) -> Callab
     def check(value: Any) -> Iterator[Problem]:
         if isinstance(value, str):
             return
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             yield from _texts(value)
         elif not isinstance(value, Mapping):
             yield "", f"is {type_name(value)}; allowed: a list of packages, a requirements file, or an object"
@@ -209,7 +240,7 @@ def _package(field: str) -> Callable[[Any], Iterator[Problem]]:
 
 
 def _py_modules(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, list):
+    if not isinstance(value, (list, tuple)):
         yield "", f"is {type_name(value)}; allowed: a list of texts"
         return
     for index, item in enumerate(value):
@@ -218,23 +249,31 @@ def _py_modules(value: Any) -> Iterator[Problem]:
 
 
 def _uri_problem(value: str, field: str) -> str | None:
-    scheme = re.match(r"([A-Za-z][-+.A-Za-z0-9]*):", value)
-    if scheme is None:
+    if "://" not in value:
         return None  # a local path
-    name = scheme[1].lower()
     endings = PACKAGE_ENDINGS[field]
-    if name == "local":
-        path = value[len("local:") :]
-        if not path.startswith("///") or path.endswith(PACKAGE_ENDINGS["py_modules"]):
+    try:
+        uri = urlsplit(value)
+    except ValueError:
+        return "is no valid URI"
+    if uri.scheme == "local":
+        path = value[len("local://") :]
+        if not path.startswith("/") or path.endswith(PACKAGE_ENDINGS["py_modules"]):
             return "is a local URI of another form; allowed: a directory of the image, such as local:///path/in/image"
-        return None
-    if name in _OTHER_SCHEMES:
-        return None
-    if name not in _REMOTE:
-        return f"has the scheme {visible(name)}; allowed: a local path, {', '.join((*_REMOTE, 'local'))}"
-    if not value.split("?", 1)[0].endswith(endings):
+    elif uri.scheme not in (*_REMOTE, *_OTHER_SCHEMES):
+        return f"has the scheme {visible(uri.scheme)!r}; allowed: a local path, {', '.join((*_REMOTE, 'local'))}"
+    elif uri.scheme in _REMOTE and not PurePosixPath(uri.netloc + uri.path).name.endswith(endings):
         return f"is a URI of no archive: Ray unpacks one file; allowed: a URI that ends in {', '.join(endings)}"
     return None
+
+
+def _not_json(value: Any) -> str:
+    """Returns why the value cannot be sent as JSON; empty if it can."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return "is, or contains, a value that JSON does not have, such as a date; put it into quotes"
+    return ""
 
 
 _CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
@@ -249,4 +288,11 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
     "conda": _conda,
     "config": _config,
     "worker_process_setup_hook": _text,
+    # Ray's client does not check these; the node fails, or waits for a process that cannot start.
+    "container": _object,
+    "image_uri": _text,
+    "java_jars": _texts,
+    "nsight": _text_or_object,
+    "py_executable": _text,
+    "rocprof_sys": _text_or_object,
 }

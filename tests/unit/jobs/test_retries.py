@@ -14,6 +14,13 @@ Traceback (most recent call last):
     supervisor = self._supervisor_actor_cls.options(
 TypeError: runtime_env['env_vars'] must be of type Dict[str, str]
 """
+# An exception whose text has several lines.
+REFUSED_PIP_WITH_UV = REFUSED.replace(
+    "TypeError: runtime_env['env_vars'] must be of type Dict[str, str]",
+    "ValueError: The 'pip' field, 'uv' field, and 'conda' field of runtime_env cannot be specified at the same time.\n"
+    "specified pip field: ['a']\nspecified conda field: None\nspecified uv field: ['b']\n"
+    "To use pip with conda, please only set the 'conda'field: see https://conda.io/projects",
+)
 
 
 def start_failure(message: str) -> Result:
@@ -35,6 +42,7 @@ def result(status: str, error_type: str | None = None, exit_code: int | None = N
         (result("FAILED", "JOB_SUPERVISOR_ACTOR_DIED"), RetryPolicy(), 1, False),
         (result("FAILED", "JOB_SUPERVISOR_ACTOR_START_TIMEOUT"), RetryPolicy(1), 1, True),
         (start_failure(REFUSED), RetryPolicy(2), 1, False),
+        (start_failure(REFUSED_PIP_WITH_UV), RetryPolicy(2), 1, False),
         (start_failure(REFUSED.replace("TypeError", "ray.exceptions.ActorDiedError")), RetryPolicy(2), 1, True),
         (start_failure(""), RetryPolicy(2), 1, True),
         (result("FAILED", "RUNTIME_ENV_SETUP_FAILURE"), RetryPolicy(1), 1, False),

@@ -131,3 +131,18 @@ def test_the_derived_names_and_ids_never_change() -> None:
     """
     listed = batch.with_ids(replace(expand(f"jobs:{jobs}"), name=None))
     assert [job.submission_id for job in listed.jobs] == ["batch-f4c853a17a-t", "batch-f4c853a17a-_-993d773c"]
+
+
+def test_what_ray_would_fail_is_named_for_every_job_at_once_and_once_for_a_sweep() -> None:
+    content = {
+        "jobs": [
+            {"entrypoint": "a {i}", "runtime_env": {"env_vars": {"A": 1}}, "entrypoint_resources": {"CPU": 1}},
+            {"entrypoint": "b", "runtime_env": {"pip": ["a"], "uv": ["b"]}},
+        ]
+    }
+    with pytest.raises(Refused) as refused:
+        batch.parse(content, Path(), "jobs.yaml", "", {"i": ["1", "2"]})
+    message = refused.value.message
+    assert message.startswith("jobs.yaml cannot be used:\n  jobs[0]: runtime_env.env_vars.A is a number")
+    assert message.count("entrypoint_resources.CPU") == 1
+    assert "jobs[1]: runtime_env.pip and uv are set together" in message

@@ -138,7 +138,8 @@ QUOTA = (
                 "job": job(
                     "FAILED",
                     error_type="JOB_SUPERVISOR_ACTOR_START_FAILURE",
-                    message="Failed to start supervisor actor a. Full traceback:\nValueError: GPU is no resource\n",
+                    message="Failed to start supervisor actor a: 'x'. Trace:\nTraceback (most recent call last):\n"
+                    '  File "a.py", line 1, in submit_job\n    raise ValueError()\nValueError: GPU is no resource\n',
                 )
             },
             "Ray refused its runtime_env or its resources: GPU is no resource",

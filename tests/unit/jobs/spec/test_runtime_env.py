@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import pytest
@@ -82,13 +83,59 @@ RUNTIME_ENVS: list[dict[str, Any]] = [
     {"image_uri": "a", "working_dir": "s3://bucket/a.zip"},
     {"image_uri": "a", "env_vars": {"A": "1"}, "config": {}},
     {"a_plugin_of_ours": {"any": 1}},
+    {"working_dir": "https://example.com/a.zip#part"},
+    {"working_dir": "s3://a.zip"},
+    {"working_dir": "s3://bucket/a.zip/"},
+    {"working_dir": "s3://bucket/a.zip/dir"},
+    {"working_dir": "s3://bucket/zip"},
+    {"working_dir": "S3://bucket/a.zip"},
+    {"working_dir": "https://[::1/a.zip"},
+    {"working_dir": "https://user:word@example.com/a.zip"},
+    {"working_dir": "file:///mnt/a.tgz"},
+    {"working_dir": "hdfs://host/a.zip"},
+    {"working_dir": "local:///"},
+    {"worker_process_setup_hook": "a.b"},
 ]
+
+
+# Ray's client takes these. They fail on every node, or wait for ever for a process (seen with Ray 2.60).
+FAILS_LATER: list[dict[str, Any]] = [
+    {"pip": {"packages": ["a", 1]}},
+    {"env_vars": []},
+    {"env_vars": {"": "1"}},
+    {"env_vars": {"A=B": "1"}},
+    {"env_vars": {"A": "1\0"}},
+    {"container": "image"},
+    {"image_uri": 5},
+    {"java_jars": "a.jar"},
+    {"nsight": 5},
+    {"rocprof_sys": [1]},
+    {"py_executable": 5},
+    {"worker_process_setup_hook": 5},
+    {"conda": {"dependencies": [datetime.date(2026, 11, 27)]}},
+    {"a_plugin_of_ours": {1, 2}},
+]
+
+
+@pytest.mark.parametrize("runtime_env", FAILS_LATER, ids=str)
+def test_what_ray_takes_and_every_node_fails_is_refused_too(runtime_env: dict[str, Any]) -> None:
+    ray: Any = pytest.importorskip("ray.runtime_env")
+    ray.RuntimeEnv(**runtime_env)
+    assert list(runtime_env_problems(runtime_env))
+
+
+def test_a_directory_with_a_colon_in_its_name_is_a_local_directory() -> None:
+    assert not list(runtime_env_problems({"working_dir": "runs/a:1"}))
+    assert not list(runtime_env_problems({"working_dir": "run:1"}))
+
+
+def test_keys_are_texts() -> None:
+    assert list(runtime_env_problems({1: "a"})) == [("", "has a key that is a number; allowed: a text")]  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("runtime_env", RUNTIME_ENVS, ids=str)
 def test_a_runtime_env_is_refused_exactly_if_ray_refuses_it(runtime_env: dict[str, Any]) -> None:
     ray: Any = pytest.importorskip("ray.runtime_env")
-    # The numbers in a list of packages pass in Ray until pip refuses them.
     try:
         ray.RuntimeEnv(**runtime_env)
         accepted = True
@@ -118,6 +165,20 @@ RESOURCES: list[tuple[Any, Any, Any, Any, Any]] = [
     (None, None, None, ["x"], None),
     (None, None, None, None, {"a": 1}),
     (None, None, None, None, ["a"]),
+    (None, None, None, None, {"a": ""}),
+    (None, None, None, None, {"a": "b c"}),
+    (None, None, None, None, {"a": "!in(b, c)", "x.example/a": "in(b)", "c": "!d", "d": "(a,b)"}),
+    (None, None, None, None, {"a": "in()"}),
+    (None, None, None, None, {"a": "!!b"}),
+    (None, None, None, None, {"a": "gt(1)"}),
+    (None, None, None, None, {"a": "x" * 63, "b" * 63: "c"}),
+    (None, None, None, None, {"a": "x" * 64}),
+    (None, None, None, None, {"b" * 64: "c"}),
+    (None, None, None, None, {"": "c"}),
+    (None, None, None, None, {"-a": "c"}),
+    (None, None, None, None, {"a_b/c": "c", "a..b/c": "d"}),
+    (None, None, None, None, {"a/b/c": "c"}),
+    (None, None, None, None, {"/c": "c"}),
 ]
 
 
@@ -126,6 +187,7 @@ def test_resources_are_refused_exactly_if_ray_refuses_them(resources: tuple[Any,
     common: Any = pytest.importorskip("ray.dashboard.modules.job.common")
     options: Any = pytest.importorskip("ray._common.ray_option_utils")
     utils: Any = pytest.importorskip("ray._common.utils")
+    label_utils: Any = pytest.importorskip("ray._private.label_utils")
     cpus, gpus, memory, custom, labels = resources
     try:
         common.JobSubmitRequest(
@@ -140,6 +202,8 @@ def test_resources_are_refused_exactly_if_ray_refuses_them(resources: tuple[Any,
         given = {key: value for key, value in given.items() if value is not None}
         options.validate_actor_options(given, in_options=True)
         utils.resources_from_ray_options(given)
+        if error := label_utils.validate_label_selector(labels):
+            raise ValueError(error)
         accepted = True
     except (ValueError, TypeError):
         accepted = False
@@ -149,6 +213,16 @@ def test_resources_are_refused_exactly_if_ray_refuses_them(resources: tuple[Any,
 
 def test_a_gpu_and_a_half_is_refused_as_the_server_does() -> None:
     assert [key for key, _ in resource_problems(None, 1.5, None, None, None)] == ["entrypoint_num_gpus"]
+
+
+def test_numbers_without_end_are_refused() -> None:
+    problems = list(resource_problems(float("inf"), float("inf"), None, {"x": float("nan")}, None))
+    assert [key for key, _ in problems] == ["entrypoint_num_cpus", "entrypoint_num_gpus", "entrypoint_resources.x"]
+
+
+def test_a_tuple_of_a_python_program_is_a_list() -> None:
+    """It is one in the JSON that is sent."""
+    assert not list(runtime_env_problems({"excludes": ("data/",), "pip": ("a",), "py_modules": ("s3://b/c.whl",)}))
 
 
 def test_all_problems_are_named_at_once_and_no_value_is_shown() -> None:
