@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.errors import StackError
 from components.kuberay.files import write_atomically
 from components.kuberay.source import APISERVER_FOLDER, CRD_FOLDER, MANAGER_FOLDER, RBAC_FOLDER, ROOT
 from components.settings.kuberay import KubeRay
 from components.settings.versions import SPLIT_CONFIG, at_least
+from jobs.yaml_file import dump_yaml, parse_documents
 
 OPERATOR = "kuberay-operator"
 # Of the kinds in the operator's ClusterRole, those without a namespace: a Role cannot grant them.
@@ -81,7 +80,7 @@ def _deployment_patch(kuberay: KubeRay, tree: Path) -> Object | None:
 
 
 def _upstream_args(tree: Path) -> list[str]:
-    for document in yaml.safe_load_all((tree / MANAGER_FOLDER / "manager.yaml").read_text()):
+    for document in parse_documents((tree / MANAGER_FOLDER / "manager.yaml").read_text()):
         if document and document["kind"] == "Deployment":
             args: list[str] = document["spec"]["template"]["spec"]["containers"][0].get("args") or []
             return args
@@ -116,13 +115,13 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
 def _patch(kind: str, patch: Object) -> Object:
     group = "apps" if kind == "Deployment" else "rbac.authorization.k8s.io"
     named = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": OPERATOR}, **patch}
-    return {"target": {"kind": kind, "name": OPERATOR}, "patch": yaml.safe_dump(named, sort_keys=False)}
+    return {"target": {"kind": kind, "name": OPERATOR}, "patch": dump_yaml(named)}
 
 
 def watch_roles(kuberay: KubeRay, tree: Path) -> list[Object]:
     """Returns upstream's ClusterRole as a Role in each watched namespace, with its RoleBinding."""
     rbac = "rbac.authorization.k8s.io"
-    upstream = yaml.safe_load((tree / RBAC_FOLDER / "role.yaml").read_text())
+    (upstream,) = parse_documents((tree / RBAC_FOLDER / "role.yaml").read_text())
     rules = [rule for rule in upstream["rules"] if not set(rule["resources"]) <= CLUSTER_SCOPED]
     subjects = [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": kuberay.namespace}]
     roles: list[Object] = []
@@ -163,7 +162,7 @@ def write(kuberay: KubeRay, tree: Path, stack: str, root: Path = ROOT) -> tuple[
         # In a second layer, because the inner one would move these Roles to the operator's namespace.
         inner = operator / "base"
         write_atomically(inner / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, inner)))
-        write_atomically(operator / "roles.yaml", yaml.safe_dump_all(watch_roles(kuberay, tree), sort_keys=False))
+        write_atomically(operator / "roles.yaml", dump_yaml(*watch_roles(kuberay, tree)))
         write_atomically(operator / "kustomization.yaml", _yaml(_kustomization(resources=["base", "roles.yaml"])))
     else:
         write_atomically(operator / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, operator)))
@@ -171,4 +170,4 @@ def write(kuberay: KubeRay, tree: Path, stack: str, root: Path = ROOT) -> tuple[
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(document), sort_keys=False)
+    return dump_yaml(dict(document))
