@@ -14,9 +14,8 @@ from components.settings.versions import (
     SAFE_RAY,
     TOKEN_AUTH_RAY,
     at_least,
-    image_tag,
     is_moving,
-    ray_version_of_tag,
+    ray_version_of_image,
 )
 
 Object = Mapping[str, Any]
@@ -116,9 +115,9 @@ def _old_ray(cluster: RayClusterSettings, spec: Object) -> Iterator[str]:
     """Containers whose image has an older Ray than `rayVersion`: the token and the fixes would be missing there."""
     for path, container in _ray_containers(spec):
         image = container.get("image") or ""
-        version = ray_version_of_tag(image_tag(image) or "")
-        if version is None:
-            continue  # then `rayVersion` states it, which the settings have checked
+        version = ray_version_of_image(image)
+        if version is None or image == cluster.image:
+            continue  # then `rayVersion` states it, or the settings have compared it with `rayVersion`
         hint = "name an image with a version of its own by its digest only"
         if _has_token(spec) and not at_least(version, TOKEN_AUTH_RAY):
             yield (

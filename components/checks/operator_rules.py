@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from components.settings import start_params
 from components.settings.fields import label_key_problem, label_value_problem
 from components.settings.pods import START_RESOURCES
 from components.settings.versions import at_least
@@ -75,7 +76,7 @@ def _fault_tolerance(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
 def _head(manifest: Object) -> Iterator[str]:
     spec = manifest["spec"]
     head, path = spec["headGroupSpec"], "spec.headGroupSpec"
-    yield from _group(head, path, _autoscales_v2(spec))
+    yield from _group(head, path, _autoscales_v2(spec), head=True)
     names = _env_names(head)
     if "RAY_enable_autoscaler_v2" in names:
         yield f"{path}: env RAY_enable_autoscaler_v2 is set; allowed: only the setting `autoscaling.version`"
@@ -101,7 +102,7 @@ def _groups(manifest: Object) -> Iterator[str]:
         yield f"spec.workerGroupSpecs: {name} is listed twice"
     for group in groups:
         path = f"spec.workerGroupSpecs[{group['groupName']}]"
-        yield from _group(group, path, _autoscales_v2(spec))
+        yield from _group(group, path, _autoscales_v2(spec), head=False)
         low, high = group.get("minReplicas"), group.get("maxReplicas")
         if low is not None and high is not None and not 0 <= low <= high:
             yield f"{path}: minReplicas {low}, maxReplicas {high}; allowed: 0 <= min <= max"
@@ -113,8 +114,10 @@ def _groups(manifest: Object) -> Iterator[str]:
             yield f"{path}.suspend: not allowed with the autoscaler; remove it"
 
 
-def _group(group: Object, path: str, v2: bool) -> Iterator[str]:
+def _group(group: Object, path: str, v2: bool, *, head: bool) -> Iterator[str]:
     params = group.get("rayStartParams", {})
+    for name, problem in start_params.problems(params, head=head):
+        yield f"{path}.rayStartParams.{name}: {problem}"
     containers = _containers(group)
     if not containers:
         yield f"{path}.template: no container; allowed: at least one"

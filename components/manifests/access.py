@@ -8,13 +8,14 @@ from components.manifests.merge import drop_empty
 from components.settings.access import Subject
 from components.settings.kuberay import KubeRay
 from components.settings.raycluster import RayClusterSettings
+from components.settings.start_params import AGENT_PORT, CLIENT_PORT, METRICS_PORT
 from jobs.target.contract import DASHBOARD_PORT
 
 Object = dict[str, Any]
 
-CLIENT_PORT, SERVE_PORT = 10001, 8000
-METRICS_PORTS = (8080, 44217, 44227)  # Ray, autoscaler, dashboard
-OPERATOR_PORTS = (DASHBOARD_PORT, 52365, SERVE_PORT)
+SERVE_PORT = 8000
+METRICS_PORTS = (METRICS_PORT, 44217, 44227)  # Ray, autoscaler, dashboard
+OPERATOR_PORTS = (DASHBOARD_PORT, AGENT_PORT, SERVE_PORT)
 
 
 def _metadata(cluster: RayClusterSettings, name: str, **more: Any) -> Object:
@@ -104,7 +105,9 @@ def ingress(cluster: RayClusterSettings) -> Object | None:
         "metadata": _metadata(cluster, f"{cluster.name}-dashboard", annotations=annotations),
         "spec": {
             **drop_empty({"ingressClassName": settings.class_name}),
-            "tls": [{"hosts": [settings.host], "secretName": settings.tls_secret}],
+            **drop_empty(
+                {"tls": [{"hosts": [settings.host], "secretName": settings.tls_secret}] if settings.tls_secret else []}
+            ),
             "rules": [
                 {"host": settings.host, "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}
             ],

@@ -8,13 +8,15 @@ from typing import Any
 from components.manifests.merge import deep_merge, drop_empty
 from components.settings.pods import Pod, SecretKey
 from components.settings.raycluster import RayClusterSettings
+from components.settings.start_params import CLIENT_PORT, GCS_PORT
+from jobs.target.contract import DASHBOARD_PORT
 
 # Required by Pod Security `restricted`. The user is that of Ray's official images.
 RESTRICTED_POD: dict[str, Any] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 RESTRICTED_CONTAINER: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 RAY_USER, RAY_GROUP = 1000, 100
 
-HEAD_PORTS = (("gcs", 6379), ("dashboard", 8265), ("client", 10001))
+HEAD_PORTS = (("gcs", GCS_PORT), ("dashboard", DASHBOARD_PORT), ("client", CLIENT_PORT))
 
 # The volume that Kubernetes itself would mount into every container of a pod. This one can be mounted into one of them.
 TOKEN_VOLUME: dict[str, Any] = {

@@ -27,7 +27,10 @@ def load_settings() -> Settings:
     text = "holds a secure value, which would be plain text in the state; allowed: only in `env` of a cluster's pods"
     secure = [key for key in sorted(raw) if key != "clusters" and is_config_secret(PREFIX + key)]
     refuse("The stack's configuration cannot be used:", [f"{key}: {text}" for key in secure])
-    return parse({key: _value(key, value) for key, value in raw.items()}, _typed_keys())
+    settings = parse({key: _value(key, value) for key, value in raw.items()}, _typed_keys())
+    for line in settings.warnings():
+        pulumi.log.warn(line)
+    return settings
 
 
 def _typed_keys() -> dict[str, Any]:

@@ -132,19 +132,37 @@ class NetworkPolicy(Model):
         )
 
 
+# With these the load balancer of a cloud has the certificate, and no Secret holds it. The first is that of the AWS load
+# balancer controller, the others are those of GKE.
+CERTIFICATE_ANNOTATIONS = (
+    "alb.ingress.kubernetes.io/certificate-arn",
+    "networking.gke.io/managed-certificates",
+    "ingress.gcp.kubernetes.io/pre-shared-cert",
+)
+
+
 class Ingress(Model):
     """The Jobs API and the dashboard from outside, over TLS. Needs token authentication."""
 
     host: Annotated[str, matching(HOST, "a name such as ray.example.com", "not a host name")]
     """Host name."""
-    tls_secret: ObjectName
-    """Secret with the certificate."""
+    tls_secret: ObjectName | None = None
+    """Secret with the certificate. Required, unless an annotation names a certificate of the cloud's load balancer."""
     class_name: ObjectName | None = None
     """IngressClass. Default: the cluster's default class."""
     annotations: Annotations = {}
     """Annotations of the Ingress. `cert-manager.io/cluster-issuer`, for one, fills `tlsSecret`."""
     controller_namespace: Namespace | None = None
     """Namespace of the ingress controller, which the NetworkPolicy then lets in."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Ingress:
+        if not self.tls_secret and not any(self.annotations.get(key) for key in CERTIFICATE_ANNOTATIONS):
+            text = "is missing: without TLS the token could be read on the way; allowed: a Secret with the certificate"
+            raise FieldProblems(
+                ("tlsSecret", f"{text}, or one of the annotations {', '.join(CERTIFICATE_ANNOTATIONS)}")
+            )
+        return self
 
 
 class LoadBalancer(Model):
@@ -211,10 +229,19 @@ class Subject(Model):
 
 
 def _address(value: str) -> str:
-    match = re.fullmatch(r"(rediss?://)?[^/:@\s]+:(\d{1,5})", value)
-    if not match or not 0 < int(match.group(2)) < 65536:
-        raise ValueError("not an address; allowed: host:port or rediss://host:port. Set the password as `password`")
+    match = re.fullmatch(r"(rediss?://)?([^/:@\s\[\]]+|\[([^\[\]@/\s]+)\]):(\d{1,5})", value)
+    if not match or not 0 < int(match.group(4)) < 65536 or not _is_ipv6(match.group(3) or "::"):
+        allowed = "host:port, [IPv6]:port, each with redis:// or rediss:// in front"
+        raise ValueError(f"not an address; allowed: {allowed}. Set the password as `password`")
     return value
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return True
 
 
 class Redis(Model):
@@ -226,7 +253,8 @@ class Redis(Model):
     image: Image = "redis:7.4.6"
     """Image of that pod."""
     address: Annotated[str, AfterValidator(_address)] | None = None
-    """Your Redis, as `host:port` or `rediss://host:port`. Requires `password`."""
+    """Your Redis, as `host:port` or `rediss://host:port`; an IPv6 address in brackets. Requires `password`, or
+    `allow: [redis-without-password]` of the cluster."""
     username: SecretKey | None = None
     """User name for your Redis, as `{secret, key}`."""
     password: SecretKey | None = None
@@ -237,8 +265,8 @@ class Redis(Model):
         problems = FieldProblems()
         if self.in_cluster == (self.address is not None):
             problems.add("address", "set exactly one of `address` and `inCluster: true`")
-        if self.address and not self.password:
-            problems.add("password", "is missing: your own Redis requires one, as {secret, key}")
+        if self.username and not self.password:
+            problems.add("username", "set without `password`; set both, or none")
         if self.in_cluster and self.username:
             problems.add("username", "the Redis in the cluster has no users; remove it")
         problems.raise_if_any()

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from components.settings import start_params
 from components.settings.fields import (
     LABEL_NAME,
     LABEL_PREFIX,
@@ -76,7 +77,8 @@ class Pod(Model):
     ephemeral_storage: Memory | None = None
     """Limit and request of ephemeral storage in bytes; Ray spills objects to it. Default: no limit."""
     ray_start_params: dict[str, Text] = {}
-    """Parameters of `ray start` without the leading dashes."""
+    """Parameters of `ray start` without the leading dashes. Values are checked as `ray start` checks them. Ports that
+    Services and NetworkPolicies lead to must keep their default."""
     ray_resources: dict[str, Text] = {}
     """Logical resources by name (`CPU`, `GPU`, `memory`, your own), in place of the start parameters that set them."""
     ray_labels: Labels = {}
@@ -114,7 +116,9 @@ class Pod(Model):
     pod_template: Object = {}
     """Merged into the finished pod template, for every field without a setting. Lists merge by name, null removes."""
 
-    def _check_pod(self, problems: FieldProblems) -> None:
+    def _check_pod(self, problems: FieldProblems, *, head: bool) -> None:
+        for name, text in start_params.problems(self.ray_start_params, head=head):
+            problems.add(f"rayStartParams.{name}", text)
         if self.ray_resources:
             for key in START_RESOURCES:
                 if key in self.ray_start_params:
@@ -149,7 +153,7 @@ class Head(Pod):
     @model_validator(mode="after")
     def _check(self) -> Head:
         problems = FieldProblems()
-        self._check_pod(problems)
+        self._check_pod(problems, head=True)
         problems.raise_if_any()
         return self
 
@@ -173,7 +177,7 @@ class WorkerGroup(Pod):
     @model_validator(mode="after")
     def _check(self) -> WorkerGroup:
         problems = FieldProblems()
-        self._check_pod(problems)
+        self._check_pod(problems, head=False)
         if self.min > self.max:
             problems.add("min", f"{self.min}: above max; allowed: 0 to {self.max}")
         elif self.replicas is not None and not self.min <= self.replicas <= self.max:
@@ -181,7 +185,9 @@ class WorkerGroup(Pod):
         request = self.requests.memory
         if request and parse_quantity(request) != parse_quantity(self.memory):
             # Ray counts the limit, the autoscaler the request. Where they differ it starts workers that do not fit.
-            problems.add("requests.memory", f'"{request}": differs from `memory`; allowed: {self.memory}')
+            text = "differs from `memory`, and the autoscaler could start workers that do not fit"
+            way = "or the request in `podTemplate.spec.containers[ray-worker].resources.requests`"
+            problems.add("requests.memory", f'"{request}": {text}; allowed: {self.memory}, {way}')
         problems.raise_if_any()
         return self
 

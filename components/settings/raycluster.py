@@ -44,10 +44,10 @@ from components.settings.versions import (
     SAFE_RAY,
     TOKEN_AUTH_RAY,
     at_least,
-    image_tag,
     is_moving,
+    is_official,
     parts,
-    ray_version_of_tag,
+    ray_version_of_image,
 )
 
 # Fields that `spec` must not set, each with its own setting: checks and outputs read the setting.
@@ -151,7 +151,8 @@ class RayClusterSettings(Model):
     ray_version_setting: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    """Version of Ray. Default: that of the image's tag, else 2.60.0. It must agree with the tag."""
+    """Version of Ray. Default: that of the image's tag, else 2.60.0. Required where the tag states no Ray version. For
+    an image of your own it wins over the tag; it must agree with the tag of `rayproject/ray`."""
     image_setting: Image | None = Field(default=None, alias="image")
     """Image of the head and the workers. Default: `rayproject/ray` of the version."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -195,10 +196,11 @@ class RayClusterSettings(Model):
     """Refuse to drain the node of the head, of which there is only one."""
     job_users: list[Subject] = []
     """Who gets the least Role that `rayjobs` needs (docs/jobs-rbac.yaml). It reaches every pod of the namespace."""
-    allow: list[Literal["old-ray", "moving-tag", "shared-namespace", "open-network"]] = []
+    allow: list[Literal["old-ray", "moving-tag", "shared-namespace", "open-network", "redis-without-password"]] = []
     """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag.
     `shared-namespace`: job users of other clusters in the namespace, who reach this cluster's pods too. `open-network`:
-    the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster."""
+    the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster.
+    `redis-without-password`: whoever reaches your own Redis can change the state of the head, and so run code."""
     spec: Object = {}
     """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name, null
     removes."""
@@ -210,7 +212,22 @@ class RayClusterSettings(Model):
 
     @property
     def _ray_version_of_image(self) -> str | None:
-        return ray_version_of_tag(image_tag(self.image_setting) or "") if self.image_setting else None
+        return ray_version_of_image(self.image_setting) if self.image_setting else None
+
+    @property
+    def _tag_differs(self) -> bool:
+        """Whether the image's tag states another version of Ray than `rayVersion`."""
+        stated, tagged = self.ray_version_setting, self._ray_version_of_image
+        return bool(stated and tagged) and parts(str(stated)) != parts(str(tagged))
+
+    def warnings(self) -> list[str]:
+        """Settings that are allowed and look like a mistake: key and text, one a line."""
+        if not self._tag_differs:
+            return []
+        return [
+            f'image: "{self.image_setting}": its tag looks like Ray {self._ray_version_of_image}, and `rayVersion` '
+            f"{self.ray_version_setting} is used; if the image has another Ray, correct `rayVersion`"
+        ]
 
     @property
     def image(self) -> str:
@@ -253,7 +270,7 @@ class RayClusterSettings(Model):
         version = self._ray_version_of_image
         if self.image_setting and version is None and self.ray_version_setting is None:
             problems.add("image", f'"{self.image_setting}": its tag states no Ray version; set `rayVersion` too')
-        if version and self.ray_version_setting and parts(version) != parts(self.ray_version_setting):
+        if self._tag_differs and is_official(self.image):
             problems.add(
                 "image",
                 f'"{self.image_setting}": its tag states Ray {version}, `rayVersion` is {self.ray_version_setting}; '
@@ -292,6 +309,10 @@ class RayClusterSettings(Model):
         if "open-network" not in self.allow:
             self._check_network(problems)
         tolerance = self.fault_tolerance
+        own = tolerance.redis if tolerance and tolerance.redis.address else None
+        if own and not own.password and "redis-without-password" not in self.allow:
+            text = "is missing: whoever reaches this Redis can change the state of the head; allowed: {secret, key}"
+            problems.add("faultTolerance.redis.password", f"{text}, or `allow: [redis-without-password]`")
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
             text = f"{tolerance.deletion_timeout_seconds}: must be shorter than `deleteTimeoutSeconds`"
             problems.add(

@@ -58,6 +58,12 @@ class Settings(Model):
             created[self.kuberay.namespace] = self.kuberay.create_namespace
         return created
 
+    def warnings(self) -> list[str]:
+        """Settings that are allowed and look like a mistake: key and text, one a line."""
+        return [
+            f"clusters[{index}].{text}" for index, cluster in enumerate(self.clusters) for text in cluster.warnings()
+        ]
+
     @property
     def operator_namespaces(self) -> list[str]:
         """Namespaces of the stack that must exist before its operator: its own, and those that it watches."""

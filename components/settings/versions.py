@@ -34,10 +34,21 @@ def at_least(version: str, minimum: str) -> bool:
     return parts(version) >= parts(minimum)
 
 
-def ray_version_of_tag(tag: str) -> str | None:
-    """Returns the Ray version at the start of an image tag such as `2.60.0-py311-gpu`; None: the tag has none."""
-    match = re.match(r"(\d+\.\d+\.\d+)(?![\d.])", tag)
-    return match.group(1) if match else None
+def ray_version_of_image(image: str) -> str | None:
+    """Returns the Ray version that the tag of an image states, such as that of `team/ray:2.60.0-py311-gpu`.
+
+    None: the tag states none. Teams number their own images too (`1.4.2`, `2026.04.14`). So outside of Ray's own
+    repositories only 2.x counts: Ray has published nothing else since 2022.
+    """
+    match = re.match(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(rc\d+)?(?![\d.])", image_tag(image) or "")
+    if match is None or (match.group(1) != "2" and not is_official(image)):
+        return None
+    return ".".join(match.group(1, 2, 3))
+
+
+def is_official(image: str) -> bool:
+    """Returns whether an image is one of Ray's own, or a mirror's copy: `rayproject/ray` at any registry."""
+    return "rayproject" in image.split("/")[:-1]
 
 
 def is_moving(image: str) -> bool:

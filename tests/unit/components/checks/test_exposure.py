@@ -93,6 +93,7 @@ def test_an_image_before_the_fix_needs_the_exception_and_other_images_have_their
     assert "allow: [old-ray]" in found(**old)
     assert found(**old, allow=["old-ray"]) == ""
     assert found(head=container("logs", image="fluent/fluent-bit:2.1.8")) == ""
+    assert found(head=container("ray-head", image="team/app:1.4.0")) == ""
     assert found(head=container("ray-head", image="rayproject/ray:2.60.0-py311")) == ""
     assert found(head=container("ray-head", image=f"team/app@sha256:{'0' * 64}")) == ""
 

@@ -30,6 +30,8 @@ def sized(container: str, **requests: str) -> dict[str, Any]:
         (worker(minReplicas=20), "minReplicas 20, maxReplicas 10"),
         (worker(resources={"CPU": "1"}, rayStartParams={"num-cpus": "1"}), "num-cpus"),
         (worker(rayStartParams={"labels": "x"}), "rayStartParams.labels"),
+        (worker(rayStartParams={"num-cpus": "500m"}), 'small-group].rayStartParams.num-cpus: "500m"'),
+        ({"headGroupSpec": {"rayStartParams": {"dashboard-port": "9999"}}}, "headGroupSpec.rayStartParams.dashboard"),
         (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
         (worker(suspend=True), "small-group].suspend"),
         (worker(template={"spec": {"containers": [{"name": "ray-worker", "resources": None}]}}), "no CPU figure"),

@@ -12,6 +12,7 @@ import yaml
 from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.kuberay import source
+from components.manifests import access
 from components.settings import from_stack_file, parse
 from tests.support.trees import tree
 
@@ -200,7 +201,11 @@ def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job
         ({"name": "r" * 54}, ["clusters[0].name", "53"]),
         ({"rayVersion": 2.6}, ["clusters[0].rayVersion", "2.6", "text"]),
         ({"rayVersion": "2.60"}, ["clusters[0].rayVersion", "2.60", "2.60.0"]),
-        ({"image": "r/ray:2.50.0", "rayVersion": "2.60.0"}, ["image", "2.50.0", "2.60.0"]),
+        ({"image": "rayproject/ray:2.55.0", "rayVersion": "2.60.0"}, ["image", "2.55.0", "2.60.0"]),
+        ({"image": "r.example/hub/rayproject/ray:2.55.0", "rayVersion": "2.60.0"}, ["image", "2.55.0"]),
+        ({"image": "r/ray:2026.04.14"}, ["image", '"r/ray:2026.04.14"', "set `rayVersion` too"]),
+        ({"image": "r.example.com/ray:1.4.2"}, ["image", "set `rayVersion` too"]),
+        ({"image": "r/ray:2.060.0"}, ["image", "set `rayVersion` too"]),
         ({"image": "host:5000/ray@sha256:0"}, ["image", "rayVersion"]),
         ({"image": "r/ray:cuda"}, ["image", "rayVersion"]),
         ({"auth": "open"}, ["clusters[0].auth", '"open"', "token or disabled"]),
@@ -334,6 +339,15 @@ def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job
         ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:0"}}}, ["redis.address", "host:port"]),
         ({"faultTolerance": {"redis": {**SHARED["redis"], "address": "r:99999"}}}, ["redis.address", "host:port"]),
         ({"readyTimeoutSeconds": 1}, ["clusters[0].readyTimeoutSeconds", "1"]),
+        (
+            {"faultTolerance": {"redis": {"address": "10.0.0.3:6379"}}},
+            ["faultTolerance.redis.password", "{secret, key}", "allow: [redis-without-password]"],
+        ),
+        (
+            {"workerGroups": {"a": {"memory": "4Gi", "requests": {"memory": "2Gi"}}}},
+            ["workerGroups.a.requests.memory", '"2Gi"', "allowed: 4Gi", "podTemplate.spec.containers[ray-worker]"],
+        ),
+        ({"ingress": {"host": "r.example.com", "controllerNamespace": "i"}}, ["ingress.tlsSecret", "certificate-arn"]),
     ],
 )
 def test_a_wrong_cluster_setting_is_named_with_what_is_allowed(cluster: dict[str, Any], words: list[str]) -> None:
@@ -379,6 +393,79 @@ def test_a_date_in_a_stack_file_is_the_text_that_it_looks_like() -> None:
 def test_the_ray_version_follows_the_image_tag(image: str | None, version: str) -> None:
     (cluster,) = parse({"clusters": [{"image": image} if image else {}]}).clusters
     assert cluster.ray_version == version
+
+
+@pytest.mark.parametrize(
+    ("image", "warned"),
+    [
+        ("r.example.com/ray:1.4.2", False),
+        ("r.example.com/ray:2026.04.14", False),
+        ("team/ray:cuda", False),
+        ("team/ray:2.56.0-cu12", False),
+        ("team/ray:2.40.0", True),
+    ],
+)
+def test_a_stated_ray_version_wins_over_the_tag_of_an_image_of_ones_own(image: str, warned: bool) -> None:
+    settings = parse({"clusters": [{"image": image, "rayVersion": "2.56.0"}]})
+    (manifest,) = build_and_check(settings, tree("v1.7.0"))
+    assert manifest["spec"]["rayVersion"] == "2.56.0"
+    assert [f'clusters[0].image: "{image}"' in line for line in settings.warnings()] == [True] * warned
+
+
+REDIS_ADDRESSES = {
+    "10.0.0.3:6379": True,
+    "redis.example.com:6379": True,
+    "redis://r:6379": True,
+    "rediss://r:6380": True,
+    "[fd00::1]:6379": True,
+    "rediss://[fd00::1]:6379": True,
+    "fd00::1:6379": False,
+    "[fd00::zz]:6379": False,
+    "[]:6379": False,
+    "http://r:6379": False,
+    "r": False,
+}
+
+
+@pytest.mark.parametrize(("address", "allowed"), REDIS_ADDRESSES.items())
+def test_the_address_of_a_redis_is_one_that_ray_reads(address: str, allowed: bool) -> None:
+    redis = {"address": address, "password": {"secret": "s", "key": "k"}}
+    if not allowed:
+        assert "redis.address" in cluster_problem(faultTolerance={"redis": redis})
+        return
+    (cluster,) = parse({"clusters": [{"faultTolerance": {"redis": redis}}]}).clusters
+    assert cluster.fault_tolerance is not None
+    assert cluster.fault_tolerance.redis.address == address
+    services: Any = pytest.importorskip("ray._private.services")
+    host, port, tls = services.get_address(address)
+    assert (host, int(port), tls) == (
+        re.sub(r"^\w+://|:\d+$|[\[\]]", "", address),
+        int(address.rpartition(":")[2]),
+        address.startswith("rediss"),
+    )
+
+
+def test_a_redis_without_a_password_is_allowed_where_the_stack_file_says_so() -> None:
+    redis = {"redis": {"address": "10.0.0.3:6379"}}
+    (cluster,) = parse({"clusters": [{"faultTolerance": redis, "allow": ["redis-without-password"]}]}).clusters
+    assert cluster.fault_tolerance is not None
+    assert cluster.fault_tolerance.redis.password is None
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "alb.ingress.kubernetes.io/certificate-arn",
+        "networking.gke.io/managed-certificates",
+        "ingress.gcp.kubernetes.io/pre-shared-cert",
+    ],
+)
+def test_a_certificate_of_the_clouds_load_balancer_needs_no_secret(annotation: str) -> None:
+    ingress = {"host": "ray.example.com", "annotations": {annotation: "cert"}, "controllerNamespace": "kube-system"}
+    (cluster,) = parse({"clusters": [{"ingress": ingress}]}).clusters
+    manifest = access.ingress(cluster)
+    assert manifest is not None
+    assert "tls" not in manifest["spec"]
 
 
 def test_the_default_image_follows_the_ray_version() -> None:
