@@ -15,8 +15,8 @@ from components.errors import Forbidden, refuse
 from components.kuberay.crds import crd_documents
 from components.manifests.raycluster import api_version
 from components.settings import Settings
+from components.settings.env import SecretKey
 from components.settings.kuberay import KubeRay
-from components.settings.pods import SecretKey
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import image_tag
 from jobs.target.contract import TOKEN_KEY
@@ -93,8 +93,10 @@ def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], li
 def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:
     """Returns name and key of each Secret; an empty key: any."""
     secrets = {(cluster.auth.secret_name, TOKEN_KEY)} if cluster.auth.secret_name else set()
-    for pod in (cluster.head, *cluster.worker_groups.values()):
-        secrets |= {(value.secret, value.key) for value in pod.env.values() if isinstance(value, SecretKey)}
+    pods = (cluster.head, *cluster.worker_groups.values())
+    for env in (cluster.autoscaling.env, *(pod.env for pod in pods)):
+        secrets |= {(value.secret, value.key) for value in env.values() if isinstance(value, SecretKey)}
+    for pod in pods:
         secrets |= {(name, "") for name in (*pod.env_from_secrets, *pod.image_pull_secrets)}
     if cluster.fault_tolerance:
         redis = cluster.fault_tolerance.redis

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from components.settings.env import SecretKey
 from components.settings.fields import (
     HOST,
     Annotations,
@@ -24,7 +25,7 @@ from components.settings.fields import (
     ObjectName,
     matching,
 )
-from components.settings.pods import Object, SecretKey
+from components.settings.pods import Object
 from jobs.kubernetes.quantities import parse_quantity
 
 SELECTORS = ("podSelector", "namespaceSelector")

@@ -27,13 +27,14 @@ def text_of(value: bool | int | float) -> str:
 def at(typed: Any, location: Sequence[int | str]) -> Any:
     """Returns the text at a location of the settings; None: the file has nothing there."""
     for step in location:
-        if isinstance(step, str) and isinstance(typed, list):  # worker groups as a list
+        if isinstance(step, str) and isinstance(typed, list):  # groups and variables by name
             typed = next((item for item in typed if isinstance(item, Mapping) and item.get("name") == step), None)
         elif isinstance(step, int):
             typed = typed[step] if isinstance(typed, list) and step < len(typed) else None
         else:
             typed = typed.get(step) if isinstance(typed, Mapping) else None
-    return typed
+    # A variable in a list of `env`.
+    return typed.get("value") if isinstance(typed, Mapping) else typed
 
 
 def changed(values: Any, typed: Any, location: Location = ()) -> Iterator[tuple[Location, str]]:
@@ -55,8 +56,9 @@ def changed(values: Any, typed: Any, location: Location = ()) -> Iterator[tuple[
         for key, value in values.items():
             yield from changed(value, texts.get(key), (*location, key))
     elif isinstance(values, list):
+        items = typed if isinstance(typed, list) else []
         for index, value in enumerate(values):
-            yield from changed(value, at(typed, (index,)), (*location, index))
+            yield from changed(value, items[index] if index < len(items) else None, (*location, index))
     elif isinstance(values, str) and values != typed:
         one_value = len(location) == 1 and isinstance(typed, PlainText) and not reads_as_text(values)
         if GO_DATE.fullmatch(values) or (one_value and not reads_as_text(str(typed))):

@@ -65,6 +65,21 @@ EVERYTHING_OF_A_POD: Config = {
 CASES: dict[str, Config] = {
     "default": {},
     "pod-options": _one(workerGroups={"all": EVERYTHING_OF_A_POD}),
+    "env-order": _one(
+        # Sorted by name, as the engine gives mappings.
+        head={"env": {"A_URL": "http://$(Z_HOST):$(PORT)", "PORT": "80", "SHELL": "$(date) $$(PORT)", "Z_HOST": "h"}},
+        workerGroups={
+            "list": {
+                "env": [
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {"name": "KEY", "secret": "s3", "key": "token"},
+                    {"name": "A_URL", "value": "http://$(POD_IP)/$(KEY)"},
+                    {"name": "EMPTY"},
+                ]
+            }
+        },
+        autoscaling={"env": {"A": "$(B)", "B": "1"}},
+    ),
     "gpu": _one(workerGroups={"gpu": {"gpu": 2, "cpu": 8, "memory": "64Gi", "min": 0, "idleTimeoutSeconds": 300}}),
     "spot-with-fallback": _one(
         workerGroups={
