@@ -19,6 +19,8 @@ from components.settings.fields import EnvName, Model, ObjectName, Text
 # `$$` first: after it a parenthesis is only text.
 REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
+SELF_REFERENCE = "refers to itself, and Kubernetes does not know the variables of the image; allowed: the whole value"
+
 
 class SecretKey(Model):
     """One key of a Secret in the namespace of the pod."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from components.settings import start_params
-from components.settings.env import Env, self_references
+from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
     LABEL_NAME,
     LABEL_PREFIX,
@@ -31,7 +31,6 @@ from jobs.kubernetes.quantities import parse_quantity
 Object = dict[str, Any]
 # Start parameters that say the same as `resources` of a group. The operator refuses a group that has both.
 START_RESOURCES = ("num-cpus", "num-gpus", "memory", "resources")
-SELF_REFERENCE = "refers to itself, and Kubernetes does not know the variables of the image; allowed: the whole value"
 
 
 class Requests(Model):

@@ -20,7 +20,7 @@ from components.settings.access import (
     Subject,
     public_ranges,
 )
-from components.settings.env import Env, self_references
+from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
     Annotations,
     ClusterName,
@@ -35,7 +35,7 @@ from components.settings.fields import (
     namespace_problem,
     version_like,
 )
-from components.settings.pods import SELF_REFERENCE, Head, Object, Requests, WorkerGroup, WorkerGroups
+from components.settings.pods import Head, Object, Requests, WorkerGroup, WorkerGroups
 from components.settings.versions import (
     DEFAULT_RAY_VERSION,
     PRIORITY_RAY,

@@ -196,6 +196,38 @@ OPERATOR_CASES: dict[str, Config] = {
     "operator/registry": {"imageRegistry": "registry.example.com/mirror"},
     "operator/args": {"args": ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]},
     "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi"}},
+    "operator/pod": {
+        "replicas": 2,
+        "env": {"A_URL": "http://$(Z_HOST)", "KEY": {"secret": "operator", "key": "token"}, "Z_HOST": "h"},
+        "labels": {"team": "platform"},
+        "annotations": {"owner": "platform@example.com"},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]
+                }
+            }
+        },
+        "priorityClassName": "system-cluster-critical",
+        "imagePullSecrets": ["pull"],
+        "serviceAccount": {"annotations": {"example.com/identity": "operator"}},
+        "podTemplate": {
+            "spec": {
+                "terminationGracePeriodSeconds": 30,
+                "containers": [
+                    {
+                        "name": "kuberay-operator",
+                        "livenessProbe": None,
+                        "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/certs"}],
+                    }
+                ],
+                "tolerations": [{"key": "spot", "operator": "Exists"}],
+                "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            }
+        },
+    },
     "operator/watched-namespaces": {"namespace": "operators", "watchNamespaces": ["team-a", "team-b"]},
     "operator/apiserver": {"version": "v0.3.0", "apiserver": True},
 }
