@@ -8,6 +8,7 @@ Here only its table of patterns is replaced: kr8s and Pulumi load PyYAML anyway,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,13 @@ _CORE_SCHEMA = (
         list("-+.0123456789"),
     ),
     ("merge", r"<<", ["<"]),
+)
+# What Go's readers take for a boolean or a number beyond both versions: kustomize has `n`, Pulumi's engine `0X1F`
+# (resolve.go of gopkg.in/yaml.v2 and v3).
+_GO = (
+    ("bool", r"[yYnN]", list("yYnN")),
+    ("int", r"[-+]?(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|[0-9][0-9_]*)", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9_]+)?", list("-+.0123456789")),
 )
 _AS_TYPED = "!as-typed"
 
@@ -71,8 +79,8 @@ def parse_documents(text: str) -> list[Any]:
 def dump_yaml(*documents: Any) -> str:
     """Writes documents, keys in their order. PlainText stays as it was typed.
 
-    Text that YAML 1.1 or 1.2 would read as something else is quoted, such as `yes` and `1e3`: PyYAML's own writer knows
-    1.1 only.
+    Text that YAML 1.1, 1.2 or Go would read as something else is quoted, such as `yes`, `1e3` and `N`: PyYAML's own
+    writer knows 1.1 only.
     """
     import yaml
 
@@ -80,7 +88,7 @@ def dump_yaml(*documents: Any) -> str:
 
 
 def reads_as_text(plain: str) -> bool:
-    """Returns whether YAML 1.1 and 1.2 both read `plain`, written without quotes, as this very text."""
+    """Returns whether YAML 1.1, 1.2 and Go all read `plain`, written without quotes, as this very text."""
     return _tag(_dumper()(None), plain) == "tag:yaml.org,2002:str"
 
 
@@ -117,7 +125,7 @@ def _core_schema(base: Any) -> Any:
     class CoreSchema(base):  # type: ignore[misc]
         yaml_implicit_resolvers: Any = {}  # noqa: RUF012
 
-    _add_core_schema(CoreSchema)
+    _add_patterns(CoreSchema, _CORE_SCHEMA)
     CoreSchema.add_constructor("tag:yaml.org,2002:int", _whole_number)
     return CoreSchema
 
@@ -142,7 +150,7 @@ def _dumper() -> Any:
     class Dumper(yaml.SafeDumper):
         pass
 
-    _add_core_schema(Dumper)  # to PyYAML's own patterns of YAML 1.1
+    _add_patterns(Dumper, _CORE_SCHEMA + _GO)  # to PyYAML's own patterns of YAML 1.1
     # With the tag that a reader would give it, a scalar needs no quotes.
     Dumper.add_representer(PlainText, lambda dumper, text: dumper.represent_scalar(_tag(dumper, text), str(text)))
     return Dumper
@@ -154,8 +162,8 @@ def _tag(resolver: Any, plain: str) -> str:
     return str(resolver.resolve(yaml.ScalarNode, plain, (True, False)))
 
 
-def _add_core_schema(resolver: Any) -> None:
-    for name, pattern, first in _CORE_SCHEMA:
+def _add_patterns(resolver: Any, patterns: Sequence[tuple[str, str, list[str]]]) -> None:
+    for name, pattern, first in patterns:
         resolver.add_implicit_resolver(f"tag:yaml.org,2002:{name}", re.compile(rf"(?:{pattern})\Z"), first)
 
 

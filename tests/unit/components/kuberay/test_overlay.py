@@ -165,8 +165,10 @@ def test_a_label_by_which_the_deployment_selects_its_pods_stays(tmp_path: Path) 
         rendered(tmp_path, labels={"app.kubernetes.io/name": "mine"})
 
 
-def test_names_that_look_like_numbers_stay_names(tmp_path: Path) -> None:
-    objects = rendered(tmp_path, namespace="1e3", image="r.example/operator:1e10")
+def test_names_that_look_like_numbers_or_booleans_stay_names(tmp_path: Path) -> None:
+    env = {"N": "y", "YES": "off", "_": "0X1F"}
+    objects = rendered(tmp_path, namespace="1e3", image="r.example/operator:1e10", env=env)
+    assert container(objects)["env"] == [{"name": name, "value": value} for name, value in env.items()]
     assert objects["Deployment/kuberay-operator"]["metadata"]["namespace"] == "1e3"
     assert container(objects)["image"] == "r.example/operator:1e10"
 
