@@ -267,7 +267,7 @@ def _is_branch(step: int | str) -> bool:
 
 
 # People write a secret into these by mistake, instead of the name of the Secret that holds it.
-HIDDEN = {"env", "password", "username"}
+HIDDEN = {"env", "password", "username", "redis-password", "redis-username"}
 
 
 def _shown(value: Any, loc: Sequence[int | str], kind: str) -> str:

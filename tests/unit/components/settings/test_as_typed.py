@@ -55,6 +55,11 @@ def test_numbers_and_booleans_that_no_file_shows_are_refused() -> None:
     assert parse({"clusters": [{"head": {"env": {"A": "493"}}}]}, {})
 
 
+def test_a_password_among_the_start_parameters_is_not_shown() -> None:
+    with pytest.raises(StackError, match=r"redis-password: \(value not shown\): .*write it in quotes"):
+        read("rayStartParams: {redis-password: 0123}", {"rayStartParams": {"redis-password": 83}})
+
+
 def test_worker_groups_as_a_list_and_aliases_are_found_in_the_file() -> None:
     text = """config:
   ray-on-kubernetes:clusters:
