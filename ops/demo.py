@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import yaml
 
 from components.errors import StackError
 from components.kuberay import source
@@ -25,6 +24,7 @@ from components.settings.kuberay import UPSTREAM
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from jobs import local_ray as local
 from jobs.kubernetes.kubeconfig import KubeconfigRefused, kubeconfig_files, read_kubeconfig
+from jobs.yaml_file import dump_yaml, parse_as_typed
 from ops import engine, pulumi
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
@@ -223,10 +223,10 @@ def deploy(cluster: Cluster, manifests: str) -> Path:
     settings = environment(cluster)
     config_file = DEMO / f"Pulumi.{STACK}.yaml"
     if not config_file.is_file():
-        content = yaml.safe_load((engine.ROOT / config_file.name).read_text())
+        content = parse_as_typed((engine.ROOT / config_file.name).read_text())
         content["config"][f"{engine.PROJECT}:kubeContext"] = cluster.context
         content["config"].setdefault(f"{engine.PROJECT}:kuberay", {})["source"] = manifests
-        config_file.write_text(yaml.safe_dump(content))
+        config_file.write_text(dump_yaml(content))
     if STACK not in {entry["name"] for entry in engine.stacks(environment=settings)}:
         engine.init_stack(STACK, settings)
     code = engine.run(

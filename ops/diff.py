@@ -18,14 +18,13 @@ import yaml
 
 from components.cluster.crds import digest
 from components.errors import StackError
+from jobs.yaml_file import parse_documents
 from ops import engine
 from ops.changes import CHANGES, DESTRUCTIVE, ERROR, NO_CHANGES
 from ops.errors import CannotRender, EngineFailed, OpsError
 from ops.options import detailed_exitcode_option, stack_option
 from ops.render import render
 
-# Pure Python takes half a minute for KubeRay's CRDs.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 HEADLINES = {
     NO_CHANGES: "no changes",
     CHANGES: "changes",
@@ -118,9 +117,7 @@ def read(folder: Path) -> dict[str, list[str]]:
     """Reads rendered manifests: `kind namespace/name` -> lines of YAML."""
     manifests = {}
     for file in sorted(folder.rglob("*.yaml")):
-        for document in yaml.load_all(file.read_text(), Loader=LOADER):
-            if not document:
-                continue
+        for document in parse_documents(file.read_text()):
             metadata = document["metadata"]
             name = f"{document['kind']} {metadata.get('namespace', '')}/{metadata['name']}"
             text = yaml.safe_dump(readable(document), sort_keys=True)

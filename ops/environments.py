@@ -11,11 +11,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from jobs.yaml_file import NotYaml, read_yaml
 from ops import engine
 from ops.errors import OpsError
 
@@ -31,7 +32,7 @@ DEFAULT_BRANCH = "main"
 @click.option("--token", required=True, envvar="GITHUB_TOKEN", help="A token with the right `actions: read`.")
 def environments_command(repository: str, api: str, token: str) -> None:
     """Check that GitHub's environments have the protection rules that CI relies on. Fails if one is missing."""
-    stacks = {file.name.split(".")[1]: _protected(file.read_text()) for file in engine.ROOT.glob("Pulumi.*.yaml")}
+    stacks = {file.name.split(".")[1]: _protected(file) for file in engine.ROOT.glob("Pulumi.*.yaml")}
     base = f"{api}/repos/{repository}/environments"
     environments = {entry["name"]: entry for entry in _get(f"{base}?per_page=100", token)["environments"]}
 
@@ -71,8 +72,11 @@ def missing_rules(
             yield f"{name}: the stack is protected, and no other person has to approve. Set reviewers, no self-review"
 
 
-def _protected(stack_file: str) -> bool:
-    config = (yaml.safe_load(stack_file) or {}).get("config") or {}
+def _protected(stack_file: Path) -> bool:
+    try:
+        config = (read_yaml(stack_file) or {}).get("config") or {}
+    except NotYaml as error:
+        raise OpsError(f"{stack_file.name} {error}") from None
     return config.get(f"{engine.PROJECT}:protect") in (True, "true")
 
 

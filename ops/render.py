@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from jobs.yaml_file import NotYaml, dump_yaml, parse_as_typed
 from ops import engine
 from ops.errors import CannotRender
 from ops.options import stack_option
@@ -49,18 +49,17 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
         stacks = ", ".join(sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml")))
         raise CannotRender(f"no stack file {stack_file.name}; stacks with one: {stacks or 'none'}")
     try:
-        settings = without_secrets(yaml.safe_load(stack_file.read_text()))
-    except yaml.YAMLError as error:
-        # The parser's message quotes the file, and a pull request's comment would repeat it.
-        mark = getattr(error, "problem_mark", None)
-        raise CannotRender(f"{stack_file.name} is not YAML{f' (line {mark.line + 1})' if mark else ''}") from None
+        # As typed: the engine has to read the same text as an `up` does.
+        settings = without_secrets(parse_as_typed(stack_file.read_text()) or {})
+    except NotYaml as error:
+        raise CannotRender(f"{stack_file.name} {error}") from None
     settings["config"][f"{engine.PROJECT}:renderTo"] = str(to)
     for key in ("kubeContext", "kubeconfig"):
         settings["config"].pop(f"{engine.PROJECT}:{key}", None)
     shutil.rmtree(to, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="render-") as scratch:
         config_file = Path(scratch) / stack_file.name
-        config_file.write_text(yaml.safe_dump(settings))
+        config_file.write_text(dump_yaml(settings))
         backend = Path(scratch) / "state"
         backend.mkdir()
         environment = {

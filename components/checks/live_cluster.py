@@ -15,8 +15,8 @@ from components.errors import Forbidden, refuse
 from components.kuberay.crds import crd_documents
 from components.manifests.raycluster import api_version
 from components.settings import Settings
+from components.settings.env import SecretKey
 from components.settings.kuberay import KubeRay
-from components.settings.pods import SecretKey
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import image_tag
 from jobs.target.contract import TOKEN_KEY
@@ -72,11 +72,16 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
 def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:
     """Problems of the Secrets that the settings name, and those not checked. Without them the pods wait silently."""
     problems, unchecked = [], []
-    for cluster in settings.clusters:
-        for name, key in sorted(_named_secrets(cluster)):
-            subject = f"Secret {cluster.namespace}/{name}, which cluster {cluster.name} is to use"
+    users = [(cluster.namespace, f"cluster {cluster.name}", _named_secrets(cluster)) for cluster in settings.clusters]
+    if settings.kuberay.operator == "own":
+        kuberay = settings.kuberay
+        secrets = {*_keys([kuberay.env]), *((name, "") for name in kuberay.image_pull_secrets)}
+        users.append((kuberay.namespace, "the operator", secrets))
+    for namespace, user, secrets in users:
+        for name, key in sorted(secrets):
+            subject = f"Secret {namespace}/{name}, which {user} is to use"
             try:
-                secret = api.get(f"/api/v1/namespaces/{cluster.namespace}/secrets/{name}")
+                secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
             except Forbidden:
                 if not preview:
                     raise
@@ -93,13 +98,18 @@ def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], li
 def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:
     """Returns name and key of each Secret; an empty key: any."""
     secrets = {(cluster.auth.secret_name, TOKEN_KEY)} if cluster.auth.secret_name else set()
-    for pod in (cluster.head, *cluster.worker_groups.values()):
-        secrets |= {(value.secret, value.key) for value in pod.env.values() if isinstance(value, SecretKey)}
+    pods = (cluster.head, *cluster.worker_groups.values())
+    secrets |= _keys([cluster.autoscaling.env, *(pod.env for pod in pods)])
+    for pod in pods:
         secrets |= {(name, "") for name in (*pod.env_from_secrets, *pod.image_pull_secrets)}
     if cluster.fault_tolerance:
         redis = cluster.fault_tolerance.redis
         secrets |= {(source.secret, source.key) for source in (redis.username, redis.password) if source}
     return secrets
+
+
+def _keys(envs: Iterable[Mapping[str, Any]]) -> set[tuple[str, str]]:
+    return {(value.secret, value.key) for env in envs for value in env.values() if isinstance(value, SecretKey)}
 
 
 def second_operators(

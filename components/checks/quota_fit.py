@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from components.manifests.quota import hard_limits, operator_container, requests_in
+from components.manifests.quota import hard_limits, operator_containers, requests_in
 from components.settings import Settings
 from components.settings.access import Limits, Quota
 from jobs.kubernetes.quantities import parse_quantity
@@ -48,8 +48,7 @@ def _above_limits(name: str, limits: Limits, containers: Containers) -> Iterator
 
 def _containers(settings: Settings, manifests: Manifests, name: str) -> Containers:
     """Returns the containers of the stack in namespace `name`, each with a label for errors."""
-    operator = operator_container(settings, name)
-    containers = [("kuberay-operator", operator)] if operator else []
+    containers = [(str(container.get("name")), container) for container in operator_containers(settings, name)]
     for cluster, manifest in zip(settings.clusters, manifests, strict=True):
         if cluster.namespace != name:
             continue

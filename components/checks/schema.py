@@ -98,7 +98,12 @@ def _error_lines(error: jsonschema.ValidationError) -> Iterator[str]:
     else:
         # The validator's own message quotes the value.
         hidden = f"(value not shown) {error.validator}: {error.validator_value}"
-        yield f"{path}: {hidden if 'env' in error.absolute_path else error.message[:200]}"
+        hint = "; write it in quotes" if _is_unquoted(error) else ""
+        yield f"{path}: {hidden if 'env' in error.absolute_path else error.message[:200]}{hint}"
+
+
+def _is_unquoted(error: jsonschema.ValidationError) -> bool:
+    return error.validator == "type" and error.validator_value == "string" and isinstance(error.instance, (int, float))
 
 
 def _allowed(fields: Mapping[str, Any]) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
-import yaml
-
 from components.cluster.api import Api
 from components.errors import Forbidden
+from jobs.yaml_file import NotYaml, parse_yaml
 
 NAME = "kuberay-operator"
 # The label of upstream's kustomization, and that of the Helm chart.
@@ -43,8 +42,8 @@ def watched_namespaces(api: Api, deployment: Mapping[str, Any]) -> frozenset[str
             continue
         for text in ((config_map or {}).get("data") or {}).values():
             try:
-                settings = yaml.safe_load(text)
-            except yaml.YAMLError:
+                settings = parse_yaml(text)
+            except NotYaml:
                 continue
             if isinstance(settings, dict) and settings.get("watchNamespace"):
                 return _names(str(settings["watchNamespace"]))

@@ -7,11 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.errors import StackError
 from components.kuberay.files import write_atomically
 from components.kuberay.source import CACHE, CRD_FOLDER
+from jobs.yaml_file import parse_documents
 
 JSON_DIGESTS = Path(__file__).with_name("crd_digests.json")
 # Directives of a kustomization that do not change the content of a CRD.
@@ -64,8 +63,7 @@ def _digest(data: bytes) -> str:
 
 
 def _parse(contents: list[bytes], tree: Path) -> list[dict[str, Any]]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    documents = [document for content in contents for document in yaml.load_all(content, loader) if document]
+    documents = [document for content in contents for document in parse_documents(content.decode())]
     kinds = sorted({document["kind"] for document in documents} - {"CustomResourceDefinition"})
     if kinds or not documents:
         raise StackError(f"{tree / CRD_FOLDER}: expected only CRDs, found {', '.join(kinds) or 'nothing'}")
@@ -77,7 +75,7 @@ def _crd_files(folder: Path) -> list[Path]:
     kustomization = folder / "kustomization.yaml"
     if not kustomization.is_file():
         raise StackError(f"{kustomization}: there is no such file; is this a directory with KubeRay's files?")
-    content = yaml.safe_load(kustomization.read_text()) or {}
+    content: dict[str, Any] = next(iter(parse_documents(kustomization.read_text())), {})
     unknown = sorted(set(content) - HARMLESS_DIRECTIVES)
     if unknown:
         raise StackError(f"{kustomization}: {', '.join(unknown)} would change the CRDs; allowed: resources")

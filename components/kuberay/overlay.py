@@ -10,15 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.errors import StackError
 from components.kuberay.files import write_atomically
 from components.kuberay.source import APISERVER_FOLDER, CRD_FOLDER, MANAGER_FOLDER, RBAC_FOLDER, ROOT
-from components.settings.kuberay import KubeRay
+from components.manifests import operator
+from components.settings.kuberay import OPERATOR, KubeRay
 from components.settings.versions import SPLIT_CONFIG, at_least
+from jobs.yaml_file import dump_yaml, parse_documents
 
-OPERATOR = "kuberay-operator"
 # Of the kinds in the operator's ClusterRole, those without a namespace: a Role cannot grant them.
 CLUSTER_SCOPED = {"ingressclasses"}
 
@@ -47,44 +46,23 @@ def _image_parts(image: str) -> dict[str, str]:
     return {"newName": head + slash + name, **({"newTag": tag} if colon else {})}
 
 
-def operator_args(upstream: list[str], settings: tuple[str, ...]) -> list[str]:
-    """Merges upstream's flags with those of the settings, which win.
-
-    All feature gates go into one flag: of two flags of one name the operator reads only the last.
-    """
-    prefix = "--feature-gates="
-    gates: dict[str, str] = {}
-    flags: dict[str, str] = {}
-    for arg in [*upstream, *settings]:
-        if arg.startswith(prefix):
-            for gate in arg.removeprefix(prefix).split(","):
-                gates[gate.partition("=")[0]] = gate
-        else:
-            flags[arg.split("=", 1)[0]] = arg
-    gate_flag = [prefix + ",".join(gates.values())] if gates else []
-    return gate_flag + list(flags.values())
+def _deployment_patch(kuberay: KubeRay, tree: Path) -> list[Object]:
+    """A JSON patch with the whole pod template: kustomize would merge lists by other rules than `podTemplate` has."""
+    deployment = _upstream_deployment(tree)
+    upstream = deployment["spec"]["template"]
+    template = operator.pod_template(kuberay, upstream)
+    labels = template["metadata"].get("labels", {})
+    for key, value in deployment["spec"]["selector"]["matchLabels"].items():
+        if labels.get(key) != value:
+            raise StackError(f"kuberay.labels.{key}: the Deployment of the operator selects its pods by it; remove it")
+    return [] if template == upstream else [{"op": "replace", "path": "/spec/template", "value": template}]
 
 
-def _deployment_patch(kuberay: KubeRay, tree: Path) -> Object | None:
-    container: Object = {}
-    args = kuberay.args
-    if kuberay.watch_namespaces:
-        args = (*args, f"--watch-namespace={','.join(kuberay.watch_namespaces)}")
-    if args:
-        container["args"] = operator_args(_upstream_args(tree), args)
-    sizes = {key: value for key, value in kuberay.resources if value}
-    if sizes:
-        container["resources"] = {"limits": sizes, "requests": sizes}
-    if not container:
-        return None
-    return {"spec": {"template": {"spec": {"containers": [{"name": OPERATOR, **container}]}}}}
-
-
-def _upstream_args(tree: Path) -> list[str]:
-    for document in yaml.safe_load_all((tree / MANAGER_FOLDER / "manager.yaml").read_text()):
-        if document and document["kind"] == "Deployment":
-            args: list[str] = document["spec"]["template"]["spec"]["containers"][0].get("args") or []
-            return args
+def _upstream_deployment(tree: Path) -> Object:
+    for document in parse_documents((tree / MANAGER_FOLDER / "manager.yaml").read_text()):
+        if document["kind"] == "Deployment":
+            deployment: Object = document
+            return deployment
     raise StackError(
         f"{tree / MANAGER_FOLDER}/manager.yaml: it has no Deployment; is this a directory with KubeRay's files?"
     )
@@ -100,29 +78,35 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
     """Returns the kustomization of RBAC and the operator. Kustomize writes the namespace into the bindings' subjects
     too."""
     folders = [RBAC_FOLDER, MANAGER_FOLDER] + ([APISERVER_FOLDER] if kuberay.apiserver else [])
-    patch = _deployment_patch(kuberay, tree)
     # Patched by target: a patch by name would have to state the manifest's own namespace, which the overlay replaces.
-    patches = [_patch("Deployment", patch)] if patch else []
+    patches = [_patch("Deployment", patch) for patch in [_deployment_patch(kuberay, tree)] if patch]
+    if annotations := kuberay.service_account.annotations:
+        patches.append(_patch("ServiceAccount", _named("v1", "ServiceAccount", annotations=annotations)))
     if kuberay.watch_namespaces:
-        patches += [_patch(kind, {"$patch": "delete"}) for kind in ("ClusterRole", "ClusterRoleBinding")]
+        api_version = "rbac.authorization.k8s.io/v1"
+        kinds = ("ClusterRole", "ClusterRoleBinding")
+        patches += [_patch(kind, {**_named(api_version, kind), "$patch": "delete"}) for kind in kinds]
     return _kustomization(
         namespace=kuberay.namespace,
         resources=[_relative(tree / name, folder) for name in folders],
         images=images(kuberay),
+        **({"replicas": [{"name": OPERATOR, "count": kuberay.replicas}]} if kuberay.replicas else {}),
         **({"patches": patches} if patches else {}),
     )
 
 
-def _patch(kind: str, patch: Object) -> Object:
-    group = "apps" if kind == "Deployment" else "rbac.authorization.k8s.io"
-    named = {"apiVersion": f"{group}/v1", "kind": kind, "metadata": {"name": OPERATOR}, **patch}
-    return {"target": {"kind": kind, "name": OPERATOR}, "patch": yaml.safe_dump(named, sort_keys=False)}
+def _patch(kind: str, patch: Object | list[Object]) -> Object:
+    return {"target": {"kind": kind, "name": OPERATOR}, "patch": dump_yaml(patch)}
+
+
+def _named(api_version: str, kind: str, **metadata: Any) -> Object:
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": OPERATOR, **metadata}}
 
 
 def watch_roles(kuberay: KubeRay, tree: Path) -> list[Object]:
     """Returns upstream's ClusterRole as a Role in each watched namespace, with its RoleBinding."""
     rbac = "rbac.authorization.k8s.io"
-    upstream = yaml.safe_load((tree / RBAC_FOLDER / "role.yaml").read_text())
+    (upstream,) = parse_documents((tree / RBAC_FOLDER / "role.yaml").read_text())
     rules = [rule for rule in upstream["rules"] if not set(rule["resources"]) <= CLUSTER_SCOPED]
     subjects = [{"kind": "ServiceAccount", "name": OPERATOR, "namespace": kuberay.namespace}]
     roles: list[Object] = []
@@ -157,18 +141,18 @@ def write(kuberay: KubeRay, tree: Path, stack: str, root: Path = ROOT) -> tuple[
         The folders of the CRDs' and the operator's overlay relative to `root`: Pulumi's state holds these paths.
     """
     base = root / ".cache" / "overlays" / stack
-    crds, operator = base / "crds", base / "operator"
+    crds, own = base / "crds", base / "operator"
     write_atomically(crds / "kustomization.yaml", _yaml(crd_kustomization(tree, crds)))
     if kuberay.watch_namespaces:
         # In a second layer, because the inner one would move these Roles to the operator's namespace.
-        inner = operator / "base"
+        inner = own / "base"
         write_atomically(inner / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, inner)))
-        write_atomically(operator / "roles.yaml", yaml.safe_dump_all(watch_roles(kuberay, tree), sort_keys=False))
-        write_atomically(operator / "kustomization.yaml", _yaml(_kustomization(resources=["base", "roles.yaml"])))
+        write_atomically(own / "roles.yaml", dump_yaml(*watch_roles(kuberay, tree)))
+        write_atomically(own / "kustomization.yaml", _yaml(_kustomization(resources=["base", "roles.yaml"])))
     else:
-        write_atomically(operator / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, operator)))
-    return crds.relative_to(root), operator.relative_to(root)
+        write_atomically(own / "kustomization.yaml", _yaml(operator_kustomization(kuberay, tree, own)))
+    return crds.relative_to(root), own.relative_to(root)
 
 
 def _yaml(document: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(document), sort_keys=False)
+    return dump_yaml(dict(document))

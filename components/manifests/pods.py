@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.manifests.merge import deep_merge, drop_empty
-from components.settings.pods import Pod, SecretKey
+from components.settings.env import EnvSource, SecretKey, in_order
+from components.settings.pods import Pod
 from components.settings.raycluster import RayClusterSettings
 from components.settings.start_params import CLIENT_PORT, GCS_PORT
 from jobs.target.contract import DASHBOARD_PORT
@@ -50,14 +51,38 @@ def resources(pod: Pod) -> dict[str, Any]:
     return {"limits": limits, "requests": requests}
 
 
-def env(pod: Pod) -> list[dict[str, Any]]:
+def env_list(env: Mapping[str, str | SecretKey | EnvSource]) -> list[dict[str, Any]]:
     """Returns environment variables in the form of a container."""
-    return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
-        if isinstance(value, SecretKey)
-        else {"name": name, "value": value}
-        for name, value in pod.env.items()
-    ]
+    return [{"name": name, **_env_value(value)} for name, value in env.items()]
+
+
+def _env_value(value: str | SecretKey | EnvSource) -> dict[str, Any]:
+    if isinstance(value, SecretKey):
+        return {"valueFrom": {"secretKeyRef": {"name": value.secret, "key": value.key}}}
+    return {"valueFrom": value.value_from} if isinstance(value, EnvSource) else {"value": value}
+
+
+def with_env_in_order(template: dict[str, Any]) -> dict[str, Any]:
+    """Returns a pod template in which the merged `env` of each container has an order that Kubernetes expands."""
+    spec = template.get("spec") or {}
+    containers = spec.get("containers")
+    if not isinstance(containers, list):
+        return template
+    return {**template, "spec": {**spec, "containers": [_with_env_in_order(container) for container in containers]}}
+
+
+def _with_env_in_order(container: dict[str, Any]) -> dict[str, Any]:
+    entries = container.get("env") if isinstance(container, Mapping) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        return container  # the schema refuses it
+    by_name = {str(entry.get("name")): entry for entry in entries}
+    if len(by_name) < len(entries):
+        return container  # then the order of equal names has a meaning
+    try:
+        order = in_order({name: entry.get("value") for name, entry in by_name.items()})
+    except ValueError:
+        return container  # a circle of the template's own: Kubernetes leaves it as it is
+    return {**container, "env": [by_name[name] for name in order]}
 
 
 def template(
@@ -88,7 +113,7 @@ def template(
         "imagePullPolicy": cluster.image_pull_policy,
         "ports": [{"name": name, "containerPort": port} for name, port in ports],
         "resources": resources(pod),
-        "env": env(pod),
+        "env": env_list(pod.env),
         "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
         "volumeMounts": pod.volume_mounts,
         "securityContext": deep_merge(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
@@ -108,4 +133,4 @@ def template(
     }
     metadata = drop_empty({"labels": pod.labels, "annotations": pod.annotations})
     result: dict[str, Any] = deep_merge(drop_empty({"metadata": metadata, "spec": drop_empty(spec)}), pod.pod_template)
-    return result
+    return with_env_in_order(result)

@@ -9,6 +9,7 @@ from typing import Any
 
 from components.settings import Settings
 from components.settings.access import Quota
+from components.settings.kuberay import OPERATOR, template_containers
 from jobs.kubernetes.quantities import parse_quantity
 
 Object = dict[str, Any]
@@ -20,7 +21,7 @@ GPU = "nvidia.com/gpu"
 INIT = {"cpu": Decimal("0.2"), "memory": Decimal(256 * 1024**2)}
 # The Redis of a trial, see manifests/redis.py.
 REDIS = {"cpu": Decimal("0.05"), "memory": Decimal(256 * 1024**2), "pods": Decimal(1)}
-OPERATOR = {"cpu": "100m", "memory": "512Mi"}  # upstream's, unless the settings differ
+OPERATOR_SIZES = {"cpu": "100m", "memory": "512Mi"}  # upstream's, unless the settings differ
 
 
 def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str) -> list[Object]:
@@ -82,9 +83,9 @@ def _fitting(total: Amounts) -> dict[str, str]:
 def requests_in(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str, *, largest: bool) -> Amounts:
     """Returns the requests of the stack's pods in namespace `name`: at their largest size, or when they start."""
     total: Amounts = {"cpu": Decimal(0), "memory": Decimal(0), "pods": Decimal(0)}
-    operator = operator_container(settings, name)
+    operator = operator_containers(settings, name)
     if operator:
-        _add(total, {**_requests([operator]), "pods": Decimal(1)})
+        _add(total, {**_requests(operator), "pods": Decimal(1)}, settings.kuberay.replicas or 1)
     for cluster, manifest in zip(settings.clusters, manifests, strict=True):
         if cluster.namespace == name:
             _add(total, cluster_requests(manifest, largest=largest))
@@ -114,14 +115,17 @@ def cluster_requests(manifest: Mapping[str, Any], *, largest: bool) -> Amounts:
     return total
 
 
-def operator_container(settings: Settings, name: str) -> Object | None:
-    """Returns the operator's container, with its resources only, where the stack runs the operator in namespace
-    `name`."""
+def operator_containers(settings: Settings, name: str) -> list[Object]:
+    """Returns the containers of the operator's pod, where the stack runs the operator in namespace `name`; else none.
+
+    The operator's own container has its name and resources only.
+    """
     kuberay = settings.kuberay
     if kuberay.operator != "own" or kuberay.namespace != name:
-        return None
-    sizes = {**OPERATOR, **{resource: size for resource, size in kuberay.resources if size}}
-    return {"resources": {"limits": sizes, "requests": sizes}}
+        return []
+    sizes = {**OPERATOR_SIZES, **{resource: size for resource, size in kuberay.resources if size}}
+    sidecars = [dict(each) for each in template_containers(kuberay.pod_template) if each.get("name") != OPERATOR]
+    return [{"name": OPERATOR, "resources": {"limits": sizes, "requests": sizes}}, *sidecars]
 
 
 def _pod_requests(group: Mapping[str, Any]) -> Amounts:

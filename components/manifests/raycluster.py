@@ -7,7 +7,7 @@ from typing import Any
 
 from components.manifests import redis
 from components.manifests.merge import deep_merge, drop_empty
-from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, template
+from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, env_list, template
 from components.settings.pods import Pod, WorkerGroup
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import AUTOSCALER_VERSION, V1_API, at_least
@@ -96,7 +96,7 @@ def _autoscaler(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, 
         },
         **({"securityContext": RESTRICTED_CONTAINER} if cluster.pod_security else {}),
         **({"volumeMounts": [TOKEN_MOUNT]} if _autoscaler_has_mounts(kuberay_version) else {}),
-        **drop_empty({"env": [{"name": name, "value": value} for name, value in scaling.env.items()]}),
+        **drop_empty({"env": env_list(scaling.env)}),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.manifests.merge import drop_empty
 from components.manifests.pods import RESTRICTED_CONTAINER, RESTRICTED_POD
-from components.settings.pods import SecretKey
+from components.settings.env import SecretKey
 from components.settings.raycluster import RayClusterSettings
 
 Object = dict[str, Any]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from components.settings.env import SecretKey
 from components.settings.fields import (
     HOST,
     Annotations,
@@ -24,7 +25,7 @@ from components.settings.fields import (
     ObjectName,
     matching,
 )
-from components.settings.pods import Object, SecretKey
+from components.settings.pods import Object
 from jobs.kubernetes.quantities import parse_quantity
 
 SELECTORS = ("podSelector", "namespaceSelector")
@@ -94,10 +95,14 @@ def _check_peer(peer: Object) -> None:
         selector = peer.get(key, {})
         if not isinstance(selector, Mapping) or set(selector) - SELECTOR_KEYS:
             raise ValueError(f"{key}: allowed: an object with {', '.join(sorted(SELECTOR_KEYS))}; {{}} matches all")
-        if not isinstance(selector.get("matchLabels", {}), Mapping):
+        labels, expressions = selector.get("matchLabels", {}), selector.get("matchExpressions", [])
+        if not isinstance(labels, Mapping):
             raise ValueError(f"{key}.matchLabels: allowed: an object")
-        if not isinstance(selector.get("matchExpressions", []), list):
-            raise ValueError(f"{key}.matchExpressions: allowed: a list")
+        if not isinstance(expressions, list) or not all(isinstance(each, Mapping) for each in expressions):
+            raise ValueError(f"{key}.matchExpressions: allowed: a list of objects")
+        values = [*labels.values(), *(value for each in expressions for value in each.get("values") or [])]
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{key}: a value is a number or a boolean; allowed: text, write it in quotes")
 
 
 class NetworkPolicy(Model):

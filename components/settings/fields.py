@@ -9,8 +9,10 @@ from typing import Annotated, Any, TypeVar
 
 import pydantic
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from components.errors import error_of_problems
+from components.settings import as_typed
 from jobs.kubernetes.quantities import parse_quantity
 
 
@@ -63,11 +65,16 @@ def _cpu(value: Any) -> Any:
     return value
 
 
-def _text(value: Any) -> Any:
+UNQUOTED = "unquoted"
+
+
+def _text(value: Any, info: pydantic.ValidationInfo) -> Any:
     """Numbers and booleans as text: people write them in YAML where Ray and Kubernetes require text."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value) if isinstance(value, (int, float)) else value
+    if not isinstance(value, (bool, int, float)):
+        return value
+    if info.context == UNQUOTED:  # the search for them, see parse
+        raise PydanticCustomError(UNQUOTED, UNQUOTED)
+    return as_typed.text_of(value)
 
 
 def matching(pattern: str, allowed: str, wrong: str = "does not have the required form") -> pydantic.AfterValidator:
@@ -169,17 +176,48 @@ GroupName = Annotated[str, _name(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", 50, "a-z, 0-9
 AnyModel = TypeVar("AnyModel", bound=Model)
 
 
-def parse(model: type[AnyModel], raw: Mapping[str, Any]) -> AnyModel:
+def parse(model: type[AnyModel], raw: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> AnyModel:
     """Reads settings of one class from their mapping in a stack file.
+
+    Args:
+        model: the class.
+        raw: the mapping.
+        typed: the same mapping as it was typed (jobs.yaml_file.parse_as_typed), where it is known. With it, a number or
+            a boolean that stands for text must have the text that was typed. None: `raw` does not come from a file.
 
     Raises:
         StackError: `raw` cannot be used; the message lists all problems, one a line.
     """
+    content = json.dumps(raw, default=str)
+    problems = set() if typed is None else {*_changed_text(raw, typed), *_unquoted_text(model, content, typed)}
     try:
-        return model.model_validate_json(json.dumps(raw, default=str))
+        settings = model.model_validate_json(content)
     except pydantic.ValidationError as error:
-        problems = sorted(set(_error_lines(model, error)))
-        raise error_of_problems("The stack's configuration cannot be used:", problems) from None
+        problems |= set(_error_lines(model, error))
+    if problems:
+        raise error_of_problems("The stack's configuration cannot be used:", sorted(problems))
+    return settings
+
+
+QUOTE = "YAML does not keep this text, it reads a number, a boolean or a date; write it in quotes"
+
+
+def _unquoted_text(model: type[Model], content: str, typed: Mapping[str, Any]) -> Iterator[str]:
+    """Numbers and booleans that stand for text, and whose text was another one or is not known."""
+    try:
+        model.model_validate_json(content, context=UNQUOTED)
+    except pydantic.ValidationError as error:
+        for entry in error.errors(include_url=False):
+            if entry["type"] == UNQUOTED:
+                text = as_typed.at(typed, [step for step in entry["loc"] if not _is_branch(step)])
+                if text != as_typed.text_of(entry["input"]):
+                    shown = text if isinstance(text, str) else entry["input"]
+                    yield f"{_path(entry['loc'])}: {_shown(shown, entry['loc'], UNQUOTED)}: {QUOTE}"
+
+
+def _changed_text(raw: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[str]:
+    for location, text in as_typed.changed(raw, typed):
+        yield f"{_path(location)}: {_shown(text, location, UNQUOTED)}: {QUOTE}"
 
 
 def _error_lines(model: type[Model], error: pydantic.ValidationError) -> Iterator[str]:
@@ -217,15 +255,19 @@ def _reason(kind: str, message: str, context: Mapping[str, Any]) -> str:
 def _path(loc: Sequence[int | str]) -> str:
     path = ""
     for step in loc:
-        # Pydantic's names for the branch of a union and for the key of a mapping are not keys of the stack file.
-        if str(step).startswith(("<", "[")):
+        if _is_branch(step):
             continue
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
     return path
 
 
+def _is_branch(step: int | str) -> bool:
+    """Returns whether a step is Pydantic's name for the branch of a union or for the key of a mapping."""
+    return str(step).startswith(("<", "["))
+
+
 # People write a secret into these by mistake, instead of the name of the Secret that holds it.
-HIDDEN = {"env", "password", "username"}
+HIDDEN = {"env", "password", "username", "redis-password", "redis-username"}
 
 
 def _shown(value: Any, loc: Sequence[int | str], kind: str) -> str:

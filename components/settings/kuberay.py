@@ -1,19 +1,26 @@
 """Settings of the operator and its CRDs: the key `kuberay` of a stack file."""
 
+# ruff: noqa: RUF012 (pydantic copies defaults)
+
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
+    Annotations,
     Cpu,
     FieldProblems,
     Image,
+    Labels,
     Memory,
     Model,
     Namespace,
+    ObjectName,
     namespace_problem,
     version_like,
 )
@@ -27,6 +34,9 @@ from components.settings.versions import (
 )
 
 UPSTREAM = "upstream"
+OPERATOR = "kuberay-operator"  # name of the Deployment, its container and its ServiceAccount
+# Fields of the operator's container that `podTemplate` must not set: checks and the quota read the setting.
+FIELDS_WITH_SETTING = {"args": "args", "image": "image", "resources": "resources"}
 
 
 class OperatorResources(Model):
@@ -36,6 +46,13 @@ class OperatorResources(Model):
     """CPUs. Default: those of the version's own manifest (100m in v1.7.0)."""
     memory: Memory | None = None
     """Bytes. Default: that of the version's own manifest (512Mi in v1.7.0). Upstream counts 1 MB for each Ray pod."""
+
+
+class OperatorAccount(Model):
+    """The ServiceAccount of the operator."""
+
+    annotations: Annotations = {}
+    """Annotations of the ServiceAccount."""
 
 
 class KubeRay(Model):
@@ -57,6 +74,29 @@ class KubeRay(Model):
     """Flags of the operator. Feature gates are merged with upstream's."""
     resources: OperatorResources = OperatorResources()
     """Resources of the operator's container."""
+    replicas: Annotated[int, Field(ge=1)] | None = None
+    """Pods of the operator, of which one acts and the others wait. Default: that of the version's own manifest (1)."""
+    env: Env = {}
+    """Environment variables of the operator's container, as `env` of a Ray pod."""
+    labels: Labels = {}
+    """Labels of the operator's pod."""
+    annotations: Annotations = {}
+    """Annotations of the operator's pod."""
+    node_selector: Labels = {}
+    """Labels that the operator's node must have."""
+    tolerations: list[dict[str, Any]] = []
+    """Tolerations of the operator's pod, as in Kubernetes."""
+    affinity: dict[str, Any] = {}
+    """Affinity of the operator's pod, as in Kubernetes."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the operator's pod."""
+    image_pull_secrets: list[ObjectName] = []
+    """Secrets in the operator's namespace for pulling its image."""
+    service_account: OperatorAccount = OperatorAccount()
+    """ServiceAccount of the operator."""
+    pod_template: dict[str, Any] = {}
+    """Merged into the operator's finished pod template, for every field without a setting. Lists merge by name,
+    `envFrom` and `tolerations` are added, null removes."""
     apiserver: bool = False
     """Install the KubeRay API server and its NodePorts too, which KubeRay before v1.1 bundles."""
     operator: Literal["own", "existing"] = "own"
@@ -104,6 +144,7 @@ class KubeRay(Model):
         for name in sorted({name for name in self.watch_namespaces if self.watch_namespaces.count(name) > 1}):
             problems.add("watchNamespaces", f'"{name}": listed twice; allowed: once')
         self._check_args(problems)
+        self._check_pod(problems)
         if self.operator == "existing":
             self._check_existing(problems)
         problems.raise_if_any()
@@ -122,6 +163,18 @@ class KubeRay(Model):
         if any(gate in arg for arg in self.args) and at_least(self.version, CONDITIONS):
             problems.add("args", f"{gate}: `up` reads these conditions to see that a cluster is ready; remove it")
 
+    def _check_pod(self, problems: FieldProblems) -> None:
+        if self.replicas and self.replicas > 1 and "--enable-leader-election=false" in self.args:
+            text = "without leader election all pods of the operator would act at once; remove it, or `replicas`"
+            problems.add("args", f"--enable-leader-election=false: {text}")
+        for name in self_references(self.env):
+            problems.add(f"env.{name}", SELF_REFERENCE)
+        for container in template_containers(self.pod_template):
+            for field, setting in FIELDS_WITH_SETTING.items():
+                if container.get("name") == OPERATOR and field in container:
+                    path = f"podTemplate.spec.containers[{OPERATOR}].{field}"
+                    problems.add(path, f"this field has its own setting; allowed: `{setting}`")
+
     def _check_existing(self, problems: FieldProblems) -> None:
         settings = {
             "image": self.image,
@@ -130,9 +183,27 @@ class KubeRay(Model):
             "apiserver": self.apiserver,
             "watchNamespaces": self.watch_namespaces,
             "resources": self.resources.cpu or self.resources.memory,
+            "replicas": self.replicas,
+            "env": self.env,
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "nodeSelector": self.node_selector,
+            "tolerations": self.tolerations,
+            "affinity": self.affinity,
+            "priorityClassName": self.priority_class_name,
+            "imagePullSecrets": self.image_pull_secrets,
+            "serviceAccount": self.service_account.annotations,
+            "podTemplate": self.pod_template,
         }
         for key, value in settings.items():
             if value:
                 problems.add(
                     key, "set, but the stack does not install an `existing` operator; remove it, or set `operator: own`"
                 )
+
+
+def template_containers(pod_template: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the containers that a `podTemplate` states."""
+    spec = pod_template.get("spec")
+    containers = spec.get("containers") if isinstance(spec, Mapping) else None
+    return [each for each in containers if isinstance(each, Mapping)] if isinstance(containers, list) else []

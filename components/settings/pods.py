@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from components.settings import start_params
+from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
     LABEL_NAME,
     LABEL_PREFIX,
     Annotations,
     Cpu,
-    EnvName,
     FieldProblems,
     GroupName,
     Int32,
@@ -40,22 +40,6 @@ class Requests(Model):
     """CPUs. Default: the limit."""
     memory: Memory | None = None
     """Bytes. Default: the limit."""
-
-
-class SecretKey(Model):
-    """One key of a Secret in the cluster's namespace."""
-
-    secret: ObjectName
-    """Name of the Secret."""
-    key: Annotated[str, Field(min_length=1)]
-    """Key in the Secret."""
-
-
-def _branch(value: Any) -> str:
-    return "<secret>" if isinstance(value, (dict, SecretKey)) else "<text>"
-
-
-EnvValue = Annotated[Annotated[Text, Tag("<text>")] | Annotated[SecretKey, Tag("<secret>")], Discriminator(_branch)]
 
 
 class Pod(Model):
@@ -83,8 +67,10 @@ class Pod(Model):
     """Logical resources by name (`CPU`, `GPU`, `memory`, your own), in place of the start parameters that set them."""
     ray_labels: Labels = {}
     """Labels of the Ray node, for label selectors of tasks and actors."""
-    env: dict[EnvName, EnvValue] = {}
-    """Environment variables by name: a value, or `{secret, key}`."""
+    env: Env = {}
+    """Environment variables by name: a value, `{secret, key}` or `{valueFrom}`; or a list, as in Kubernetes. In a
+    mapping a variable comes after those that it names as `$(NAME)`, so that Kubernetes expands them; a list keeps its
+    order. An unknown name stays as it is."""
     env_from_secrets: list[ObjectName] = []
     """Secrets of which every key becomes an environment variable."""
     labels: Labels = {}
@@ -114,7 +100,8 @@ class Pod(Model):
     pod_security_context: Object = {}
     """Security context of the pod, as in Kubernetes."""
     pod_template: Object = {}
-    """Merged into the finished pod template, for every field without a setting. Lists merge by name, null removes."""
+    """Merged into the finished pod template, for every field without a setting. Lists merge by name, `envFrom` and
+    `tolerations` are added, null removes."""
 
     def _check_pod(self, problems: FieldProblems, *, head: bool) -> None:
         for name, text in start_params.problems(self.ray_start_params, head=head):
@@ -126,6 +113,9 @@ class Pod(Model):
                     problems.add(
                         f"rayStartParams.{key}", f'"{value}": set together with `rayResources`; keep one of them'
                     )
+        if not (self.env_from_secrets or self.pod_template):  # each of them can bring an earlier value
+            for name in self_references(self.env):
+                problems.add(f"env.{name}", SELF_REFERENCE)
         if "labels" in self.ray_start_params:
             problems.add("rayStartParams.labels", "the operator refuses it; allowed: `rayLabels`")
         for key in ("cpu", "memory"):

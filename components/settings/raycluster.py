@@ -20,11 +20,11 @@ from components.settings.access import (
     Subject,
     public_ranges,
 )
+from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
     Annotations,
     ClusterName,
     Cpu,
-    EnvName,
     FieldProblems,
     Image,
     Labels,
@@ -32,7 +32,6 @@ from components.settings.fields import (
     Model,
     Namespace,
     ObjectName,
-    Text,
     namespace_problem,
     version_like,
 )
@@ -91,16 +90,18 @@ class Autoscaling(Model):
     """How fast workers are added, as in KubeRay."""
     resources: AutoscalerResources = AutoscalerResources()
     """Resources of the autoscaler's container."""
-    env: dict[EnvName, Text] = {}
-    """Environment variables of the autoscaler's container."""
+    env: Env = {}
+    """Environment variables of the autoscaler's container, as `env` of a pod."""
 
     @model_validator(mode="after")
     def _check(self) -> Autoscaling:
+        problems = FieldProblems()
+        for name in self_references(self.env):
+            problems.add(f"env.{name}", SELF_REFERENCE)
         if not self.enabled:
-            problems = FieldProblems()
             for field in sorted(self.model_fields_set - {"enabled"}):
                 problems.add(to_camel(field), "set, but `enabled` is false; remove one of them")
-            problems.raise_if_any()
+        problems.raise_if_any()
         return self
 
 
@@ -202,8 +203,8 @@ class RayClusterSettings(Model):
     the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster.
     `redis-without-password`: whoever reaches your own Redis can change the state of the head, and so run code."""
     spec: Object = {}
-    """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name, null
-    removes."""
+    """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name,
+    `envFrom` and `tolerations` are added, null removes."""
 
     @property
     def ray_version(self) -> str:

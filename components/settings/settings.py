@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import model_validator
 
 from components.settings import fields
@@ -17,6 +16,7 @@ from components.settings.access import NamespaceSettings
 from components.settings.fields import FieldProblems, Model, Namespace
 from components.settings.kuberay import KubeRay
 from components.settings.raycluster import RayClusterSettings
+from jobs.yaml_file import parse_as_typed, parse_yaml
 
 PROJECT = "ray-on-kubernetes"
 
@@ -143,13 +143,17 @@ class Settings(Model):
                 problems.add(f"clusters[{index}].jobUsers", f"{text} this cluster's pods too; allowed: {allowed}")
 
 
-def parse(raw: Mapping[str, Any]) -> Settings:
+def parse(raw: Mapping[str, Any], typed: Mapping[str, Any] | None = None) -> Settings:
     """Reads settings from a mapping of a stack's keys, without the prefix `ray-on-kubernetes:`.
+
+    Args:
+        raw: the mapping.
+        typed: the same keys as they were typed, where they come from a file (`as_typed`).
 
     Raises:
         StackError: `raw` cannot be used; the message lists all problems, one a line.
     """
-    return fields.parse(Settings, raw)
+    return fields.parse(Settings, raw, typed)
 
 
 def from_config(config: Mapping[str, Any]) -> Settings:
@@ -158,8 +162,7 @@ def from_config(config: Mapping[str, Any]) -> Settings:
     Raises:
         StackError: `config` cannot be used; the message lists all problems, one a line.
     """
-    prefix = f"{PROJECT}:"
-    return parse({key.removeprefix(prefix): _plain(value) for key, value in config.items() if key.startswith(prefix)})
+    return parse(_plain(own_keys(config)))
 
 
 def from_stack_file(path: Path) -> Settings:
@@ -167,11 +170,30 @@ def from_stack_file(path: Path) -> Settings:
 
     Raises:
         StackError: the file cannot be used; the message lists all problems, one a line.
+        NotYaml: the file is not YAML.
     """
-    return from_config((yaml.safe_load(path.read_text()) or {}).get("config") or {})
+    text = path.read_text()
+    return parse(_plain(own_keys(_config(parse_yaml(text)))), typed_keys(text))
+
+
+def typed_keys(stack_file: str) -> dict[str, Any]:
+    """Returns the settings in the text of a stack file as they were typed, without their prefix. Raises NotYaml."""
+    return own_keys(_config(parse_as_typed(stack_file)))
+
+
+def own_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of this project, without their prefix."""
+    prefix = f"{PROJECT}:"
+    return {key.removeprefix(prefix): value for key, value in config.items() if str(key).startswith(prefix)}
+
+
+def _config(stack_file: Any) -> Mapping[str, Any]:
+    config = stack_file.get("config") if isinstance(stack_file, Mapping) else None
+    return config if isinstance(config, Mapping) else {}
 
 
 def _plain(value: Any) -> Any:
+    """Returns a value with the word `secure` for each secure value in it."""
     if isinstance(value, dict):
         return "secure" if set(value) == {"secure"} else {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import Refused
 from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json, is_local_path
 from ..upload.requirements import with_file_contents
-from ..yaml_file import NotYaml, read_yaml
+from ..yaml_file import NotYaml, parse_as_typed, parse_yaml
 from . import sweep
 
 _OBJECT = "an object"
@@ -109,21 +109,37 @@ def from_file(path: Path, sweeps: Mapping[str, Sequence[str]] | None = None) -> 
         Refused: The file has problems; the message lists all of them.
     """
     try:
-        content = read_yaml(path)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Refused(f"There is no jobs file {path}.", _SCHEMA) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"Could not read the jobs file {path}: {error}.") from None
-    except NotYaml as error:
-        raise Refused(f"The jobs file {path} {error}.", _SCHEMA) from None
-    return parse(content, path.parent, str(path), path.stem, sweeps or {})
+    return parse(text, path.parent, str(path), path.stem, sweeps or {})
 
 
-def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str, Sequence[str]]) -> Batch:
-    """Reads the batch in the content of a jobs file.
+def _words_as_typed(content: Any, typed: Any) -> Any:
+    """Replaces the values of sweeps and the words of entrypoints by the text that was typed.
+
+    They become text in any case, and YAML reads 01 and 1.10 as the numbers 1 and 1.1.
+    """
+    if not isinstance(content, dict):
+        return content
+    words: dict[str, Any] = {}
+    for key, value in content.items():
+        if (key == "sweep" and isinstance(value, dict)) or (key == "entrypoint" and isinstance(value, list)):
+            words[key] = typed[key]
+        elif key == "defaults":
+            words[key] = _words_as_typed(value, typed[key])
+        elif key == "jobs" and isinstance(value, list):
+            words[key] = [_words_as_typed(*entries) for entries in zip(value, typed[key], strict=True)]
+    return {**content, **words}
+
+
+def parse(text: str, base: Path, source: str, stem: str, sweeps: Mapping[str, Sequence[str]]) -> Batch:
+    """Reads the batch in the text of a jobs file.
 
     Args:
-        content: As YAML has it.
+        text: The YAML.
         base: The directory that relative paths are relative to.
         source: The name of the file in messages.
         stem: The name of a batch without one.
@@ -132,6 +148,10 @@ def parse(content: Any, base: Path, source: str, stem: str, sweeps: Mapping[str,
     Raises:
         Refused: The content has problems; the message lists all of them.
     """
+    try:
+        content = _words_as_typed(parse_yaml(text), parse_as_typed(text))
+    except NotYaml as error:
+        raise Refused(f"The jobs file {source} {error}.", _SCHEMA) from None
     if not isinstance(content, dict):
         raise Refused(f"{source} must be an object with the key `jobs`.", _SCHEMA)
     defaults, entries = _check_file(content, source)
@@ -189,6 +209,9 @@ def _key_problems(
             problems.append(f"{prefix}{str(key)[:100]}: is not known; allowed: {', '.join(allowed)}")
         elif value is not None and (not isinstance(value, allowed[key][0]) or isinstance(value, bool)):
             problems.append(f"{prefix}{key}: must be {allowed[key][1]}, it is {_kind(value)}")
+    words = values.get("entrypoint")
+    if isinstance(words, list) and any(word is None or isinstance(word, dict | list) for word in words):
+        problems.append(f"{prefix}entrypoint: must be a string, or a list of words; a word of it is empty or an object")
     for key in ("metadata", "entrypoint_label_selector"):
         if isinstance(values.get(key), dict) and key in allowed:
             problems += [

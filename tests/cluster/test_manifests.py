@@ -21,7 +21,7 @@ from components.settings import from_config, from_stack_file, parse
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import all_stack_files
 from tests.support.trees import VERSIONS, tree
-from tests.unit.components.golden_cases import CASES, manifests, settings
+from tests.unit.components.golden_cases import CASES, OPERATOR_CASES, manifests, settings
 
 OWNER = "organization/ray-on-kubernetes/test-manifests"
 NAMESPACE = "test-manifests"
@@ -95,7 +95,11 @@ def test_an_unknown_field_would_be_refused(cluster: Cluster, crds: None, namespa
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("kuberay", [{}, {"watchNamespaces": [NAMESPACE]}], ids=["cluster", "namespaced"])
+@pytest.mark.parametrize(
+    "kuberay",
+    [{}, {"watchNamespaces": [NAMESPACE]}, OPERATOR_CASES["operator/pod"]],
+    ids=["cluster", "namespaced", "pod"],
+)
 def test_every_object_of_the_operators_overlay_is_accepted(
     version: str, kuberay: dict[str, Any], cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:

@@ -159,3 +159,54 @@ def test_a_secure_value_is_in_no_state_and_no_preview_after_its_rotation_neither
     assert [word for word in WORDS for text in said if word in text] == []
     assert "[secret]" in said[0]
     assert WORDS[0] in "".join(file.read_text() for file in (tmp_path / "rendered").rglob("*.yaml"))
+
+
+AS_TYPED = """config:
+  ray-on-kubernetes:kuberay: {operator: existing}
+  ray-on-kubernetes:clusters:
+  - head:
+      env: {Z_HOST: h, A_URL: "http://$(Z_HOST)", TIME: 22:22, YES: yes, N: 4, ON: true, DAY: "2026-01-02"}
+"""
+CHANGED = {"env": "{MODE: 0755, VER: 1.10, DAY: 2026-01-02, OK: 4}", "nodeSelector": "{account: 012345678901}"}
+
+
+def rendered_env(folder: Path) -> list[dict[str, Any]]:
+    (file,) = folder.rglob("*raycluster-autoscaler.yaml")
+    spec = yaml.safe_load(file.read_text())["spec"]["headGroupSpec"]["template"]["spec"]
+    env: list[dict[str, Any]] = spec["containers"][0]["env"]
+    return env
+
+
+def test_a_render_reads_the_stack_file_as_an_up_does(repository: Path, tmp_path: Path) -> None:
+    (repository / "Pulumi.typed.yaml").write_text(AS_TYPED)
+    run = ops(repository, "render", "--stack", "typed", "--to", str(tmp_path / "render"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    (tmp_path / "state").mkdir()
+    environment = {
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
+        "PULUMI_CONFIG_PASSPHRASE": "throw-away",
+        "KUBECONFIG": os.devnull,
+    }
+    engine.init_stack("typed", environment)
+    (repository / "Pulumi.typed.yaml").write_text(AS_TYPED + f"  ray-on-kubernetes:renderTo: {tmp_path}/up\n")
+    engine.run_quietly(["up", "--yes", "--skip-preview", "--stack", "typed"], cwd=repository, environment=environment)
+    (repository / "Pulumi.typed.yaml").unlink()
+    env = rendered_env(tmp_path / "up")
+    assert rendered_env(tmp_path / "render") == env
+    assert [entry["name"] for entry in env] == ["Z_HOST", "A_URL", "DAY", "N", "ON", "TIME", "YES"]
+    assert [entry["value"] for entry in env[2:]] == ["2026-01-02", "4", "true", "22:22", "yes"]
+
+
+def test_text_that_yaml_changes_is_refused_by_key(repository: Path, tmp_path: Path) -> None:
+    head = ", ".join(f"{key}: {value}" for key, value in CHANGED.items())
+    clusters = f"  ray-on-kubernetes:clusters: [{{head: {{{head}}}}}]\n"
+    file = f"config:\n  ray-on-kubernetes:kuberay: {{operator: existing}}\n{clusters}"
+    (repository / "Pulumi.typed.yaml").write_text(file)
+    run = ops(repository, "render", "--stack", "typed", "--to", str(tmp_path / "render"))
+    (repository / "Pulumi.typed.yaml").unlink()
+    assert run.returncode != 0
+    text = run.stdout + run.stderr
+    for key in ("env.MODE", "env.VER", "env.DAY", "nodeSelector.account"):
+        assert f"clusters[0].head.{key}: " in text
+    assert "env.OK" not in text
+    assert "write it in quotes" in text

@@ -65,6 +65,21 @@ EVERYTHING_OF_A_POD: Config = {
 CASES: dict[str, Config] = {
     "default": {},
     "pod-options": _one(workerGroups={"all": EVERYTHING_OF_A_POD}),
+    "env-order": _one(
+        # Sorted by name, as the engine gives mappings.
+        head={"env": {"A_URL": "http://$(Z_HOST):$(PORT)", "PORT": "80", "SHELL": "$(date) $$(PORT)", "Z_HOST": "h"}},
+        workerGroups={
+            "list": {
+                "env": [
+                    {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    {"name": "KEY", "secret": "s3", "key": "token"},
+                    {"name": "A_URL", "value": "http://$(POD_IP)/$(KEY)"},
+                    {"name": "EMPTY"},
+                ]
+            }
+        },
+        autoscaling={"env": {"A": "$(B)", "B": "1"}},
+    ),
     "gpu": _one(workerGroups={"gpu": {"gpu": 2, "cpu": 8, "memory": "64Gi", "min": 0, "idleTimeoutSeconds": 300}}),
     "spot-with-fallback": _one(
         workerGroups={
@@ -181,6 +196,38 @@ OPERATOR_CASES: dict[str, Config] = {
     "operator/registry": {"imageRegistry": "registry.example.com/mirror"},
     "operator/args": {"args": ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]},
     "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi"}},
+    "operator/pod": {
+        "replicas": 2,
+        "env": {"A_URL": "http://$(Z_HOST)", "KEY": {"secret": "operator", "key": "token"}, "Z_HOST": "h"},
+        "labels": {"team": "platform"},
+        "annotations": {"owner": "platform@example.com"},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}]
+                }
+            }
+        },
+        "priorityClassName": "system-cluster-critical",
+        "imagePullSecrets": ["pull"],
+        "serviceAccount": {"annotations": {"example.com/identity": "operator"}},
+        "podTemplate": {
+            "spec": {
+                "terminationGracePeriodSeconds": 30,
+                "containers": [
+                    {
+                        "name": "kuberay-operator",
+                        "livenessProbe": None,
+                        "volumeMounts": [{"name": "ca", "mountPath": "/etc/ssl/certs"}],
+                    }
+                ],
+                "tolerations": [{"key": "spot", "operator": "Exists"}],
+                "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            }
+        },
+    },
     "operator/watched-namespaces": {"namespace": "operators", "watchNamespaces": ["team-a", "team-b"]},
     "operator/apiserver": {"version": "v0.3.0", "apiserver": True},
 }

@@ -389,3 +389,23 @@ def test_every_component_is_of_this_project_and_parents_its_children(kubeconfig:
     for resource in graph.registered:
         if resource.type.startswith("kubernetes:"):
             assert resource.parent in urns, resource.urn
+
+
+def test_a_number_in_the_place_of_a_text_has_the_text_of_the_stack_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine gives values only; the program reads the file beside them, in the project's folder."""
+    monkeypatch.chdir(tmp_path)
+    clusters = [{"head": {"env": {"N": 4, "MODE": 493}}}]
+    with pytest.raises(pulumi.RunError, match=r"env\.MODE: .*write it in quotes") as caught:
+        render(clusters=clusters)
+    assert "env.N: " in str(caught.value), "without a file no text is known"
+    file = "config:\n  ray-on-kubernetes:clusters:\n  - head: {env: {N: 4, MODE: 0755}}\n"
+    (tmp_path / "Pulumi.test.yaml").write_text(file)
+    with pytest.raises(pulumi.RunError, match=r"env\.MODE: ") as caught:
+        render(clusters=clusters)
+    assert "env.N: " not in str(caught.value)
+    (tmp_path / "Pulumi.test.yaml").write_text(file.replace("0755", "493"))
+    spec = render(clusters=clusters).one(RAYCLUSTER).inputs["spec"]
+    env = spec["headGroupSpec"]["template"]["spec"]["containers"][0]["env"]
+    assert env == [{"name": "N", "value": "4"}, {"name": "MODE", "value": "493"}]

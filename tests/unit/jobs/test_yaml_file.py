@@ -11,7 +11,7 @@ import pytest
 from jobs.batch.jobs_file import from_file
 from jobs.errors import Refused
 from jobs.kubernetes.kubeconfig import read_kubeconfig
-from jobs.yaml_file import NotYaml, parse_yaml
+from jobs.yaml_file import NotYaml, PlainText, dump_yaml, parse_as_typed, parse_documents, parse_yaml
 from tests.support.command import Cli
 
 LEVELS = "abcdefghij"
@@ -42,7 +42,7 @@ def test_aliases_do_not_multiply_a_text(text: str) -> None:
     [
         ("a: &a [*a]", "contains itself"),
         ("[" * 20_000, "nested too deeply"),
-        ("a: 2026-13-45", "not valid YAML"),
+        ("a: " + "9" * 5000, "not valid YAML"),
         ("a: [\nTOKEN=hunter2", "not YAML at line"),
         ("a: !!python/object/apply:os.system [x]", "not YAML at line"),
     ],
@@ -89,3 +89,38 @@ def test_no_error_about_a_jobs_file_repeats_a_value(tmp_path: Path, text: str) -
     with pytest.raises(Refused) as caught:
         from_file(file)
     assert "hunter2" not in str(caught.value)
+
+
+# What YAML 1.1 and 1.2 read differently, and what 1.2 reads (https://yaml.org/spec/1.2.2/#103-core-schema).
+DIALECT = {
+    "yes": "yes", "off": "off", "Y": "Y", "true": True, "False": False, "22:22": "22:22", "1:30.5": "1:30.5",
+    "2026-01-02": "2026-01-02", "2026-13-45": "2026-13-45", "1_000": "1_000", "0b11": "0b11", "0o17": 15, "0x1F": 31,
+    "012": 12, "+1": 1, "1e3": 1000.0, "1.5": 1.5, ".5": 0.5, "=": "=", "~": None, "null": None, '"yes"': "yes",
+}  # fmt: skip
+
+
+# Text in both versions, and no text for kustomize or Pulumi's engine.
+GO = ["y", "N", "0X1F", "0B11", "-0o17", "1_0e3"]
+
+
+@pytest.mark.parametrize("typed", DIALECT)
+def test_the_dialect_is_yaml_1_2(typed: str) -> None:
+    for value in (parse_yaml(f"a: {typed}")["a"], parse_documents(f"a: {typed}\n---\n")[0]["a"]):
+        assert (value, type(value)) == (DIALECT[typed], type(DIALECT[typed]))
+
+
+def test_text_as_typed_is_written_as_typed() -> None:
+    text = "".join(f"k{number}: {typed}\n" for number, typed in enumerate(DIALECT)) + "012: k\nTRUE: k\n"
+    typed = parse_as_typed(text)
+    assert isinstance(typed["k0"], PlainText)
+    assert not isinstance(typed[f"k{len(DIALECT) - 1}"], PlainText)
+    assert dump_yaml(typed) == text.replace('"yes"', "'yes'")
+
+
+@pytest.mark.parametrize("text", [*(key for key in DIALECT if '"' not in key), *GO])
+def test_text_that_a_dialect_reads_as_something_else_is_written_in_quotes(text: str) -> None:
+    import yaml
+
+    written = dump_yaml({text: text})
+    assert parse_yaml(written) == yaml.safe_load(written) == {text: text}
+    assert (text == "=") or written == f"'{text}': '{text}'\n"

@@ -182,5 +182,5 @@ def test_the_commands_of_the_docs_set_every_rule_of_a_protected_stack(tmp_path: 
 
 
 def test_the_protected_stack_of_this_repository_is_known_as_such() -> None:
-    protected = {file.name for file in engine.ROOT.glob("Pulumi.*.yaml") if environments._protected(file.read_text())}
+    protected = {file.name for file in engine.ROOT.glob("Pulumi.*.yaml") if environments._protected(file)}
     assert protected == {"Pulumi.prod.yaml"}

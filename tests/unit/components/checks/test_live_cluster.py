@@ -8,7 +8,7 @@ import pytest
 
 from components.checks import live_cluster
 from components.errors import Forbidden, StackError
-from components.settings.settings import parse
+from components.settings.settings import Settings, parse
 from tests.support.trees import tree
 
 
@@ -29,9 +29,9 @@ class Api:
 SETTINGS = parse({"clusters": [{"createNamespace": False, "auth": {"secretName": "team-token"}}]})
 
 
-def check(api: Api, preview: bool) -> list[str]:
-    version = SETTINGS.kuberay.version
-    return live_cluster.check(api, SETTINGS, tree(version), "urn:", preview=preview)  # type: ignore[arg-type]
+def check(api: Api, preview: bool, settings: Settings = SETTINGS) -> list[str]:
+    version = settings.kuberay.version
+    return live_cluster.check(api, settings, tree(version), "urn:", preview=preview)  # type: ignore[arg-type]
 
 
 def test_a_preview_that_may_not_read_a_secret_names_it_and_continues() -> None:
@@ -49,3 +49,21 @@ def test_an_up_that_may_not_read_a_secret_is_refused() -> None:
 def test_a_secret_that_is_not_there_is_refused_by_name(preview: bool) -> None:
     with pytest.raises(StackError, match=r"team-token.*: not there"):
         check(Api(may_read_secrets=True), preview)
+
+
+def test_the_secrets_of_the_operator_and_of_the_autoscaler_are_looked_for_too() -> None:
+    env = {"KEY": {"secret": "for-env", "key": "k"}}
+    settings = parse(
+        {
+            "kuberay": {"createNamespace": False, "env": env, "imagePullSecrets": ["pull"]},
+            "clusters": [{"createNamespace": False, "autoscaling": {"env": env}}],
+        }
+    )
+    with pytest.raises(StackError) as caught:
+        check(Api(may_read_secrets=True), False, settings)
+    for name in (
+        "ray-system/for-env, which the operator",
+        "ray-system/pull, which the operator",
+        "ray-cluster/for-env",
+    ):
+        assert f"Secret {name}" in str(caught.value)

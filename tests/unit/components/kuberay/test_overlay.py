@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from components.errors import StackError
 from components.kuberay import overlay
+from components.manifests import quota
 from components.settings import parse
 from tests.support.trees import VERSIONS, tree
 from tests.unit.components.kustomize import kustomize
@@ -96,3 +98,108 @@ def test_an_overlay_is_the_same_text_every_time(tmp_path: Path) -> None:
     text = (tmp_path / operator / "kustomization.yaml").read_text()
     assert not operator.is_absolute()
     assert "\n- /" not in text
+
+
+def test_the_operators_pod_has_what_the_settings_say(tmp_path: Path) -> None:
+    objects = rendered(
+        tmp_path,
+        replicas=2,
+        env={"A_URL": "http://$(Z_HOST)", "Z_HOST": "22:22"},
+        labels={"team": "1e3"},
+        annotations={"sidecar.istio.io/inject": "false"},
+        nodeSelector={"pool": "system"},
+        tolerations=[{"key": "a", "operator": "Exists"}],
+        priorityClassName="high",
+        imagePullSecrets=["pull"],
+        serviceAccount={"annotations": {"example.com/identity": "operator"}},
+        podTemplate={
+            "spec": {
+                "tolerations": [{"key": "b", "operator": "Exists"}],
+                "containers": [
+                    {"name": "kuberay-operator", "livenessProbe": None, "envFrom": [{"configMapRef": {"name": "c"}}]},
+                    {"name": "proxy", "image": "r.example/proxy:1"},
+                ],
+            }
+        },
+    )
+    spec = objects["Deployment/kuberay-operator"]["spec"]
+    template = spec["template"]
+    own, proxy = template["spec"]["containers"]
+    assert spec["replicas"] == 2
+    assert own["env"] == [{"name": "Z_HOST", "value": "22:22"}, {"name": "A_URL", "value": "http://$(Z_HOST)"}]
+    assert own["image"] == "quay.io/kuberay/operator:v1.7.0"
+    assert own["command"] == ["/manager"]
+    assert "readinessProbe" in own
+    assert "livenessProbe" not in own
+    assert own["envFrom"] == [{"configMapRef": {"name": "c"}}]
+    assert proxy["image"] == "r.example/proxy:1"
+    assert template["metadata"]["labels"] == {**spec["selector"]["matchLabels"], "team": "1e3"}
+    assert template["metadata"]["annotations"] == {"sidecar.istio.io/inject": "false"}
+    assert template["spec"]["nodeSelector"] == {"pool": "system"}
+    assert [each["key"] for each in template["spec"]["tolerations"]] == ["a", "b"]
+    assert template["spec"]["priorityClassName"] == "high"
+    assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+    assert template["spec"]["serviceAccountName"] == "kuberay-operator"
+    account = objects["ServiceAccount/kuberay-operator"]["metadata"]
+    assert account["annotations"] == {"example.com/identity": "operator"}
+    assert account["namespace"] == "ray-system"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_version_takes_settings_of_the_pod(version: str, tmp_path: Path) -> None:
+    objects = rendered(
+        tmp_path,
+        version,
+        env={"A": "x"},
+        replicas=2,
+        imagePullSecrets=["pull"],
+        serviceAccount={"annotations": {"a": "b"}},
+    )
+    assert container(objects)["env"] == [{"name": "A", "value": "x"}]
+    assert objects["Deployment/kuberay-operator"]["spec"]["replicas"] == 2
+    assert objects["ServiceAccount/kuberay-operator"]["metadata"]["annotations"] == {"a": "b"}
+
+
+def test_a_label_by_which_the_deployment_selects_its_pods_stays(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"kuberay\.labels\.app\.kubernetes\.io/name: .*remove it"):
+        rendered(tmp_path, labels={"app.kubernetes.io/name": "mine"})
+
+
+def test_names_that_look_like_numbers_or_booleans_stay_names(tmp_path: Path) -> None:
+    env = {"N": "y", "YES": "off", "_": "0X1F"}
+    objects = rendered(tmp_path, namespace="1e3", image="r.example/operator:1e10", env=env)
+    assert container(objects)["env"] == [{"name": name, "value": value} for name, value in env.items()]
+    assert objects["Deployment/kuberay-operator"]["metadata"]["namespace"] == "1e3"
+    assert container(objects)["image"] == "r.example/operator:1e10"
+
+
+@pytest.mark.parametrize(
+    ("kuberay", "problem"),
+    [
+        ({"podTemplate": {"spec": {"containers": [{"name": "kuberay-operator", "image": "x"}]}}}, "allowed: `image`"),
+        ({"podTemplate": {"spec": {"containers": [{"name": "kuberay-operator", "args": []}]}}}, "allowed: `args`"),
+        (
+            {"podTemplate": {"spec": {"containers": [{"name": "kuberay-operator", "resources": {}}]}}},
+            "allowed: `resources`",
+        ),
+        ({"replicas": 2, "args": ["--enable-leader-election=false"]}, "all pods of the operator would act at once"),
+        ({"replicas": 0}, "kuberay.replicas"),
+        ({"env": {"A": "$(B)", "B": "$(A)"}}, "in a circle"),
+        ({"env": {"PATH": "/x:$(PATH)"}}, "refers to itself"),
+        ({"operator": "existing", "env": {"A": "x"}}, "kuberay.env: set, but the stack does not install"),
+        ({"operator": "existing", "podTemplate": {"spec": {}}}, "kuberay.podTemplate: set, but"),
+        ({"operator": "existing", "serviceAccount": {"annotations": {"a": "b"}}}, "kuberay.serviceAccount: set, but"),
+    ],
+)
+def test_settings_of_the_operators_pod_that_cannot_work_are_refused(kuberay: dict[str, Any], problem: str) -> None:
+    with pytest.raises(StackError) as caught:
+        parse({"kuberay": kuberay, "clusters": []})
+    assert problem in str(caught.value)
+
+
+def test_a_quota_that_fits_counts_all_pods_of_the_operator() -> None:
+    proxy = {"name": "proxy", "image": "x", "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}}}
+    kuberay = {"replicas": 2, "podTemplate": {"spec": {"containers": [proxy]}}}
+    settings = parse({"kuberay": kuberay, "clusters": [], "namespaces": {"ray-system": {"quota": "fit"}}})
+    (limits,) = quota.objects(settings, [], "ray-system")
+    assert limits["spec"]["hard"] == {"requests.cpu": "300m", "requests.memory": "1152Mi", "pods": "2"}

@@ -15,9 +15,7 @@ from jobs.spec.job_spec import JobFields
 
 
 def expand(content: str, *sweeps: str) -> Batch:
-    import yaml
-
-    return batch.parse(yaml.safe_load(content), Path("/base"), "jobs.yaml", "jobs", sweep.parse(sweeps))
+    return batch.parse(content, Path("/base"), "jobs.yaml", "jobs", sweep.parse(sweeps))
 
 
 def test_a_jobs_file_merges_defaults_and_multiplies_what_uses_the_sweep() -> None:
@@ -146,3 +144,36 @@ def test_what_ray_would_fail_is_named_for_every_job_at_once_and_once_for_a_sweep
     assert message.startswith("jobs.yaml cannot be used:\n  jobs[0]: runtime_env.env_vars.A is a number")
     assert message.count("entrypoint_resources.CPU") == 1
     assert "jobs[1]: runtime_env.pip and uv are set together" in message
+
+
+def in_file(tmp_path: Path, content: str) -> Batch:
+    file = tmp_path / "jobs.yaml"
+    file.write_text(content)
+    return batch.from_file(file)
+
+
+def test_a_sweep_of_a_file_has_its_values_as_typed_like_one_of_the_command_line(tmp_path: Path) -> None:
+    values = ["yes", "off", "True", "null", "01", "1.10", "1e3", "0x1F", "0o17", "1_000", "22:22", "2026-01-02", ".5"]
+    line = "train.py {x}"
+    jobs = in_file(tmp_path, f"sweep: {{x: [{', '.join(values)}]}}\njobs: [{{entrypoint: '{line}'}}]").jobs
+    assert [job.params["x"] for job in jobs] == values
+    typed = batch.from_sweep([line], JobFields(), sweep.parse([f"x={','.join(values)}"])).jobs
+    assert [job.request.spec.entrypoint for job in jobs] == [job.request.spec.entrypoint for job in typed]
+
+
+def test_the_words_of_an_entrypoint_are_as_typed(tmp_path: Path) -> None:
+    words = "[python, t.py, --seed, 01, --version, 1.10, --flag, yes, --since, 2026-01-02]"
+    file = f"defaults: {{entrypoint: {words}}}\njobs: [{{name: a}}, {{name: b, entrypoint: {words}}}]"
+    expected = "python t.py --seed 01 --version 1.10 --flag yes --since 2026-01-02"
+    assert [job.request.spec.entrypoint for job in in_file(tmp_path, file).jobs] == [expected, expected]
+
+
+@pytest.mark.parametrize("words", ["[python, {a: b}]", "[python, [x]]", "[python, !!null x]"])
+def test_a_word_that_is_no_text_is_refused(tmp_path: Path, words: str) -> None:
+    with pytest.raises(Refused):
+        in_file(tmp_path, f"jobs: [{{entrypoint: {words}}}]")
+
+
+def test_an_alias_of_a_sweep_is_as_typed_too(tmp_path: Path) -> None:
+    file = "sweep: {a: &seeds [01, 02], b: *seeds}\njobs: [{entrypoint: 'x {a} {b}'}]"
+    assert [job.params for job in in_file(tmp_path, file).jobs][-1] == {"a": "02", "b": "02"}

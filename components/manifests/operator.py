@@ -1,0 +1,60 @@
+"""The operator's Deployment: upstream's, with the settings merged into it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.manifests.merge import deep_merge, drop_empty
+from components.manifests.pods import env_list, with_env_in_order
+from components.settings.kuberay import OPERATOR, KubeRay
+
+Object = dict[str, Any]
+
+
+def pod_template(kuberay: KubeRay, upstream: Mapping[str, Any]) -> Object:
+    """Merges the settings, and then their `podTemplate`, into the pod template of upstream's Deployment."""
+    args = kuberay.args
+    if kuberay.watch_namespaces:
+        args = (*args, f"--watch-namespace={','.join(kuberay.watch_namespaces)}")
+    sizes = {key: value for key, value in kuberay.resources if value}
+    container = {
+        "args": operator_args(_container(upstream).get("args") or [], args) if args else [],
+        "resources": {"limits": sizes, "requests": sizes} if sizes else {},
+        "env": env_list(kuberay.env),
+    }
+    spec = {
+        "nodeSelector": kuberay.node_selector,
+        "tolerations": kuberay.tolerations,
+        "affinity": kuberay.affinity,
+        "priorityClassName": kuberay.priority_class_name,
+        "imagePullSecrets": [{"name": name} for name in kuberay.image_pull_secrets],
+    }
+    if settings := drop_empty(container):
+        spec["containers"] = [{"name": OPERATOR, **settings}]
+    metadata = drop_empty({"labels": kuberay.labels, "annotations": kuberay.annotations})
+    own = drop_empty({"metadata": metadata, "spec": drop_empty(spec)})
+    return with_env_in_order(deep_merge(deep_merge(upstream, own), kuberay.pod_template))
+
+
+def _container(template: Mapping[str, Any]) -> Mapping[str, Any]:
+    container: Mapping[str, Any] = template["spec"]["containers"][0]
+    return container
+
+
+def operator_args(upstream: Sequence[str], settings: Sequence[str]) -> list[str]:
+    """Merges upstream's flags with those of the settings, which win.
+
+    All feature gates go into one flag: of two flags of one name the operator reads only the last.
+    """
+    prefix = "--feature-gates="
+    gates: dict[str, str] = {}
+    flags: dict[str, str] = {}
+    for arg in [*upstream, *settings]:
+        if arg.startswith(prefix):
+            for gate in arg.removeprefix(prefix).split(","):
+                gates[gate.partition("=")[0]] = gate
+        else:
+            flags[arg.split("=", 1)[0]] = arg
+    gate_flag = [prefix + ",".join(gates.values())] if gates else []
+    return gate_flag + list(flags.values())
