@@ -64,7 +64,13 @@ def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by
     texts = [stack.operate(operation, check=False).text for operation in ("preview", "up")]
     stack.config_file.write_text(before)
     for text in texts:
-        assert f"Namespace {NAMESPACE} is on the cluster already, and no stack of this program made it" in text, text
+        for name in (
+            f"Namespace {NAMESPACE}",
+            f"Namespace {SYSTEM}",
+            f"Deployment {SYSTEM}/kuberay-operator",
+            f"RayCluster {NAMESPACE}/{CLUSTER}",
+        ):
+            assert f"{name} is on the cluster already, and no stack of this program made it" in text, text
         assert "Traceback" not in text, text
         assert "ray-on-kubernetes:adopt=true" in text
     assert uids(api) == by_hand
