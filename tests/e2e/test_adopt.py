@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
+from tests.support.capabilities import kuberay_version
 from tests.support.cluster import Cluster
 from tests.support.stack import Stack, crds_on
 from tests.support.trees import tree
@@ -44,7 +45,7 @@ def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
         cluster.kubectl("create", "namespace", name)
     overlay = stack.folder / "by-hand"
     overlay.mkdir()
-    (overlay / "upstream").symlink_to(tree("v1.7.0"))
+    (overlay / "upstream").symlink_to(tree(kuberay_version()))
     content = {"namespace": SYSTEM, "resources": ["upstream/ray-operator/config/default"]}
     (overlay / "kustomization.yaml").write_text(json.dumps(content))
     options = ("--load-restrictor=LoadRestrictionsNone",)
