@@ -46,3 +46,18 @@ def refusal(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> str 
         f"{subject}, as {owner} of another stack, or of a stack of the same name on another backend. Remove it from "
         f"that stack, or choose another name here. If the state of that stack is lost for good: {adopt}"
     )
+
+
+def refusal_in_state(manifest: Mapping[str, Any], live: Mapping[str, Any] | None, state_id: str) -> str | None:
+    """Returns why a stack must not take over an object, where only the id of the stack's state is known.
+
+    An object that carries this id is the stack's own, whatever its URN.
+
+    Args:
+        manifest: the object that the stack wants to create, without the annotations.
+        live: the object of that kind and name on the cluster; None where it does not exist.
+        state_id: id of the stack's state.
+    """
+    urn = ((live or {"metadata": {}})["metadata"].get("annotations") or {}).get(URN_ANNOTATION, "")
+    marks = {URN_ANNOTATION: urn, STATE_ANNOTATION: state_id}
+    return refusal({**manifest, "metadata": {**manifest["metadata"], "annotations": marks}}, live)

@@ -11,6 +11,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.checks import live_cluster
+from components.cluster import operators
 from components.cluster.context import KubernetesCluster, connect
 from components.hooks import secret_env
 from components.hooks.aliases import Aliases
@@ -18,6 +19,7 @@ from components.hooks.ownership import Ownership
 from components.hooks.raycluster import RayClusterHooks
 from components.hooks.update_review import UpdateReview
 from components.manifests.contract import contract
+from components.manifests.raycluster import api_version
 from components.resources.cluster_identity import ClusterGuard, ClusterIdentity
 from components.resources.config import has_secure_env
 from components.settings import Settings
@@ -87,7 +89,7 @@ class Stack:
     def _provider(self, cluster: KubernetesCluster) -> kubernetes.Provider:
         """Declares the provider for the cluster, whose identity is compared with the recorded one first."""
         identity = ClusterIdentity("cluster", cluster)
-        Ownership(cluster.api, identity.state_id, adopt=self.settings.adopt)
+        Ownership(cluster.api, identity.state_id, _main_objects(self.settings), adopt=self.settings.adopt)
         return kubernetes.Provider(
             "cluster",
             # Empty: the usual rules. Without the argument the SDK would write this machine's KUBECONFIG into the state.
@@ -114,3 +116,15 @@ class Stack:
         if self.cluster:
             guard = ClusterGuard("cluster-guard", self.cluster, depends_on=resources)
             self._aliases.refuse_unused(guard)
+
+
+def _main_objects(settings: Settings) -> list[dict[str, Any]]:
+    """Namespaces, operator and RayClusters of the stack: kind and name only."""
+    names = [("v1", "Namespace", {"name": name}) for name, create in settings.used_namespaces.items() if create]
+    if settings.kuberay.operator == "own":
+        names.append(("apps/v1", "Deployment", {"name": operators.NAME, "namespace": settings.kuberay.namespace}))
+    version = api_version(settings.kuberay.version)
+    names += [
+        (version, "RayCluster", {"name": cluster.name, "namespace": cluster.namespace}) for cluster in settings.clusters
+    ]
+    return [{"apiVersion": version, "kind": kind, "metadata": metadata} for version, kind, metadata in names]

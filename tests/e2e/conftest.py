@@ -11,6 +11,7 @@ import pytest
 
 from components.cluster.api import Api
 from ops import engine
+from tests.support.capabilities import kuberay_version, lacking
 from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
 from tests.support.stack import Stack
 
@@ -23,6 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.kubernetes)
             item.add_marker(pytest.mark.engine)
+            needs = [need for marker in item.iter_markers("needs") for need in marker.args]
+            if lacks := [reason for need in needs if (reason := lacking(need))]:
+                item.add_marker(pytest.mark.skip(reason=f"left out, needs: {'; '.join(lacks)}"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900, func_only=True))
 
@@ -100,6 +104,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, outcome, seconds in ROWS:
         terminalreporter.line(f"{outcome:8} {seconds:6.1f} s  {name.removeprefix('test_').replace('_', ' ')}")
     try:
-        terminalreporter.line(f"engine {engine.version()}, Kubernetes provider {engine.provider_version()}")
+        terminalreporter.line(
+            f"engine {engine.version()}, Kubernetes provider {engine.provider_version()}, KubeRay {kuberay_version()}"
+        )
     except (engine.EngineMissing, engine.EngineFailed) as error:
         terminalreporter.line(str(error))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
+from tests.support.capabilities import kuberay_version
 from tests.support.cluster import Cluster
 from tests.support.stack import Stack, crds_on
 from tests.support.trees import tree
@@ -44,7 +45,7 @@ def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
         cluster.kubectl("create", "namespace", name)
     overlay = stack.folder / "by-hand"
     overlay.mkdir()
-    (overlay / "upstream").symlink_to(tree("v1.7.0"))
+    (overlay / "upstream").symlink_to(tree(kuberay_version()))
     content = {"namespace": SYSTEM, "resources": ["upstream/ray-operator/config/default"]}
     (overlay / "kustomization.yaml").write_text(json.dumps(content))
     options = ("--load-restrictor=LoadRestrictionsNone",)
@@ -64,7 +65,13 @@ def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by
     texts = [stack.operate(operation, check=False).text for operation in ("preview", "up")]
     stack.config_file.write_text(before)
     for text in texts:
-        assert f"Namespace {NAMESPACE} is on the cluster already, and no stack of this program made it" in text, text
+        for name in (
+            f"Namespace {NAMESPACE}",
+            f"Namespace {SYSTEM}",
+            f"Deployment {SYSTEM}/kuberay-operator",
+            f"RayCluster {NAMESPACE}/{CLUSTER}",
+        ):
+            assert f"{name} is on the cluster already, and no stack of this program made it" in text, text
         assert "Traceback" not in text, text
         assert "ray-on-kubernetes:adopt=true" in text
     assert uids(api) == by_hand

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
+from tests.support.capabilities import upgrade
 from tests.support.cluster import Cluster
-from tests.support.stack import ROOT, SHARED, Stack
+from tests.support.stack import ROOT, Stack
 
 NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
 RAYCLUSTER = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters/{CLUSTER}"
@@ -73,25 +74,23 @@ def idle(seconds: int) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-@pytest.mark.skipif(not (SHARED / "v1.6.2").is_dir(), reason="KubeRay v1.6.2's manifests are not in ../shared/kuberay")
+@pytest.mark.needs("an older KubeRay")
 def test_kuberay_is_upgraded_in_place_under_a_running_job(
     stack: Stack, api: Api, jobs_later: Callable[[], Jobs]
 ) -> None:
-    def older(settings: dict[str, Any]) -> None:
-        settings["kuberay"].update(version="v1.6.2", source=str(SHARED / "v1.6.2"))
-
-    stack.configure(older)
+    versions = upgrade()
+    assert versions is not None
+    older, newer = versions
+    stack.use_kuberay(older)
     stack.up()
     jobs = jobs_later()
     start_job(jobs, "during-upgrade", 60)
     before = uids(api)
 
-    def newer(settings: dict[str, Any]) -> None:
-        settings["kuberay"].update(version="v1.7.0", source=str(SHARED / "v1.7.0"))
-
-    stack.configure(newer)
+    stack.use_kuberay(newer)
     preview = stack.preview("--diff")
-    assert "REMOVES spec.headGroupSpec.template.spec.workloadRef" in preview.text
+    if versions == ("v1.6.2", "v1.7.0"):
+        assert "REMOVES spec.headGroupSpec.template.spec.workloadRef" in preview.text
     run = stack.up()
     operations = {change.type.rpartition(":")[2]: change.operation for change in run.changes}
     assert operations["CRDs"] == "update", run.text

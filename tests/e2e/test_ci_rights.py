@@ -45,6 +45,7 @@ def in_own_namespace(settings: dict[str, Any]) -> None:
         ray["namespace"] = NAMESPACE
 
 
+@pytest.mark.needs("token authentication")
 def test_a_preview_of_a_protected_stack_shows_every_change_and_names_the_secret_that_it_did_not_read(
     reader: Cluster, tmp_path: Path
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_preview_of_a_protected_stack_shows_every_change_and_names_the_secret_
     assert "not-for-previews" not in run.text
 
 
+@pytest.mark.needs("token authentication")
 def test_an_up_with_these_rights_is_refused(reader: Cluster, tmp_path: Path) -> None:
     stack = Stack("ci-rights", tmp_path, reader.kubeconfig, reader.context, "prod")
     stack.configure(in_own_namespace)

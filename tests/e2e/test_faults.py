@@ -21,6 +21,7 @@ from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION
 from ops.recover import recover
 from tests.support.api_server import UID, api_server
+from tests.support.capabilities import kuberay_version
 from tests.support.cluster import Cluster
 from tests.support.relay import Relay, changed, server_of
 from tests.support.running import Running
@@ -130,8 +131,8 @@ def test_wrong_settings_are_refused_all_at_once_naming_key_and_value(
 
 @pytest.mark.usefixtures("settings_kept")
 def test_manifests_other_than_the_recorded_ones_stop_with_both_digests(stack: Stack, tmp_path: Path) -> None:
-    original = tree(DEFAULT_KUBERAY_VERSION)
-    for folder in source.folders(DEFAULT_KUBERAY_VERSION):
+    original = tree(kuberay_version())
+    for folder in source.folders(kuberay_version()):
         for file in (original / folder).rglob("*"):
             if file.suffix in source.MANIFEST_SUFFIXES:
                 copy = tmp_path / file.relative_to(original)
@@ -141,8 +142,8 @@ def test_manifests_other_than_the_recorded_ones_stop_with_both_digests(stack: St
     manager.write_text(manager.read_text() + "# edited\n")
     stack.configure(lambda settings: settings["kuberay"].update(source=str(tmp_path)))
     text = refused(stack)
-    assert source.recorded()[DEFAULT_KUBERAY_VERSION] in text
-    assert source.digest(tmp_path, DEFAULT_KUBERAY_VERSION) in text
+    assert source.recorded()[kuberay_version()] in text
+    assert source.digest(tmp_path, kuberay_version()) in text
 
 
 def test_an_api_server_that_does_not_answer_is_named(
@@ -186,7 +187,7 @@ def test_a_secret_that_the_settings_name_has_to_be_there(stack: Stack, cluster: 
 
 
 def test_crds_of_another_installation_are_refused_by_name(stack: Stack, cluster: Cluster) -> None:
-    bases = tree(DEFAULT_KUBERAY_VERSION) / source.CRD_FOLDER / "bases"
+    bases = tree(kuberay_version()) / source.CRD_FOLDER / "bases"
     cluster.kubectl("apply", "--server-side", "-f", str(bases / "ray.io_rayclusters.yaml"))
     text = refused(stack)
     assert "from another installation: rayclusters.ray.io" in text

@@ -15,6 +15,7 @@ from components.cluster.api import Api
 from ops import changes, engine
 from tests.support.checkout import checkout, edit, ops
 from tests.support.cluster import Cluster
+from tests.support.stack import use_kuberay
 
 pytestmark = [
     pytest.mark.engine,
@@ -32,6 +33,7 @@ def repository(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Pa
     content = yaml.safe_load((clone / "Pulumi.dev.yaml").read_text())
     content["config"][f"{engine.PROJECT}:clusters"][0]["suspend"] = True
     content["config"][f"{engine.PROJECT}:kubeContext"] = cluster.context
+    use_kuberay(content["config"])
     (clone / f"Pulumi.{STACK}.yaml").write_text(yaml.safe_dump(content))
     return clone
 

@@ -13,18 +13,33 @@ from typing import Any
 import yaml
 
 from components.cluster.crds import CRDS_PATH
-from components.settings.versions import DEFAULT_KUBERAY_VERSION
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least
 from ops import changes, engine, stack_objects
+from tests.support import capabilities
 
 ROOT = engine.ROOT
 SHARED = ROOT.parent / "shared" / "kuberay"
 
 
-def use_manifests_beside_the_project(config: dict[str, Any], version: str = DEFAULT_KUBERAY_VERSION) -> None:
-    """Takes KubeRay's manifests from `../shared/kuberay` if it exists; otherwise the program fetches them."""
+def use_kuberay(config: dict[str, Any], version: str | None = None) -> None:
+    """Sets KubeRay's version in a stack file's settings, without what this version lacks.
+
+    The manifests come from `../shared/kuberay` if they are there; otherwise the program fetches them.
+
+    Args:
+        config: settings of the stack by key, with the project's name.
+        version: default: the one whose operator the tests have.
+    """
+    version = version or capabilities.kuberay_version()
+    kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
+    kuberay.pop("source", None)
+    if version != DEFAULT_KUBERAY_VERSION:
+        kuberay["version"] = version
     if (SHARED / version).is_dir():
-        kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
         kuberay["source"] = str(SHARED / version)
+    if not at_least(version, capabilities.TOKEN_AUTHENTICATION):
+        for cluster in config.get(f"{engine.PROJECT}:clusters", []):
+            cluster["auth"] = "disabled"
 
 
 @dataclass
@@ -52,9 +67,15 @@ class Stack:
         (folder / "state").mkdir(parents=True, exist_ok=True)
         content = yaml.safe_load((ROOT / f"Pulumi.{template}.yaml").read_text())
         content["config"][f"{engine.PROJECT}:kubeContext"] = context
-        use_manifests_beside_the_project(content["config"])
+        use_kuberay(content["config"])
         self.config_file.write_text(yaml.safe_dump(content))
         engine.init_stack(name, self.environment)
+
+    def use_kuberay(self, version: str) -> None:
+        """Sets KubeRay's version in the stack file."""
+        content = yaml.safe_load(self.config_file.read_text())
+        use_kuberay(content["config"], version)
+        self.config_file.write_text(yaml.safe_dump(content))
 
     def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Edits the stack file; `change` gets its settings by key, without the project's prefix."""

@@ -1,0 +1,87 @@
+"""What the end-to-end tests run on, and what it can do: the engine, its Kubernetes provider, the operator's images.
+
+A test says what it needs: `@pytest.mark.needs("token authentication")`. Where that is lacking, it is left out with the
+reason. With `TEST_ENGINE=modules` the engine and the operator from Go modules are used even if newer ones are here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+
+from components.kuberay import source
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
+from ops import engine
+from tests.support.native_images import images_dir
+
+# The versions of the operator that Go modules give.
+MODULE_VERSIONS = ("v1.4.0", "v1.5.0")
+TOKEN_AUTHENTICATION = "v1.5.1"  # the first KubeRay with it
+# The first Kubernetes provider that ...
+RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment has a kubeconfig
+
+
+def from_modules() -> bool:
+    """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
+    return os.environ.get("TEST_ENGINE") == "modules"
+
+
+@cache
+def operator_versions() -> list[str]:
+    """Versions of the operator that the cluster can run, oldest first.
+
+    The native cluster and kind have the images of the images folder; another cluster pulls every recorded version.
+    """
+    if os.environ.get("TEST_CLUSTER") == "current":
+        versions = list(source.recorded())
+    else:
+        versions = [
+            file.stem.removeprefix("kuberay-operator-") for file in images_dir().glob("kuberay-operator-v*.tar")
+        ]
+    return sorted((name for name in versions if not from_modules() or name in MODULE_VERSIONS), key=parts)
+
+
+@cache
+def kuberay_version() -> str:
+    """KubeRay's version in the stacks of the tests: the default one, or the newest whose operator is here."""
+    versions = operator_versions()
+    return DEFAULT_KUBERAY_VERSION if DEFAULT_KUBERAY_VERSION in versions or not versions else versions[-1]
+
+
+def upgrade() -> tuple[str, str] | None:
+    """Two versions of KubeRay for a test that upgrades from the first to the second; None: only one is here."""
+    older = [version for version in operator_versions() if parts(version) < parts(kuberay_version())]
+    return (older[-1], kuberay_version()) if older else None
+
+
+@cache
+def provider_version() -> str:
+    """The Kubernetes provider's version, such as `4.32.0`; "0" if it is not known."""
+    match = re.search(r"\d+\.\d+\.\d+", engine.provider_version())
+    return match.group() if match else "0"
+
+
+def lacking(need: str) -> str | None:
+    """Why this machine does not have what a test needs; None: it does.
+
+    Args:
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication` or `render`.
+
+    Raises:
+        ValueError: No capability has this name.
+    """
+    if need.startswith("KubeRay v"):
+        version = need.removeprefix("KubeRay ")
+        here = ", ".join(operator_versions()) or "none"
+        return None if version in operator_versions() else f"{need} (operators here: {here})"
+    if need == "an older KubeRay":
+        return None if upgrade() else f"{need} (operators here: {', '.join(operator_versions()) or 'none'})"
+    if need == "token authentication":
+        version = kuberay_version()
+        return None if at_least(version, TOKEN_AUTHENTICATION) else f"{need} (KubeRay {version} has none)"
+    if need == "render":
+        version = provider_version()
+        enough = at_least(version, RENDER_BESIDE_KUBECONFIG)
+        return None if enough else f"{need} (needs Kubernetes provider {RENDER_BESIDE_KUBECONFIG}, here is {version})"
+    raise ValueError(f"{need}: no such capability")
