@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def test_what_ray_would_fail_is_named_for_every_job_at_once_and_once_for_a_sweep
         ]
     }
     with pytest.raises(Refused) as refused:
-        batch.parse(content, Path(), "jobs.yaml", "", {"i": ["1", "2"]})
+        batch.parse(json.dumps(content), Path(), "jobs.yaml", "", {"i": ["1", "2"]})
     message = refused.value.message
     assert message.startswith("jobs.yaml cannot be used:\n  jobs[0]: runtime_env.env_vars.A is a number")
     assert message.count("entrypoint_resources.CPU") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -82,5 +83,5 @@ def test_a_job_names_the_packages_of_its_directory_and_its_modules(source: Path,
 
 def test_modules_of_a_jobs_file_are_relative_to_it(source: Path) -> None:
     content = {"jobs": [{"entrypoint": "true", "runtime_env": {"py_modules": ["ours", "s3://b/a.zip"]}}]}
-    batch = jobs_file.parse(content, source, "jobs.yaml", "jobs", {})
+    batch = jobs_file.parse(json.dumps(content), source, "jobs.yaml", "jobs", {})
     assert batch.jobs[0].request.spec.runtime_env["py_modules"] == [str(source / "ours"), "s3://b/a.zip"]

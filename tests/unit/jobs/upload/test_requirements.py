@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_file_in_a_jobs_file_is_relative_to_it_and_part_of_what_names_the_batc
     content = {"jobs": [{"entrypoint": "true", "runtime_env": {"pip": "requirements.txt"}}]}
 
     def batch() -> jobs_file.Batch:
-        return jobs_file.with_ids(jobs_file.parse(content, folder, "jobs.yaml", "", {}))
+        return jobs_file.with_ids(jobs_file.parse(json.dumps(content), folder, "jobs.yaml", "", {}))
 
     before = batch()
     assert before.jobs[0].request.spec.runtime_env == {"pip": PACKAGES}
