@@ -59,7 +59,7 @@ class Settings(Model):
         return created
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed and look like a mistake: key and text, one a line."""
+        """Returns settings that are allowed and look like a mistake: key and text, one a line."""
         return [
             f"clusters[{index}].{text}" for index, cluster in enumerate(self.clusters) for text in cluster.warnings()
         ]

@@ -57,6 +57,22 @@ def test_a_head_without_a_port_named_dashboard_is_refused() -> None:
     assert "none named dashboard" in problem(head={"podTemplate": template})
 
 
+def test_a_named_port_of_the_head_that_leads_nowhere_is_refused() -> None:
+    def of(**port: Any) -> dict[str, Any]:
+        return {"podTemplate": {"spec": {"containers": [{"name": "ray-head", "ports": [port]}]}}}
+
+    assert "port dashboard of the first container: 9999" in problem(head=of(name="dashboard", containerPort=9999))
+    assert check(head=of(name="serve", containerPort=8001))
+
+
+def test_the_head_service_has_the_name_that_the_outputs_export() -> None:
+    def of(name: str) -> dict[str, Any]:
+        return {"headGroupSpec": {"headService": {"metadata": {"name": name}}}}
+
+    assert "headService.metadata.name: ray: the Ingress and the outputs" in problem(spec=of("ray"))
+    assert check(spec=of("raycluster-autoscaler-head-svc"))
+
+
 def test_the_autoscaler_version_is_said_in_one_place() -> None:
     assert "RAY_enable_autoscaler_v2" in problem(head={"env": {"RAY_enable_autoscaler_v2": "1"}})
 
