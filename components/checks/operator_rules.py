@@ -29,6 +29,7 @@ EMBEDDED_STORAGE = "GCSFaultToleranceEmbeddedStorage"
 HEAD_PORTS = {**dict(HEAD_PORT_LIST), "metrics": start_params.METRICS_PORT}
 GATES = frozenset({*GATED.values(), EMBEDDED_STORAGE})
 FAULT_TOLERANCE_ENV = ("REDIS_PASSWORD", "REDIS_USERNAME", "RAY_REDIS_ADDRESS")
+STANDARD_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 KUBERNETES_TOKEN_RAY = "2.55.0"
 
 
@@ -138,6 +139,15 @@ def _group(group: Object, path: str, spec: Object, *, head: bool) -> Iterator[st
     repeated = [name for name in START_RESOURCES if name in params] if group.get("resources") else []
     if repeated:
         yield f"{path}.rayStartParams: {', '.join(repeated)} set together with `resources`; keep one of them"
+    for name, size in group.get("resources", {}).items():
+        # The operator drops a value that is no quantity, and reads `cpu` as CPUs. The autoscaler does neither.
+        expected = STANDARD_RESOURCES.get(name.lower(), name)
+        if name != expected:
+            yield f"{path}.resources.{name}: the autoscaler reads it as a resource of your own; allowed: {expected}"
+        try:
+            parse_quantity(str(size))
+        except ValueError as error:
+            yield f"{path}.resources.{name}: {size}: {error}"
     if "labels" in params:
         yield f"{path}.rayStartParams.labels: the operator refuses it; allowed: the group's `labels`"
     for key, value in group.get("labels", {}).items():

@@ -316,7 +316,10 @@ class RayClusterSettings(Model):
         policy = self.network_policy
         if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
             text = "is missing: the NetworkPolicy would block the ingress controller; set it, or"
-            problems.add("ingress.controllerNamespace", f"{text} `networkPolicy.allowFrom`")
+            problems.add(
+                "ingress.controllerNamespace",
+                f"{text} `networkPolicy.allowFrom` (of a cloud's load balancer: its subnets)",
+            )
         if "open-network" not in self.allow:
             self._check_network(problems)
         tolerance = self.fault_tolerance

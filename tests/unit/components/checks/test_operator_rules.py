@@ -29,6 +29,11 @@ def sized(container: str, **requests: str) -> dict[str, Any]:
         (worker(replicas=3), "small-group].replicas"),
         (worker(minReplicas=20), "minReplicas 20, maxReplicas 10"),
         (worker(resources={"CPU": "1"}, rayStartParams={"num-cpus": "1"}), "num-cpus"),
+        (
+            worker(resources={"cpu": "1"}),
+            "small-group].resources.cpu: the autoscaler reads it as a resource of your own",
+        ),
+        (worker(resources={"CPU": "1", "disk": "many"}), "small-group].resources.disk: many"),
         (worker(rayStartParams={"labels": "x"}), "rayStartParams.labels"),
         (worker(rayStartParams={"num-cpus": "500m"}), 'small-group].rayStartParams.num-cpus: "500m"'),
         ({"headGroupSpec": {"rayStartParams": {"dashboard-port": "9999"}}}, "headGroupSpec.rayStartParams.dashboard"),
