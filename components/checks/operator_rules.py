@@ -160,6 +160,10 @@ def _group(group: Object, path: str, spec: Object, *, head: bool) -> Iterator[st
     if _autoscales_v2(spec) and policy not in (None, "Never"):
         yield f"{path}.template: restartPolicy {policy}; allowed with the autoscaler v2: Never, or none"
     sizes = containers[0].get("resources", {})
+    store, limit = params.get("object-store-memory", ""), sizes.get("limits", {}).get("memory")
+    if store.isdecimal() and limit and "plasma-directory" not in params and int(store) > _bytes(limit):
+        # /dev/shm has the size of the limit too, and the container's memory holds it.
+        yield f"{path}.rayStartParams.object-store-memory: {store}: above the memory limit; allowed: less than {limit}"
     figures = (
         group.get("resources", {}).get("CPU"),
         params.get("num-cpus"),
@@ -184,6 +188,13 @@ def _sizes(path: str, container: Object) -> Iterator[str]:
         if field == "requests" and size > sizes.get(("limits", kind), size):
             limit = container["resources"]["limits"][kind]
             yield f"{path}: resources.requests.{kind}: above the limit; allowed: up to {limit}"
+
+
+def _bytes(size: Any) -> Decimal:
+    try:
+        return parse_quantity(str(size))
+    except ValueError:
+        return Decimal("Infinity")  # reported by _sizes
 
 
 def _pod(group: Object) -> Object:

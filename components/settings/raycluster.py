@@ -46,6 +46,7 @@ from components.settings.versions import (
     TOKEN_AUTH_RAY,
     at_least,
     is_moving,
+    is_official,
     parts,
     ray_version_of_image,
 )
@@ -287,12 +288,14 @@ class RayClusterSettings(Model):
             problems.add("faultTolerance.redis.image", f'"{redis}": {text}')
 
     def _check_ray_version(self, problems: FieldProblems) -> None:
+        from_own_tag = not self.ray_version_setting and self.image_setting and not is_official(self.image_setting)
+        way = "; if the tag of `image` is not Ray's version, set `rayVersion`" if from_own_tag else ""
         if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
             text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
-            problems.add("rayVersion", text)
+            problems.add("rayVersion", text + way)
         if self.auth.mode == "token" and not at_least(self.ray_version, TOKEN_AUTH_RAY):
             text = f"needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; allowed: a newer Ray, or `auth: disabled`"
-            problems.add("auth", f'"token": {text}')
+            problems.add("auth", f'"token": {text}{way}')
 
     def _check_start_params(self, problems: FieldProblems) -> None:
         # checks/operator_rules.py refuses the same in finished manifests, where `spec` may have set a parameter.

@@ -190,8 +190,8 @@ def _bytes_like(value: str) -> str:
     try:
         number = int(parse_quantity(value))
     except ValueError:
-        return "bytes as a whole number, such as 4294967296"
-    return f"bytes as a whole number: {number}"
+        number = 0
+    return f"bytes as a whole number: {number}" if number else "bytes as a whole number, such as 4294967296"
 
 
 def _json_like(name: str) -> str:
@@ -286,6 +286,7 @@ def _port_problems(params: Mapping[str, str], head: bool) -> Iterator[tuple[str,
     for first, second in itertools.combinations(used, 2):
         if both := used[first] & used[second]:
             name, other = (second, first) if second in params else (first, second)
-            text = f"port {min(both)} would have two uses, the other is that of {other}; allowed: a free port"
+            source = f"ports of workers, {min(used[other])} to {max(used[other])}" if other in WORKER_PORTS else other
+            text = f"port {min(both)} is used twice, the second time for {source}; allowed: a free port"
             yield name, f"{json.dumps(params[name])}: {text}"
             return

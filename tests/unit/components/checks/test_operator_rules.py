@@ -36,6 +36,10 @@ def sized(container: str, **requests: str) -> dict[str, Any]:
         (worker(resources={"CPU": "1", "disk": "many"}), "small-group].resources.disk: many"),
         (worker(rayStartParams={"labels": "x"}), "rayStartParams.labels"),
         (worker(rayStartParams={"num-cpus": "500m"}), 'small-group].rayStartParams.num-cpus: "500m"'),
+        (
+            worker(rayStartParams={"object-store-memory": "4000000000"}),
+            "above the memory limit; allowed: less than 1Gi",
+        ),
         ({"headGroupSpec": {"rayStartParams": {"dashboard-port": "9999"}}}, "headGroupSpec.rayStartParams.dashboard"),
         (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
         (worker(suspend=True), "small-group].suspend"),

@@ -201,6 +201,7 @@ def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job
         ({"name": "r" * 54}, ["clusters[0].name", "53"]),
         ({"rayVersion": 2.6}, ["clusters[0].rayVersion", "2.6", "text"]),
         ({"rayVersion": "2.60"}, ["clusters[0].rayVersion", "2.60", "2.60.0"]),
+        ({"image": "team/app:2.1.0", "auth": "disabled"}, ["rayVersion", "2.1.0: older", "is not Ray's version, set"]),
         ({"image": "r/ray:2026.04.14"}, ["image", '"r/ray:2026.04.14"', "set `rayVersion` too"]),
         ({"image": "r.example.com/ray:1.4.2"}, ["image", "set `rayVersion` too"]),
         ({"image": "r/ray:2.060.0"}, ["image", "set `rayVersion` too"]),
