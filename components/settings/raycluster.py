@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from components.settings import start_params
 from components.settings.access import (
     FaultTolerance,
     Ingress,
@@ -35,7 +36,7 @@ from components.settings.fields import (
     namespace_problem,
     version_like,
 )
-from components.settings.pods import Head, Object, Requests, WorkerGroup, WorkerGroups
+from components.settings.pods import Head, Object, Pod, Requests, WorkerGroup, WorkerGroups
 from components.settings.versions import (
     DEFAULT_RAY_VERSION,
     PRIORITY_RAY,
@@ -152,8 +153,8 @@ class RayClusterSettings(Model):
     ray_version_setting: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    """Version of Ray. Default: that of the image's tag, else 2.60.0. Required where the tag states no Ray version. For
-    an image of your own it wins over the tag; it must agree with the tag of `rayproject/ray`."""
+    """Version of Ray. Default: that of the image's tag, else 2.60.0. Required where the tag states no Ray version, such
+    as 1.4.2 or 2026.04.14 of an image of your own. It wins over the tag."""
     image_setting: Image | None = Field(default=None, alias="image")
     """Image of the head and the workers. Default: `rayproject/ray` of the version."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -216,18 +217,24 @@ class RayClusterSettings(Model):
         return ray_version_of_image(self.image_setting) if self.image_setting else None
 
     @property
-    def _tag_differs(self) -> bool:
-        """Whether the image's tag states another version of Ray than `rayVersion`."""
-        stated, tagged = self.ray_version_setting, self._ray_version_of_image
-        return bool(stated and tagged) and parts(str(stated)) != parts(str(tagged))
+    def _pods(self) -> dict[str, Pod]:
+        """The head and the worker groups, by their keys."""
+        return {"head": self.head, **{f"workerGroups.{name}": group for name, group in self.worker_groups.items()}}
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed and look like a mistake: key and text, one a line."""
-        if not self._tag_differs:
-            return []
+        """Returns settings that are allowed and look like a mistake: key and text, one a line."""
+        stated, tagged = self.ray_version_setting, self._ray_version_of_image
+        differs = (
+            f'image: "{self.image_setting}": its tag looks like Ray {tagged}, and `rayVersion` {stated} is used; '
+            "if the image has another Ray, correct `rayVersion`"
+        )
         return [
-            f'image: "{self.image_setting}": its tag looks like Ray {self._ray_version_of_image}, and `rayVersion` '
-            f"{self.ray_version_setting} is used; if the image has another Ray, correct `rayVersion`"
+            *([differs] if stated and tagged and parts(stated) != parts(tagged) else []),
+            *(
+                f"{key}.rayStartParams.{name}: {text}"
+                for key, pod in self._pods.items()
+                for name, text in start_params.warnings(pod.ray_start_params, self.ray_version)
+            ),
         ]
 
     @property
@@ -256,6 +263,7 @@ class RayClusterSettings(Model):
         self._check_images(problems)
         self._check_ray_version(problems)
         self._check_scaling(problems)
+        self._check_start_params(problems)
         self._check_access(problems)
         for path, setting in FIELDS_WITH_SETTING.items():
             if _sets(self.spec, path):
@@ -268,15 +276,8 @@ class RayClusterSettings(Model):
         return self
 
     def _check_images(self, problems: FieldProblems) -> None:
-        version = self._ray_version_of_image
-        if self.image_setting and version is None and self.ray_version_setting is None:
+        if self.image_setting and not (self._ray_version_of_image or self.ray_version_setting):
             problems.add("image", f'"{self.image_setting}": its tag states no Ray version; set `rayVersion` too')
-        if self._tag_differs and is_official(self.image):
-            problems.add(
-                "image",
-                f'"{self.image_setting}": its tag states Ray {version}, `rayVersion` is {self.ray_version_setting}; '
-                "allowed: the same version, or no `rayVersion`",
-            )
         if "moving-tag" in self.allow:
             return
         if self.image_setting and is_moving(self.image_setting):
@@ -288,12 +289,25 @@ class RayClusterSettings(Model):
             problems.add("faultTolerance.redis.image", f'"{redis}": {text}')
 
     def _check_ray_version(self, problems: FieldProblems) -> None:
+        from_own_tag = not self.ray_version_setting and self.image_setting and not is_official(self.image_setting)
+        way = "; if the tag of `image` is not Ray's version, set `rayVersion`" if from_own_tag else ""
         if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
             text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
-            problems.add("rayVersion", text)
+            problems.add("rayVersion", text + way)
         if self.auth.mode == "token" and not at_least(self.ray_version, TOKEN_AUTH_RAY):
             text = f"needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; allowed: a newer Ray, or `auth: disabled`"
-            problems.add("auth", f'"token": {text}')
+            problems.add("auth", f'"token": {text}{way}')
+
+    def _check_start_params(self, problems: FieldProblems) -> None:
+        # checks/operator_rules.py refuses the same in finished manifests, where `spec` may have set a parameter.
+        for key, pod in self._pods.items():
+            for name, text in start_params.problems(
+                pod.ray_start_params,
+                head=pod is self.head,
+                ray_version=self.ray_version,
+                autoscaling=self.autoscaling.enabled,
+            ):
+                problems.add(f"{key}.rayStartParams.{name}", text)
 
     def _check_access(self, problems: FieldProblems) -> None:
         if self.auth.mode == "disabled":
@@ -306,7 +320,10 @@ class RayClusterSettings(Model):
         policy = self.network_policy
         if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
             text = "is missing: the NetworkPolicy would block the ingress controller; set it, or"
-            problems.add("ingress.controllerNamespace", f"{text} `networkPolicy.allowFrom`")
+            problems.add(
+                "ingress.controllerNamespace",
+                f"{text} `networkPolicy.allowFrom` (of a cloud's load balancer: its subnets)",
+            )
         if "open-network" not in self.allow:
             self._check_network(problems)
         tolerance = self.fault_tolerance
