@@ -93,7 +93,8 @@ class AsyncClient:
             key: A text from which the id is derived, such as `nightly-2026-11-23`: the same key is the same job. Not
                 together with `submission_id`.
             working_dir: A local directory or archive, uploaded if the server lacks it, or the URI of a package.
-            runtime_env: Ray's runtime environment: `pip`, `env_vars`, `excludes`, ...
+            runtime_env: Ray's runtime environment: `pip`, `env_vars`, `excludes`, ... Of files that `pip`, `uv` and
+                `conda` name, the content is sent.
             metadata: Texts that are stored with the job. Keys must not begin with `rayjobs.`.
             entrypoint_num_cpus: CPUs to reserve for the entrypoint. None by default.
             entrypoint_num_gpus: GPUs to reserve for the entrypoint. None by default.

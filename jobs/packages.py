@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -13,7 +13,7 @@ from .dashboard.client import RayJobsApi
 from .dashboard.http import MAX_SERVER_FAULTS
 from .deadline import Backoff, Deadline
 from .errors import Refused, ServerFault, command
-from .spec.job_spec import JobSpec
+from .spec.job_spec import JobSpec, is_local_path
 
 if TYPE_CHECKING:
     from .upload.plan import Plan
@@ -23,44 +23,60 @@ Progress = Callable[[int, int], None]
 
 
 class PackagePlanner:
-    """Reads local working directories, each once for the same excludes."""
+    """Reads local working directories and modules, each once for the same excludes.
+
+    Args:
+        use_cache: Files that have not changed since an earlier submission are not read again.
+    """
 
     def __init__(self, *, use_cache: bool = True) -> None:
-        self.use_cache = use_cache
-        self._plans: dict[tuple[str, tuple[str, ...] | str], Plan] = {}
+        from .ledger.store import default_path
 
-    async def plan(self, spec: JobSpec) -> tuple[JobSpec, Plan | None]:
-        """Plans the package of a local working_dir. Returns the spec with its URI, and the package to upload, if any.
+        self.use_cache = use_cache
+        self.own_databases = (default_path(),)
+        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+
+    async def plan(self, spec: JobSpec) -> tuple[JobSpec, tuple[Plan, ...]]:
+        """Reads the local files that a job names. Returns the spec with their content and the URIs of its packages,
+        and the packages to upload.
 
         Raises:
-            Refused: The working_dir cannot be packed, or py_modules has a local module.
+            Refused: The working_dir or a module cannot be packed, or a file of the runtime_env cannot be read.
         """
-        for module in spec.runtime_env.get("py_modules") or []:
-            if isinstance(module, str) and "://" not in module:
-                raise Refused(
-                    f"py_modules of the runtime_env has the local module {module!r}, which is not uploaded.",
-                    "Put it into the working_dir, or use the URI of a package.",
-                )
-        working_dir = spec.working_dir
-        if working_dir is None or "://" in working_dir:
-            return spec, None
-        plan = await self._read(working_dir, spec.runtime_env.get("excludes") or ())
-        return replace(spec, runtime_env={**spec.runtime_env, "working_dir": plan.uri}), plan
+        from .upload.requirements import with_file_contents
+
+        runtime_env = with_file_contents(spec.runtime_env, Path())
+        excludes = runtime_env.get("excludes") or ()
+        plans = []
+        if is_local_path(spec.working_dir):
+            plans.append(await self._read(str(spec.working_dir), excludes))
+            runtime_env["working_dir"] = plans[0].uri
+        modules = list(runtime_env.get("py_modules") or [])
+        for index, module in enumerate(modules):
+            if is_local_path(module):
+                plans.append(await self._read(module, excludes, as_module=True))
+                modules[index] = plans[-1].uri
+        if modules:
+            runtime_env["py_modules"] = modules
+        return replace(spec, runtime_env=runtime_env), tuple(plans)
 
     async def plan_again(self, spec: JobSpec, working_dir: str | None) -> Plan | None:
         """Returns the package of a prepared spec, if the directory that it was made of still gives the same one."""
-        if working_dir is None or "://" in working_dir or not Path(working_dir).exists():
+        if working_dir is None or not is_local_path(working_dir) or not Path(working_dir).exists():
             return None
         plan = await self._read(working_dir, spec.runtime_env.get("excludes") or ())
         return plan if plan.uri == spec.working_dir else None
 
-    async def _read(self, working_dir: str, excludes: list[str] | tuple[str, ...] | str) -> Plan:
+    async def _read(self, path: str, excludes: Sequence[str], *, as_module: bool = False) -> Plan:
+        from .upload.modules import module_plan
         from .upload.plan import plan
 
-        # A text is no list of patterns; the plan refuses it.
-        key = (working_dir, excludes if isinstance(excludes, str) else tuple(excludes))
+        key = (path, tuple(excludes), as_module)
         if key not in self._plans:
-            self._plans[key] = await in_thread(lambda: plan(working_dir, excludes=excludes, use_cache=self.use_cache))
+            read = module_plan if as_module else plan
+            self._plans[key] = await in_thread(
+                lambda: read(path, excludes=excludes, use_cache=self.use_cache, own_databases=self.own_databases)
+            )
         return self._plans[key]
 
 
@@ -107,19 +123,23 @@ class PackageStore:
                 if plan is None:
                     raise Refused(
                         f"The server no longer has the package {uri}.",
-                        "Submit the directory again with --working-dir; it has changed, or is not on this machine.",
+                        "Submit the job again with the directory or the module that it was made of.",
                     )
                 await self._upload(plan)
             check.valid = Deadline(self.valid_seconds)
 
     async def _upload(self, plan: Plan) -> None:
         from .upload.pack import packed
+        from .upload.plan import OWN_OUTPUT
 
         if plan.secrets:
             self.notify(
                 f"Likely secrets will be uploaded: {', '.join(secret.relpath for secret in plan.secrets[:5])}. "
                 f"{command('submit --plan')} lists them; .rayignore leaves them out."
             )
+        written = [path.relpath for path in plan.skipped if path.why == OWN_OUTPUT]
+        if written:
+            self.notify(f"Left out, because this command writes to it: {', '.join(written)}.")
         self.notify(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
         package = packed(plan)
         body, size = await in_thread(package.__enter__)

@@ -13,6 +13,7 @@ from .retries import attempt_id
 from .spec import redact
 from .spec.job_spec import JobSpec
 from .submit import PreparedJob
+from .upload.requirements import keys_with_files
 
 
 def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = os.environ) -> PreparedJob:
@@ -23,7 +24,7 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     variables that the ledger withheld are taken from `environ`.
 
     Raises:
-        Refused: The ledger does not have the job, or a value that it withheld is missing.
+        Refused: The ledger does not have the job, a value that it withheld is missing, or Ray would refuse the job.
         LedgerFault
     """
     entry = ledger.get(submission_id)
@@ -42,10 +43,16 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     origin = Origin(None, base, attempt, entry.origin.batch, entry.origin.working_dir, entry.origin.commit)
     known = JobSpec.__dataclass_fields__  # A newer version may have recorded more.
     spec = JobSpec(**{name: value for name, value in fields.items() if name in known})
-    return PreparedJob(attempt_id(base, attempt), spec, None, origin, may_exist=True)
+    if keys := keys_with_files(spec.runtime_env):
+        raise Refused(
+            f"{submission_id} was recorded by an earlier version, without the content of the file that its runtime_env "
+            f"names under {', '.join(keys)}.",
+            "Submit the job again: the content of the file is recorded now.",
+        )
+    return PreparedJob(attempt_id(base, attempt), spec, (), origin, may_exist=True)
 
 
 async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
     """Adds the package to upload to the rerun, if its directory is on this machine and unchanged."""
     plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
-    return PreparedJob(job.submission_id, job.spec, plan, job.origin, job.may_exist)
+    return PreparedJob(job.submission_id, job.spec, (plan,) if plan else (), job.origin, job.may_exist)

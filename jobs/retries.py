@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .spec.job_info import LOST, Result
+from .spec.job_info import LOST, Result, invalid_request
 
 # Ray's `JobErrorType`s for an entrypoint that never ran, or whose supervisor died: another attempt may succeed.
 # RUNTIME_ENV_SETUP_FAILURE and JOB_ENTRYPOINT_COMMAND_* are missing on purpose: the job itself causes them.
@@ -59,6 +59,8 @@ def _reason(policy: RetryPolicy, result: Result) -> str | None:
         return None  # A user stopped it.
     if result.status == LOST:
         return "the cluster lost it" if policy.lost else None
+    if result.info is not None and invalid_request(result.info):
+        return None  # The next attempt would be refused too.
     if result.error_type in INFRASTRUCTURE:
         return f"the cluster failed it ({result.error_type})"
     if result.driver_exit_code is not None and result.driver_exit_code in policy.exit_codes:

@@ -28,14 +28,14 @@ class PreparedJob:
     Attributes:
         submission_id: Its id.
         spec: Its spec, with the URI of its package.
-        plan: The package to upload; None if there is nothing to upload.
+        plans: The packages to upload, if the server lacks them.
         origin: Its origin, for the ledger.
         may_exist: An earlier command may have submitted it.
     """
 
     submission_id: str
     spec: JobSpec
-    plan: Plan | None
+    plans: tuple[Plan, ...]
     origin: Origin
     may_exist: bool = False
 
@@ -51,11 +51,11 @@ async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob
         Refused: The request cannot be used, or the directory cannot be packed.
     """
     submission_id = request.choose_id()
-    spec, plan = await PackagePlanner(use_cache=use_cache).plan(request.spec)
+    spec, plans = await PackagePlanner(use_cache=use_cache).plan(request.spec)
     from .ledger.recorder import origin_of
 
     origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
-    return PreparedJob(submission_id, spec, plan, origin, may_exist=request.may_exist)
+    return PreparedJob(submission_id, spec, plans, origin, may_exist=request.may_exist)
 
 
 class Submitter:
@@ -113,9 +113,9 @@ class Submitter:
         if self.recorder is not None:
             self.recorder.record_submission(job.submission_id, job.spec, job.origin)
         try:
-            uri = job.spec.working_dir
-            if uri is not None and uri.startswith("gcs://"):
-                await self.packages.provide(uri, job.plan)
+            plans = {plan.uri: plan for plan in job.plans}
+            for uri in job.spec.package_uris:
+                await self.packages.provide(uri, plans.get(uri))
             deadline = Deadline(seconds)
             submission = await submit_once(
                 self.client, job.spec, job.submission_id, deadline=deadline, notify=self.notify

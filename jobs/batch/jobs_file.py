@@ -1,4 +1,5 @@
-"""Turns a jobs file or a sweep into a list of requests with ids. Pure, except that it reads the file."""
+"""Turns a jobs file or a sweep into a list of requests with ids. Pure, except that it reads the file and
+those that a runtime_env in it names."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
-from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json
+from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json, is_local_path
+from ..upload.requirements import with_file_contents
 from ..yaml_file import NotYaml, parse_as_typed, parse_yaml
 from . import sweep
 
@@ -156,13 +158,20 @@ def parse(text: str, base: Path, source: str, stem: str, sweeps: Mapping[str, Se
     in_file = {name: _values(name, values, source) for name, values in (content.get("sweep") or {}).items()}
     all_sweeps = {**in_file, **sweeps}
     _check_used(content, all_sweeps)
-    jobs = []
+    jobs, errors = [], []
     for i, entry in enumerate(entries):
         merged = _merge(defaults, entry)
         # A job is multiplied only by the sweeps that it uses.
         used = {name: values for name, values in all_sweeps.items() if sweep.uses(merged, name)}
         for params in sweep.combinations(used):
-            jobs.append(_job(sweep.fill(merged, params), params, i, base, several=len(entries) > 1))
+            try:
+                jobs.append(_job(sweep.fill(merged, params), params, i, base, several=len(entries) > 1))
+            except Refused as error:
+                errors.append((f"jobs[{i}]: " + error.message.replace("\n", "\n    "), error.remedy))
+    if errors:
+        # The jobs of a sweep often have the same problem.
+        lines = dict.fromkeys(message for message, _ in errors)
+        raise Refused("\n  ".join([f"{source} cannot be used:", *lines]), errors[0][1])
     return Batch(content.get("name") or _NOT_IN_IDS.sub("_", stem), tuple(jobs), content.get("concurrency"))
 
 
@@ -249,9 +258,14 @@ def _job(fields: dict[str, Any], params: Mapping[str, str], index: int, base: Pa
     entrypoint = _shell_line(fields.pop("entrypoint"))
     fields["metadata"] = {**params, **fields["metadata"]}
     working_dir = fields.get("working_dir") or fields["runtime_env"].get("working_dir")
-    if working_dir and "://" not in working_dir:
+    if is_local_path(working_dir):
         working_dir = str(base / working_dir)
     fields["working_dir"] = working_dir or None
+    runtime_env = with_file_contents(fields["runtime_env"], base)
+    modules = runtime_env.get("py_modules")
+    if isinstance(modules, list):
+        runtime_env["py_modules"] = [str(base / module) if is_local_path(module) else module for module in modules]
+    fields["runtime_env"] = runtime_env
     values = _label(params)
     # A name that contains the values needs no repetition of them.
     label = "-".join(part for part in (name, values if not all(v in name for v in params.values()) else "") if part)

@@ -33,7 +33,7 @@ class PreparedBatch:
     @property
     def plans(self) -> dict[str, Plan]:
         """The packages to upload, by URI."""
-        return {job.plan.uri: job.plan for job in self.submissions if job.plan is not None}
+        return {plan.uri: plan for job in self.submissions for plan in job.plans}
 
 
 async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatch:
@@ -51,16 +51,16 @@ async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatc
     planner = PackagePlanner(use_cache=use_cache)
     jobs, plans = [], []
     for job in batch.jobs:
-        spec, plan = await planner.plan(job.request.spec)
+        spec, packages = await planner.plan(job.request.spec)
         jobs.append(replace(job, request=replace(job.request, spec=spec)))
-        plans.append(plan)
+        plans.append(packages)
     named = with_ids(replace(batch, jobs=tuple(jobs)))
     name = str(named.name)
     origins: dict[str | None, Origin] = {}
     submissions = []
-    for original, job, plan in zip(batch.jobs, named.jobs, plans, strict=True):
+    for original, job, packages in zip(batch.jobs, named.jobs, plans, strict=True):
         source = original.request.spec.working_dir
         if source not in origins:
             origins[source] = await in_thread(partial(origin_of, source, batch=name))
-        submissions.append(PreparedJob(job.submission_id, job.request.spec, plan, origins[source]))
+        submissions.append(PreparedJob(job.submission_id, job.request.spec, packages, origins[source]))
     return PreparedBatch(name, named.jobs, tuple(submissions))

@@ -272,9 +272,9 @@ class BatchRun:
                 self._submissions.add(asyncio.create_task(self._submit(item)))
 
     async def _submit(self, item: BatchItem) -> None:
-        if item.first.plan is not None:
+        for plan in item.first.plans:
             # A package that cannot be sent ends the batch, not only the job: other jobs need it too.
-            await self._submitter.packages.provide(item.first.plan.uri, item.first.plan)
+            await self._submitter.packages.provide(plan.uri, plan)
         try:
             await self._submitter.submit(item.prepared, seconds=self.options.submit_seconds)
         except JobsError as error:

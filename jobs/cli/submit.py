@@ -90,9 +90,7 @@ def submit_command(
     elif plan:
         from .upload_plan import print_plan
 
-        runtime_env = job.read_runtime_env()
-        working_dir = job.working_dir or runtime_env.get("working_dir")
-        print_plan(working_dir, runtime_env.get("excludes") or [], use_cache=use_cache, output=run.output)
+        print_plan(job.fields(), use_cache=use_cache, output=run.output)
     else:
         batch.check_one_job()
         request = job.request(join_words(entrypoint))

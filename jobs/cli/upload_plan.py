@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..background import in_thread
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
 from ..errors import Refused
+from ..packages import PackagePlanner
+from ..spec.job_info import without_secrets
+from ..spec.job_spec import JobFields, JobSpec, is_local_path
+from ..spec.shown import visible_json
 from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
@@ -19,15 +22,25 @@ from .runner import run
 LISTED = 20
 
 
-def print_plan(working_dir: str | None, excludes: list[str], *, use_cache: bool, output: str) -> None:
-    """Prints the upload of a working directory. Raises Refused if it cannot be packed."""
-    if working_dir is None:
-        raise Refused("--plan requires a working directory.", "Add --working-dir DIR.")
-    plan = run(lambda: in_thread(lambda: make_plan(working_dir, excludes=excludes, use_cache=use_cache)))
+def print_plan(fields: JobFields, *, use_cache: bool, output: str) -> None:
+    """Prints the upload of a job's working directory and modules, and its runtime_env as it is sent.
+
+    Raises:
+        Refused: A directory cannot be packed, a file cannot be read, or Ray would refuse the job.
+    """
+    spec = JobSpec.from_fields("true", **fields)
+    sent, plans = run(lambda: PackagePlanner(use_cache=use_cache).plan(spec))
+    if spec.working_dir is not None and not is_local_path(spec.working_dir):
+        plans = (make_plan(spec.working_dir), *plans)
+    runtime_env = _shown_runtime_env(sent.runtime_env)
+    if not plans and not runtime_env:
+        raise Refused("--plan requires a working directory or a runtime_env.", "Add --working-dir DIR.")
     if output == "json":
-        print_json(_as_json(plan))
-    else:
-        print_text(_describe(plan))
+        first, *modules = [_as_json(plan) for plan in plans] or [{}]
+        print_json({**first, **({"modules": modules} if modules else {}), "runtime_env": runtime_env})
+        return
+    texts = list(map(_describe, plans)) or ["No working directory: nothing is uploaded."]
+    print_text("\n\n".join([*texts, *_describe_runtime_envs([runtime_env])]))
 
 
 def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
@@ -40,8 +53,22 @@ def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
         return
     texts = [
         f"{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
-    ]
-    print_text("\n\n".join(texts) or f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory.")
+    ] or [f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory."]
+    print_text(
+        "\n\n".join([*texts, *_describe_runtime_envs([_shown_runtime_env(job.spec.runtime_env) for job in prepared])])
+    )
+
+
+def _shown_runtime_env(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is sent beside the package, without secrets."""
+    beside = {key: value for key, value in runtime_env.items() if key not in ("working_dir", "excludes")}
+    return without_secrets(beside)
+
+
+def _describe_runtime_envs(runtime_envs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns each different runtime_env that is not empty as text."""
+    texts = dict.fromkeys(visible_json(each, indent=2) for each in runtime_envs if each)
+    return [f"runtime_env, as it is sent: {text}" for text in texts]
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

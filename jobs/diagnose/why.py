@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from ..dashboard.orphans import is_older_than_head
 from ..errors import COMMAND, NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
-from ..spec.job_info import JobInfo
+from ..spec.job_info import JobInfo, invalid_request
 from .evidence import Evidence
 from .finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
 from .from_kubernetes import about_kubernetes
@@ -50,7 +50,7 @@ def _explained_by_the_job(evidence: Evidence, findings: list[Finding]) -> bool:
         return False
     if job.status == "RUNNING":
         return len(findings) == 1
-    return job.ended and job.error_type not in INFRASTRUCTURE
+    return job.ended and (job.error_type not in INFRASTRUCTURE or bool(invalid_request(job)))
 
 
 def _next_step(evidence: Evidence) -> str:
@@ -226,6 +226,11 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
             yield from _about_demand(demand, evidence, "The entrypoint")
     elif kind == "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE":
         yield cause(f"No node can run its driver: {_last_error(job.message)}", f"{COMMAND} check")
+    elif reason := invalid_request(job):
+        yield cause(
+            f"Ray refused its runtime_env or its resources: {reason}",
+            "Correct the job and submit it again; another attempt of the same job fails too.",
+        )
     elif kind in INFRASTRUCTURE:
         yield cause(
             f"The process that ran it ended: its node or pod is gone, or it ran out of memory. "

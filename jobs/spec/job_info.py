@@ -35,6 +35,8 @@ OWN_PREFIX = "rayjobs."
 NOT_SHOWN = "(not shown)"
 # The end of the year 9999, the last one that a date can have.
 LAST_MILLISECOND = 253_402_300_799_999
+# Exceptions of Ray's validation, and of code that it would have protected.
+_INVALID = frozenset({"ValueError", "TypeError", "ValidationError", "KeyError", "AttributeError"})
 _AGENT_ADDRESS = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 
 
@@ -300,6 +302,22 @@ class Result:
         """Returns the object of `--output json`, without values that look like secrets."""
         record = self.info.as_json() if self.info else {"submission_id": self.submission_id}
         return {**record, "status": self.status, "exit_code": self.exit_code}
+
+
+def invalid_request(job: JobInfo) -> str:
+    """Returns why Ray could not use a job as it was submitted; empty if the job failed for another reason.
+
+    Ray validates the runtime_env and the resources when it starts the job's process. What it refuses then has the same
+    error type as a process that died. Only the exception at the end of the message tells the two apart.
+    """
+    if job.error_type != "JOB_SUPERVISOR_ACTOR_START_FAILURE":
+        return ""
+    _, _, trace = job.message.rpartition("Traceback (most recent call last):")
+    # The lines of a traceback are indented, the exception after them is not. Its text can have several lines.
+    exception = re.search(r"^([\w.]+)(?:: |$)(.*)", trace, re.MULTILINE)
+    if exception is None or exception[1].rpartition(".")[2] not in _INVALID:
+        return ""
+    return exception[2].strip() or exception[1]
 
 
 def lost(submission_id: str) -> JobLost:

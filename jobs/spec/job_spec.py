@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
 from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .runtime_env import resource_problems, runtime_env_problems
 from .shown import SENTENCE_LIMIT, redacted_metadata, shown, visible
 from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 def canonical_json(value: Any) -> str:
     """Returns the same text for equal values, for digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def is_local_path(value: Any) -> bool:
+    """Returns whether a `working_dir` or an entry of `py_modules` is a path of this machine, not a URI."""
+    return isinstance(value, str) and bool(value) and "://" not in value
 
 
 class JobFields(TypedDict, total=False):
@@ -47,7 +53,7 @@ class JobSpec:
     Args:
         entrypoint: A shell line. Required.
         runtime_env: Ray's runtime environment. Until the job is prepared, `working_dir` in it may be a local path;
-            from then on it is the URI of a package.
+            from then on it is the URI of a package. The same holds for files that `pip`, `uv` and `conda` name.
         metadata: The user's own pairs of strings. Keys that begin with `rayjobs.` are reserved.
         entrypoint_num_cpus: CPUs to reserve for the entrypoint; None leaves it to Ray, as for the fields below.
         entrypoint_num_gpus: GPUs to reserve.
@@ -56,7 +62,8 @@ class JobSpec:
         entrypoint_label_selector: Labels that the entrypoint's node must have.
 
     Raises:
-        Refused: The entrypoint is empty, or metadata has a reserved key or a value that is no string.
+        Refused: The entrypoint is empty, metadata has a reserved key or a value that is no string, or Ray would fail
+            the job for its runtime_env or its resources.
     """
 
     entrypoint: str
@@ -96,12 +103,36 @@ class JobSpec:
                 raise Refused(
                     f"Metadata keys that begin with {OWN_PREFIX!r} are reserved: {key!r}.", "Use another key."
                 )
+        self._check_as_ray_does()
+
+    def _check_as_ray_does(self) -> None:
+        problems = [
+            f"runtime_env{'.' if key else ''}{key} {text}." for key, text in runtime_env_problems(self.runtime_env)
+        ]
+        problems += [
+            f"{key} {text}."
+            for key, text in resource_problems(
+                self.entrypoint_num_cpus,
+                self.entrypoint_num_gpus,
+                self.entrypoint_memory,
+                self.entrypoint_resources,
+                self.entrypoint_label_selector,
+            )
+        ]
+        if problems:
+            raise Refused("\n".join(problems), "Ray would accept the job and fail it, so it was not submitted.")
 
     @property
     def working_dir(self) -> str | None:
         """The working directory: a local path or a URI."""
         working_dir = self.runtime_env.get("working_dir")
         return working_dir if isinstance(working_dir, str) else None
+
+    @property
+    def package_uris(self) -> list[str]:
+        """The packages that the server must have: `gcs://` URIs of the working directory and the modules."""
+        modules = self.runtime_env.get("py_modules") or []
+        return [uri for uri in (self.working_dir, *modules) if isinstance(uri, str) and uri.startswith("gcs://")]
 
     @property
     def resources(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
         limit: The largest size in bytes; None for any size.
 
     Raises:
-        SourceChanged: A file changed or vanished after the plan was made.
+        SourceChanged: A file changed or vanished after the plan was made. A file that only grew is packed as planned.
         PackageTooLarge: The package is over the limit.
     """
     root = plan.root
@@ -41,9 +41,9 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
         return
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for relpath in plan.empty_directories:
-            archive.writestr(_member(relpath + "/", stat.S_IFDIR | 0o755), b"")
+            archive.writestr(_member(f"{plan.prefix}{relpath}/", stat.S_IFDIR | 0o755), b"")
         for file in plan.files:
-            member = _member(file.relpath, stat.S_IFREG | (0o755 if file.executable else 0o644))
+            member = _member(plan.prefix + file.relpath, stat.S_IFREG | (0o755 if file.executable else 0o644))
             member.file_size = file.size
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as target:
@@ -96,11 +96,9 @@ def _member(name: str, mode: int) -> zipfile.ZipInfo:
 def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes]) -> None:
     left = file.size
     with open_source(path, file.relpath) as source:
-        # One byte more than planned shows whether the file grew.
-        while chunk := source.read(min(CHUNK, left + 1)):
+        # Not further than planned: a log may have grown since.
+        while chunk := source.read(min(CHUNK, left)):
             left -= len(chunk)
-            if left < 0:
-                break
             digest.update(chunk)
             out.write(chunk)
     if left or digest.digest() != file.digest:

@@ -24,11 +24,13 @@ from ..spec import secret_patterns
 from . import ignore_rules
 from .ignore_rules import RuleSet
 from .index import Entry, Stamp, default_path, load, store
+from .own_files import own_files
 
 ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
 # Ray's remote protocols.
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
+OWN_OUTPUT = "this command writes to it"
 # Times a file is read before giving up, if it changes while it is read.
 _ATTEMPTS = 3
 
@@ -90,6 +92,7 @@ class Plan:
         skipped: The paths that cannot be packed.
         outside: Symlinks that lead out of the directory; they are followed.
         secrets: Files that look like secrets; they are uploaded.
+        prefix: The directory inside the package that holds the files; empty: its top.
         files_read: The number of files that were read; the others were known from the index.
     """
 
@@ -104,6 +107,7 @@ class Plan:
     outside: tuple[OutsideLink, ...] = ()
     secrets: tuple[LikelySecret, ...] = ()
     files_read: int = 0
+    prefix: str = ""
 
     @property
     def total_bytes(self) -> int:
@@ -119,7 +123,12 @@ class Plan:
 
 
 def plan(
-    directory: str | Path, *, excludes: Sequence[str] = (), use_cache: bool = True, index_path: Path | None = None
+    directory: str | Path,
+    *,
+    excludes: Sequence[str] = (),
+    use_cache: bool = True,
+    index_path: Path | None = None,
+    own_databases: Sequence[Path] = (),
 ) -> Plan:
     """Reads a working directory. Nothing is written but the index.
 
@@ -128,6 +137,8 @@ def plan(
         excludes: Patterns of files to leave out, as in a .gitignore.
         use_cache: Files that have not changed since an earlier plan are not read again.
         index_path: The index of these files; in this user's cache directory by default.
+        own_databases: SQLite databases that this command writes. They are left out, as are all files that this process
+            has open for writing.
 
     Raises:
         Refused: It is missing or unreadable, has a symlink loop, or an ignore file has a wrong pattern.
@@ -146,7 +157,7 @@ def plan(
         )
     if isinstance(excludes, str) or not all(isinstance(pattern, str) for pattern in excludes):
         raise Refused(f"excludes must be a list of patterns, it is {excludes!r}.", "Write it like ['*.ckpt', 'data/'].")
-    return _Walk(str(directory), root, excludes, use_cache, index_path or default_path()).plan()
+    return _Walk(str(directory), root, excludes, use_cache, index_path or default_path(), own_databases).plan()
 
 
 def _remote(uri: str) -> Plan:
@@ -182,10 +193,19 @@ class _Directory:
 class _Walk:
     """One pass over a directory. The order of the walk does not matter: the digests are XORed, the result is sorted."""
 
-    def __init__(self, source: str, root: Path, excludes: Sequence[str], use_cache: bool, index_path: Path) -> None:
+    def __init__(
+        self,
+        source: str,
+        root: Path,
+        excludes: Sequence[str],
+        use_cache: bool,
+        index_path: Path,
+        own_databases: Sequence[Path],
+    ) -> None:
         self.source, self.root, self.index_path = source, root, index_path
         self.real_root = root.resolve()
         self.began_ns = time.time_ns()
+        self.own = own_files([index_path, *own_databases])
         self.known = load(index_path, str(root)) if use_cache else {}
         self.fresh: dict[str, Entry] = {}
         self.files: list[PlannedFile] = []
@@ -307,6 +327,10 @@ class _Walk:
         return None
 
     def _take_file(self, relpath: str, at: os.stat_result) -> None:
+        if (at.st_dev, at.st_ino) in self.own:
+            # Without a trace in the package's name: two submissions of the same code share one package.
+            self.skipped.append(SkippedPath(relpath, OWN_OUTPUT))
+            return
         known = self.known.get(relpath)
         if known is None or known.stamp != Stamp.of(at):
             try:
@@ -349,22 +373,35 @@ def name_digest(relpath: str) -> hashlib._Hash:
 
 
 def _read(path: Path, relpath: str) -> Entry:
+    """Reads a file up to the size that it has when it is opened. A log that grows meanwhile is no disturbance: `pack`
+    takes the same part, and checks its digest."""
     for _ in range(_ATTEMPTS):
         with _open(path) as file:
             before = Stamp.of(os.fstat(file.fileno()))
             digest = name_digest(relpath)
             head = before_last = last = b""
             size = 0
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(min(CHUNK, before.size - size)):
                 head = head or chunk
                 before_last, last = last, chunk
                 digest.update(chunk)
                 size += len(chunk)
-            if before == Stamp.of(os.fstat(file.fileno())) and size == before.size:
+            after = Stamp.of(os.fstat(file.fileno()))
+            if size == before.size and (after == before or after.size > size):
                 end = before_last + last if before_last else b""
                 finding = secret_patterns.by_name(relpath) or secret_patterns.by_content(head, end)
                 return Entry(before, digest.digest(), finding)
     raise changed(relpath, "changes while it is read")
+
+
+def read_file(path: Path, relpath: str) -> PlannedFile:
+    """Reads one file. Raises Refused, SourceChanged."""
+    try:
+        entry = _read(path, relpath)
+        executable = bool(path.stat().st_mode & 0o111)
+    except OSError as error:
+        raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None
+    return PlannedFile(relpath, entry.stamp.size, executable, entry.digest)
 
 
 def changed(relpath: str, how: str) -> SourceChanged:

@@ -180,6 +180,19 @@ def test_a_job_that_no_node_can_take_ends_with_the_queue_timeout(cli: Cli) -> No
     assert b"--queue-timeout" in done.stderr
 
 
+def test_the_server_gets_the_content_of_a_file_that_the_runtime_env_names(cli: Cli) -> None:
+    """The head has no conda, so the job fails at once."""
+    (cli.cwd / "environment.yml").write_text("dependencies: [python=3.11, pip, {pip: [-r requirements.txt]}]\n")
+    (cli.cwd / "requirements.txt").write_text("numpy==2.1.0  # ours\n")
+    environment = '{"conda": "environment.yml"}'
+    done = cli("submit", "--retries", "1", "--output", "json", "--runtime-env-json", environment, "--", "true")
+    assert done.returncode == 1
+    job = json.loads(done.stdout)
+    assert job["error_type"] == "RUNTIME_ENV_SETUP_FAILURE"
+    assert job["runtime_env"] == {"conda": {"dependencies": ["python=3.11", "pip", {"pip": ["numpy==2.1.0"]}]}}
+    assert b"Trying again" not in done.stderr
+
+
 def test_a_broken_runtime_env_says_why(cli: Cli) -> None:
     done = cli("submit", "--output", "json", "--working-dir", "https://127.0.0.1:9/none.zip", "--", "true")
     assert done.returncode == 1

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import httpx
+import pytest
+
+from tests.jobs.conftest import Head, new_id
 from tests.support.command import Cli, wait_until
 
 
@@ -36,6 +42,51 @@ def test_a_job_whose_module_is_missing_is_explained(cli: Cli) -> None:
     submission_id = submit(cli, "--", "python", "-c", "import not_there_at_all")
     cli("wait", submission_id)
     assert "does not have the Python module 'not_there_at_all'" in why(cli, submission_id)[1]
+
+
+def test_a_runtime_env_that_only_the_server_can_refuse_is_not_tried_again_and_explained(cli: Cli) -> None:
+    """Only the node knows its conda environments, so the client does not check the path."""
+    done = cli(
+        "submit", "--retries", "2", "--output", "json", "--runtime-env-json", '{"conda": "/not/there"}', "--", "true"
+    )
+    assert done.returncode == 1, done.stderr
+    job = json.loads(done.stdout)
+    assert job["error_type"] == "JOB_SUPERVISOR_ACTOR_START_FAILURE"
+    assert b"Trying again" not in done.stderr
+    said = why(cli, job["submission_id"])[1]
+    assert "Ray refused its runtime_env or its resources: Can't find conda env directory /not/there." in said
+    assert "memory" not in said
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"runtime_env": {"env_vars": {"A": 1}}}, "the value 1 is of type <class 'int'>"),
+        ({"runtime_env": {"pip": ["a"], "uv": ["b"]}}, "cannot be specified at the same time"),
+        ({"runtime_env": {"working_dir": "s3://bucket/dir"}}, "files are supported for working_dir URIs"),
+        ({"entrypoint_resources": {"CPU": 1}}, "Use the 'num_cpus' and 'num_gpus' keyword"),
+        ({"entrypoint_num_gpus": 1.5}, "must', ' be whole numbers"),
+    ],
+    ids=str,
+)
+def test_what_another_client_sent_and_ray_refused_is_explained(
+    cli: Cli, head: Head, fields: dict[str, Any], reason: str
+) -> None:
+    """The client refuses these itself, see tests/unit/jobs/cli/test_runtime_env.py."""
+    submission_id = new_id()
+    response = httpx.post(
+        f"{head.url}/api/jobs/",
+        headers={"Authorization": f"Bearer {head.token}"},
+        json={"entrypoint": "true", "submission_id": submission_id, **fields},
+        timeout=30,
+        trust_env=False,
+    )
+    assert response.is_success
+    cli("wait", submission_id)
+    said = why(cli, submission_id)[1]
+    assert "Ray refused its runtime_env or its resources" in said, said
+    assert reason in said
+    assert "memory" not in said
 
 
 def test_an_unknown_job_is_exit_code_2_and_one_the_server_lost_is_not(cli: Cli) -> None:

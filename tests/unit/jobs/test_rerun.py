@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.errors import Refused
 from jobs.ledger.records import Origin
 from jobs.ledger.store import Ledger
+from jobs.packages import PackagePlanner
 from jobs.rerun import find_rerun
 from jobs.spec.job_spec import JobSpec
 from tests.support.ledger import PLACE, SPEC
@@ -43,3 +46,20 @@ def test_reruns_are_numbered_and_linked_to_the_first(path: Path) -> None:
 def test_rerun_of_an_unknown_job_names_history(path: Path) -> None:
     with pytest.raises(Refused, match="history"):
         find_rerun(Ledger(path), "nope")
+
+
+@pytest.mark.parametrize("runtime_env", [{"pip": "r.txt"}, {"pip": {"packages": "r.txt"}}, {"conda": "e.yml"}], ids=str)
+def test_rerun_never_sends_the_path_that_an_earlier_version_recorded(path: Path, runtime_env: dict[str, Any]) -> None:
+    ledger = Ledger(path)
+    ledger.record_submission("a", JobSpec("true", runtime_env), PLACE, Origin())
+    with pytest.raises(Refused, match="without the content of the file"):
+        find_rerun(ledger, "a")
+
+
+def test_rerun_has_the_content_of_the_requirements_file(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.txt").write_text("numpy==2.1.0\n")
+    spec, _ = asyncio.run(PackagePlanner().plan(JobSpec("true", {"pip": str(tmp_path / "r.txt")})))
+    ledger = Ledger(path)
+    ledger.record_submission("a", spec, PLACE, Origin())
+    (tmp_path / "r.txt").unlink()
+    assert find_rerun(ledger, "a").spec.runtime_env == {"pip": ["numpy==2.1.0"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,3 +163,18 @@ def test_a_word_that_is_no_text_is_refused(tmp_path: Path, words: str) -> None:
 def test_an_alias_of_a_sweep_is_as_typed_too(tmp_path: Path) -> None:
     file = "sweep: {a: &seeds [01, 02], b: *seeds}\njobs: [{entrypoint: 'x {a} {b}'}]"
     assert [job.params for job in in_file(tmp_path, file).jobs][-1] == {"a": "02", "b": "02"}
+
+
+def test_what_ray_would_fail_is_named_for_every_job_at_once_and_once_for_a_sweep() -> None:
+    content = {
+        "jobs": [
+            {"entrypoint": "a {i}", "runtime_env": {"env_vars": {"A": 1}}, "entrypoint_resources": {"CPU": 1}},
+            {"entrypoint": "b", "runtime_env": {"pip": ["a"], "uv": ["b"]}},
+        ]
+    }
+    with pytest.raises(Refused) as refused:
+        batch.parse(json.dumps(content), Path(), "jobs.yaml", "", {"i": ["1", "2"]})
+    message = refused.value.message
+    assert message.startswith("jobs.yaml cannot be used:\n  jobs[0]: runtime_env.env_vars.A is a number")
+    assert message.count("entrypoint_resources.CPU") == 1
+    assert "jobs[1]: runtime_env.pip and uv are set together" in message

@@ -126,7 +126,7 @@ def test_what_is_printed_is_visible_whoever_wrote_it(capsys: pytest.CaptureFixtu
 
 def item() -> BatchItem:
     job = BatchJob("i", {"i": HOSTILE}, JobRequest(JobSpec("x")))
-    prepared = PreparedJob(f"b{HOSTILE}", JobSpec("x"), None, Origin())
+    prepared = PreparedJob(f"b{HOSTILE}", JobSpec("x"), (), Origin())
     info = JobInfo("b", "RUNNING[/]", error_type=MESSAGE)
     return BatchItem(job, prepared, status=f"RUNNING{HOSTILE}", info=info, since=time.time())
 

@@ -133,6 +133,17 @@ QUOTA = (
             "ValueError: lr must be",
         ),
         ({"job": job("FAILED", error_type="JOB_SUPERVISOR_ACTOR_DIED", message="The node died.")}, "--retries"),
+        (
+            {
+                "job": job(
+                    "FAILED",
+                    error_type="JOB_SUPERVISOR_ACTOR_START_FAILURE",
+                    message="Failed to start supervisor actor a: 'x'. Trace:\nTraceback (most recent call last):\n"
+                    '  File "a.py", line 1, in submit_job\n    raise ValueError()\nValueError: GPU is no resource\n',
+                )
+            },
+            "Ray refused its runtime_env or its resources: GPU is no resource",
+        ),
         ({"job": None}, "never accepted it"),
         ({"job": None, "in_ledger": "RUNNING"}, "the server lost it"),
         ({"job": None, "in_ledger": "DELETED"}, "It was deleted"),

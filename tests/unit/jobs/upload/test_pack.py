@@ -38,7 +38,7 @@ def test_an_empty_directory_is_a_package_of_no_files(source: Path, index: Path) 
     assert packed_members(plan) == {}
 
 
-@pytest.mark.parametrize("change", ["edited", "grown", "shrunk", "vanished", "replaced by a pipe"])
+@pytest.mark.parametrize("change", ["edited", "edited and grown", "shrunk", "vanished", "replaced by a pipe"])
 def test_a_file_that_changes_between_plan_and_pack_is_never_sent_under_the_old_name(
     change: str, source: Path, index: Path
 ) -> None:
@@ -47,11 +47,20 @@ def test_a_file_that_changes_between_plan_and_pack_is_never_sent_under_the_old_n
     if change in ("vanished", "replaced by a pipe"):
         path.unlink()
     else:
-        write(path, {"edited": "lr = 2", "grown": "lr = 10", "shrunk": "lr"}[change])
+        write(path, {"edited": "lr = 2", "edited and grown": "lr = 20", "shrunk": "lr"}[change])
     if change == "replaced by a pipe":
         os.mkfifo(path)
     with pytest.raises(SourceChanged, match=r"train\.py"), packed(plan):
         pass
+
+
+def test_a_log_that_grows_after_the_plan_is_packed_as_far_as_it_was_planned(source: Path, index: Path) -> None:
+    """As with `| tee run.log` in the working_dir: the other program writes what this command prints."""
+    path = write(source / "run.log", "first\n")
+    plan = make_plan(source, index_path=index)
+    with path.open("a") as log:
+        log.write("second\n")
+    assert packed_members(plan) == {"run.log": b"first\n"}
 
 
 def test_over_the_servers_limit_the_largest_files_are_named(source: Path, index: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,21 +155,67 @@ def test_a_name_that_is_not_utf8_is_refused(source: Path, index: Path) -> None:
         make_plan(source, index_path=index)
 
 
-def test_a_file_written_all_the_time_is_refused_with_the_way_out(
-    source: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def written_at_each_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Callable[[], None]], None]:
+    """Calls a function at each look at a file, as another program that writes to it all the time."""
+
+    def begin(path: Path, write_more: Callable[[], None]) -> None:
+        look = os.fstat
+
+        def look_after_a_write(descriptor: int) -> os.stat_result:
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(path.resolve()):
+                write_more()
+            return look(descriptor)
+
+        monkeypatch.setattr(os, "fstat", look_after_a_write)
+
+    return begin
+
+
+def test_a_file_rewritten_all_the_time_is_refused_with_the_way_out(
+    source: Path, index: Path, written_at_each_look: Callable[[Path, Callable[[], None]], None]
+) -> None:
+    path = write(source / "state.json", "0")
+    count = itertools.count()
+    written_at_each_look(path, lambda: os.utime(path, ns=(0, next(count))))
+    with pytest.raises(SourceChanged, match=r"(?s)state\.json.*\.rayignore"):
+        make_plan(source, index_path=index)
+
+
+def test_a_log_that_grows_all_the_time_is_planned_as_far_as_it_was(
+    source: Path, index: Path, written_at_each_look: Callable[[Path, Callable[[], None]], None]
 ) -> None:
     path = write(source / "run.log", "line\n")
-    look = os.fstat
 
-    def look_after_another_line(descriptor: int) -> os.stat_result:
-        if os.readlink(f"/proc/self/fd/{descriptor}") == str(path.resolve()):
-            with path.open("a") as log:
-                log.write("line\n")
-        return look(descriptor)
+    def another_line() -> None:
+        with path.open("a") as log:
+            log.write("line\n")
 
-    monkeypatch.setattr(os, "fstat", look_after_another_line)
-    with pytest.raises(SourceChanged, match=r"(?s)run\.log.*\.rayignore"):
-        make_plan(source, index_path=index)
+    written_at_each_look(path, another_line)
+    plan = make_plan(source, index_path=index)
+    (file,) = plan.files
+    assert 0 < file.size < path.stat().st_size
+    assert packed_members(plan)["run.log"] == b"line\n" * (file.size // 5)
+
+
+def test_a_file_that_this_process_writes_is_left_out_and_the_name_stays(source: Path, index: Path) -> None:
+    write(source / "train.py")
+    before = make_plan(source, index_path=index)
+    with (source / "run.log").open("w") as log:
+        log.write("Uploading")
+        log.flush()
+        during = make_plan(source, index_path=index)
+    assert during.uri == before.uri
+    assert [(path.relpath, path.why) for path in during.skipped] == [("run.log", "this command writes to it")]
+    after = make_plan(source, index_path=index)
+    assert [file.relpath for file in after.files] == ["run.log", "train.py"]
+
+
+def test_a_database_of_this_command_is_left_out_with_its_journals(source: Path, index: Path) -> None:
+    for name in ("ledger.sqlite", "ledger.sqlite-wal", "train.py"):
+        write(source / name)
+    plan = make_plan(source, index_path=index, own_databases=[source / "ledger.sqlite"])
+    assert [file.relpath for file in plan.files] == ["train.py"]
 
 
 def test_a_remote_uri_is_passed_through(tmp_path: Path) -> None:
