@@ -202,7 +202,7 @@ class RayClusterSettings(Model):
     """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag.
     `shared-namespace`: job users of other clusters in the namespace, who reach this cluster's pods too. `open-network`:
     the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster.
-    `redis-without-password`: whoever reaches your own Redis can change the state of the head, and so run code."""
+    `redis-without-password`: everyone who reaches your own Redis can change the state of the head, and so run code."""
     spec: Object = {}
     """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name,
     `envFrom` and `tolerations` are added, null removes."""
@@ -329,7 +329,9 @@ class RayClusterSettings(Model):
         tolerance = self.fault_tolerance
         own = tolerance.redis if tolerance and tolerance.redis.address else None
         if own and not own.password and "redis-without-password" not in self.allow:
-            text = "is missing: whoever reaches this Redis can change the state of the head; allowed: {secret, key}"
+            text = (
+                "is missing: everyone who reaches this Redis can change the state of the head; allowed: {secret, key}"
+            )
             problems.add("faultTolerance.redis.password", f"{text}, or `allow: [redis-without-password]`")
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
             text = f"{tolerance.deletion_timeout_seconds}: must be shorter than `deleteTimeoutSeconds`"
