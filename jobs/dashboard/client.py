@@ -11,7 +11,8 @@ from ..errors import JobsError, ServerFault, UnknownJob, Unreachable, command
 from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
 from ._httpx import httpx
-from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
+from .http import TRANSIENT_STATUSES, HttpClient, json_of
+from .http_errors import error_of_response
 
 # Default time for one call, with all its retries.
 CALL_SECONDS = 60.0

@@ -23,12 +23,13 @@ from contextlib import aclosing
 from urllib.parse import quote, urlencode
 
 from ..deadline import Backoff, Deadline
-from ..errors import JobsError, ServerFault, Unreachable, command
+from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
 from .client import RayJobsApi
-from .http import MOST_ERROR_BYTES, PIECE, HttpClient, UnusableAnswer, error_of_response, read_answer
+from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
+from .http_errors import UnusableAnswer, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
 POLL_SECONDS = 1.0
@@ -187,8 +188,9 @@ class LogFollower:
                         yield piece
                 self._agent_failures = 0
                 return
-            except JobsError:
-                self._agent_failures += 1
+            except JobsError as error:
+                # An agent that refuses the token is of no use: the user's headers are for the dashboard only.
+                self._agent_failures += MAX_AGENT_FAILURES if isinstance(error, NotAllowed) else 1
                 if self._agent_failures < MAX_AGENT_FAILURES:
                     raise
                 self._agent_retry_at = time.monotonic() + AGENT_RETRY_SECONDS
