@@ -61,6 +61,9 @@ class SubmitOptions(JobFields, total=False):
 class AsyncClient:
     """The jobs of one Ray cluster, for programs with an event loop. Made by `connect_async`.
 
+    A method that takes a `submission_id` takes Ray's job id too, such as `03000000`. A driver that was not submitted
+    has only a job id: `get` and `wait` work with it, the other methods raise Refused.
+
     Every method raises NotAllowed, Unreachable or ServerFault if Ray or Kubernetes does not give a usable answer. Each
     error is a `JobsError` whose text says what to do next.
 
@@ -159,7 +162,7 @@ class AsyncClient:
         Raises:
             UnknownJob: The server knows no job with this id.
         """
-        return self.session.follower(submission_id, follow=follow, offset=offset).chunks()
+        return self.session.read_log(submission_id, follow=follow, offset=offset)
 
     async def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
         """Stops the job and waits until it has ended. A job that has ended already is left unchanged.

@@ -27,7 +27,7 @@ from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
-from .client import RayJobsApi
+from .client import RayJobsApi, not_submitted
 from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
 from .http_errors import UnusableAnswer, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
@@ -96,6 +96,7 @@ class LogFollower:
 
         Raises:
             UnknownJob, JobLost, NotAllowed, Unreachable
+            Refused: The job was not submitted, so Ray has no log of it.
             DeadlinePassed: One of the limits passed.
         """
         backoff = Backoff(first=0.05, longest=POLL_SECONDS)
@@ -160,6 +161,8 @@ class LogFollower:
         except Unreachable:
             self.limits.check(self.submission_id, self.job)
             raise
+        if job.is_driver:
+            raise not_submitted(job)
         self._looked_at = time.monotonic()
         self._update(job)
         self.limits.check(self.submission_id, job)
