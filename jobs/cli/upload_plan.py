@@ -118,7 +118,7 @@ def _describe(plan: Plan) -> str:
         lines.append("ignored by a rule:")
         lines += _listed([f"{removed.relpath}  ({removed.pattern} in {removed.source})" for removed in plan.ignored])
     if plan.skipped:
-        lines.append("skipped, because they cannot be packed:")
+        lines.append("left out, with the reason:")
         lines += _listed([f"{skipped.relpath}  ({skipped.why})" for skipped in plan.skipped])
     return "\n".join(lines)
 

@@ -31,6 +31,8 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
 OWN_OUTPUT = "this command writes to it"
+# The stock client begins its XOR with this.
+_FIRST_HASH = int.from_bytes(b"0" * 8, "big")
 # Times a file is read before giving up, if it changes while it is read.
 _ATTEMPTS = 3
 
@@ -220,7 +222,7 @@ class _Walk:
         self.outside: list[OutsideLink] = []
         self.secrets: list[LikelySecret] = []
         self.unreadable: list[str] = []
-        self.hash = int.from_bytes(b"0" * 8, "big")
+        self.hash = _FIRST_HASH
         defaults = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ",".join(ignore_rules.DEFAULTS))
         self.base_rules = (
             # One list in this order, as in the stock client: a later `!pattern` revokes a default.
@@ -247,7 +249,7 @@ class _Walk:
         return Plan(
             "directory",
             self.source,
-            f"gcs://_ray_pkg_{self.hash:016x}.zip",
+            _uri(self.hash),
             self.root,
             tuple(sorted(self.files, key=lambda file: file.relpath)),
             tuple(sorted(self.empty)),
@@ -365,7 +367,15 @@ class _Walk:
         self.skipped.append(SkippedPath(relpath, why))
 
     def _mix(self, digest: bytes) -> None:
-        self.hash ^= int.from_bytes(digest[:8], "big")
+        self.hash ^= _hash(digest)
+
+
+def _hash(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")
+
+
+def _uri(hash_of_all: int) -> str:
+    return f"gcs://_ray_pkg_{hash_of_all:016x}.zip"
 
 
 def name_digest(relpath: str) -> hashlib._Hash:
@@ -408,7 +418,7 @@ def single_file_plan(source: str, path: Path) -> Plan:
         raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None
     file = PlannedFile(path.name, entry.stamp.size, executable, entry.digest)
     secrets = (LikelySecret(path.name, entry.finding),) if entry.finding else ()
-    uri = f"gcs://_ray_pkg_{entry.digest.hex()[:16]}.zip"
+    uri = _uri(_FIRST_HASH ^ _hash(entry.digest))
     return Plan("directory", source, uri, path.parent, (file,), secrets=secrets, files_read=1)
 
 
