@@ -13,7 +13,7 @@ from jobs.connection import Connection
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
 from jobs.deadline import Deadline
-from jobs.errors import DeadlinePassed, Refused, UnknownJob
+from jobs.errors import DeadlinePassed, Refused, ServerFault, UnknownJob
 from jobs.session import Session
 from jobs.spec.submission_id import check_submission_id
 from jobs.target.resolve import LocalTarget
@@ -76,6 +76,29 @@ def test_an_unknown_id_is_refused_at_the_first_answer() -> None:
 
     _, requests, _ = ask(work)
     assert len(requests) <= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("404: Not Found", "has no log API"), ("Job train does not exist", None)],
+)
+def test_a_404_to_every_way_of_reading_a_log_is_an_answer(text: str, expected: str | None) -> None:
+    """It was tried again for 300 s."""
+    record = json.dumps({**JOB, "driver_node_id": "n"})
+
+    async def main(url: str) -> None:
+        session = Session(Connection(RayJobsApi(HttpClient(url)), LocalTarget({}), url, url))
+        await asyncio.wait_for(session.print_log("03000000", print), 20)
+
+    with Proxy("127.0.0.1", 9) as running:
+        no_log = answer(404, text, "text/plain")
+        running.faults = Faults(instead=lambda line: no_log if "logs" in line else answer(200, record))
+        if expected is None:
+            asyncio.run(main(running.url))
+        else:
+            with pytest.raises(ServerFault, match=expected):
+                asyncio.run(main(running.url))
+        assert len(running.requests) == 4
 
 
 def test_a_deadline_holds_for_a_job_id_while_the_server_is_silent() -> None:
