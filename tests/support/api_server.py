@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support.http_server import JsonHandler, serve
 
 UID = "6d3c0000-0000-0000-0000-000000000000"
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.4"}
@@ -22,39 +21,31 @@ def api_server(folder: Path, objects: dict[str, Any] | None = None, status: int 
     kube_system = {"metadata": {"name": "kube-system", "uid": UID}}
     answers = {"/version": VERSION, "/api/v1/namespaces/kube-system": kube_system, **(objects or {})}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             found = answers.get(self.path.split("?")[0].rstrip("/"))
             code = status if status != 200 else 200 if found is not None else 404
-            body = found if code == 200 else {"kind": "Status", "code": code, "message": f"status {code}"}
-            data = json.dumps(body).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            refusal = {"kind": "Status", "code": code, "message": f"status {code}"}
+            self.answer(found if code == 200 else refusal, code)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield kubeconfig(folder, f"http://127.0.0.1:{server.server_port}")
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve(Handler) as url:
+        yield kubeconfig(folder, url)
 
 
 def kubeconfig(folder: Path, server: str, context: str = "test") -> Path:
+    """Writes a kubeconfig whose user has a token, and returns its path."""
+    return kubeconfig_of(folder, {"token": "secret-token"}, {"server": server}, context)
+
+
+def kubeconfig_of(folder: Path, user: dict[str, Any], cluster: dict[str, Any], context: str = "test") -> Path:
     path = folder / "kubeconfig"
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": context,
         "contexts": [{"name": context, "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "secret-token"}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [{"name": "u", "user": user}],
     }
     path.write_text(yaml.safe_dump(content))
     return path

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from copy import deepcopy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from click.testing import CliRunner
 
 from ops import engine, environments
 from ops.errors import OpsError
+from tests.support.http_server import JsonHandler, serve
 
 ONLY_LISTED = {"protected_branches": False, "custom_branch_policies": True}
 REVIEWERS = {"type": "required_reviewers", "prevent_self_review": True, "reviewers": [{"type": "Team"}]}
@@ -95,23 +94,14 @@ def github() -> Iterator[tuple[str, dict[str, Any]]]:
     """A stand-in for GitHub's API: its address, and its answers by path."""
     answers: dict[str, Any] = {}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             answer = answers.get(self.path.partition("?")[0])
             signed_in = self.headers["Authorization"] == "Bearer s3cret-token"
-            body = json.dumps(answer).encode()
-            self.send_response(403 if not signed_in else 404 if answer is None else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(answer, 403 if not signed_in else 404 if answer is None else 200)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", answers
-        server.shutdown()
+    with serve(Handler) as url:
+        yield url, answers
 
 
 def run(api: str, token: str = "s3cret-token") -> Any:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from click.testing import CliRunner
 
 from ops import demo, engine, pulumi
 from ops.errors import EngineMissing, Unavailable
+from tests.support.http_server import JsonHandler, serve
 
 
 def archive(script: str = f"echo v{pulumi.VERSION}") -> bytes:
@@ -43,7 +42,7 @@ class Releases:
 def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
     state = Releases()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             state.asked.append(self.path)
             self.send_response(200)
@@ -51,15 +50,10 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
             self.end_headers()
             self.wfile.write(state.content[: len(state.content) // 2] if state.truncated else state.content)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(pulumi, "RELEASES", f"http://127.0.0.1:{server.server_port}")
+    with serve(Handler) as url:
+        monkeypatch.setattr(pulumi, "RELEASES", url)
         monkeypatch.setattr(pulumi, "CHECKSUMS", {"linux-x64": hashlib.sha256(state.content).hexdigest()})
         yield state
-        server.shutdown()
 
 
 @pytest.fixture(autouse=True)

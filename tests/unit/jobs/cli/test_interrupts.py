@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
-import json
 import os
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +13,7 @@ import pytest
 
 from tests.support.api_server import kubeconfig
 from tests.support.command import Cli
+from tests.support.http_server import JsonHandler, serve
 from tests.support.outputs import contract, write
 from tests.unit.components.cluster.test_context import with_inline_keys
 
@@ -74,24 +72,12 @@ def test_no_key_stays_on_disk_after_a_signal(
 def stand_in_ray() -> Iterator[str]:
     """The URL of a server that answers every request as Ray answers the question for its version."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
-            data = json.dumps(
-                {"version": "4", "ray_version": "2.60.0", "ray_commit": "x", "session_name": "s"}
-            ).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer({"version": "4", "ray_version": "2.60.0", "ray_commit": "x", "session_name": "s"})
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize("number", [number for number, _ in SIGNALS])

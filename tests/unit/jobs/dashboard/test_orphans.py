@@ -6,10 +6,9 @@ import asyncio
 import json
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from jobs.ledger.store import Ledger
 from jobs.session import Session
 from jobs.spec.job_info import JobInfo
 from jobs.target.resolve import LocalTarget
+from tests.support.http_server import JsonHandler, running
 
 JOB = "on-the-head"
 
@@ -52,7 +52,7 @@ class Head(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(JsonHandler):
     server: Head
 
     def do_GET(self) -> None:
@@ -60,10 +60,10 @@ class Answers(BaseHTTPRequestHandler):
             nodes = [] if self.server.node is None else [{"node_id": "n1", "state": self.server.node}]
             if "ALIVE" in self.path:
                 nodes = [{"node_id": "n2", "state": "ALIVE", "is_head_node": True, "start_time_ms": HEAD_STARTED}]
-            return self._answer({"result": True, "data": {"result": {"result": nodes}}})
+            return self.answer({"result": True, "data": {"result": {"result": nodes}}})
         if self.path == "/api/jobs/":
-            return self._answer([self._job(each) for each in self.server.jobs])
-        return self._answer(self._job(JOB))
+            return self.answer([self._job(each) for each in self.server.jobs])
+        return self.answer(self._job(JOB))
 
     def _job(self, name: str) -> dict[str, Any]:
         status = "FAILED" if self.server.stops else self.server.status
@@ -75,30 +75,17 @@ class Answers(BaseHTTPRequestHandler):
         if self.path == "/api/jobs/":
             wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["submission_id"]
             self.server.jobs.append(wanted)
-            return self._answer({"submission_id": wanted})
+            return self.answer({"submission_id": wanted})
         assert self.path in [f"/api/jobs/{each}/stop" for each in self.server.jobs]
         self.server.stops += 1
-        return self._answer({"stopped": False})
-
-    def _answer(self, content: Any) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Nothing on stderr."""
+        return self.answer({"stopped": False})
 
 
 @pytest.fixture
 def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
     monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.1)  # this head needs no time to check its jobs
-    with Head() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with running(Head()) as server:
         yield server
-        server.shutdown()
 
 
 def ask(head: Head) -> str:

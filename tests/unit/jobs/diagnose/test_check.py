@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from jobs.connection import Connection
 from jobs.dashboard.client import RayJobsApi
@@ -23,8 +19,9 @@ from jobs.errors import Forbidden
 from jobs.kubernetes.api import Kube
 from jobs.target.contract import Cluster, Contract
 from jobs.target.resolve import ClusterTarget
+from tests.support.api_server import UID, VERSION, kubeconfig
+from tests.support.http_server import JsonHandler, serve
 
-UID = "6d3c0000-0000-0000-0000-000000000000"
 NODES = [
     {"state": "ALIVE", "resources_total": {"CPU": 2.0}},
     {"state": "ALIVE", "resources_total": {"CPU": 4.0}},
@@ -40,7 +37,7 @@ HEAD = {
     },
 }
 KUBERNETES = {
-    "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.4"},
+    "/version": VERSION,
     "/api/v1/namespaces/kube-system": {"metadata": {"name": "kube-system", "uid": UID}},
     "/api/v1/namespaces/ns/services/ray-head-svc": {"spec": {"selector": {"ray.io/cluster": "ray"}}},
     "/api/v1/namespaces/ns/pods": {"items": [HEAD]},
@@ -60,42 +57,15 @@ def ray(nodes: list[dict[str, Any]]) -> dict[str, Any]:
 def server(answers: dict[str, Any], requests: list[str]) -> Iterator[str]:
     """Serves `answers` by path; 403 for the others, as Kubernetes answers where RBAC does not allow it."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_GET(self) -> None:
             path = self.path.split("?")[0].rstrip("/")
             requests.append(path)
-            status = 200 if path in answers else 403
-            data = json.dumps(answers.get(path, {"kind": "Status", "code": 403, "message": "forbidden"})).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            refusal = {"kind": "Status", "code": 403, "message": "forbidden"}
+            self.answer(answers.get(path, refusal), 200 if path in answers else 403)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.server_port}"
-    finally:
-        listener.shutdown()
-        listener.server_close()
-
-
-def kubeconfig(folder: Path, url: str) -> str:
-    path = folder / "kubeconfig"
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "secret-token"}}],
-    }
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
+    with serve(Handler) as url:
+        yield url
 
 
 def target(path: str | None = None, ray_version: str = "2.60.0") -> ClusterTarget:
@@ -115,14 +85,14 @@ def quiet(text: str) -> None:
 def test_a_user_without_the_right_to_exec_gets_the_checks_of_kubernetes_without_an_error(tmp_path: Path) -> None:
     requests: list[str] = []
     with server(KUBERNETES, requests) as url:
-        findings = asyncio.run(collect(_check_pods(target(kubeconfig(tmp_path, url)), quiet)))
+        findings = asyncio.run(collect(_check_pods(target(str(kubeconfig(tmp_path, url))), quiet)))
     assert [finding.step for finding in findings] == ["context", "identity", "head"]
     assert requests[-1] == "/api/v1/namespaces/ns/pods/ray-head/exec"
 
 
 def test_a_refused_exec_is_forbidden(tmp_path: Path) -> None:
     async def run(url: str) -> None:
-        kube = await Kube.open(kubeconfig(tmp_path, url), "test")
+        kube = await Kube.open(str(kubeconfig(tmp_path, url)), "test")
         try:
             await kube.execute("ns", "ray-head", "ray-head", ["true"], 10)
         finally:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ import yaml
 from jobs.errors import JobsError, NotAllowed, Refused
 from jobs.kubernetes import kubeconfig
 from jobs.kubernetes.api import Kube
-from tests.support.api_server import UID, VERSION
+from tests.support.api_server import UID, VERSION, kubeconfig_of
+from tests.support.http_server import JsonHandler, running
 from tests.support.tls import make_ca
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
@@ -50,16 +51,8 @@ class Server(ThreadingHTTPServer):
         self.socket.context.load_verify_locations(authority)
         self.socket.context.verify_mode = ssl.CERT_REQUIRED
 
-    def __enter__(self) -> Server:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -68,22 +61,15 @@ class _Handler(BaseHTTPRequestHandler):
             names = [value for part in certificate["subject"] for key, value in part if key == "commonName"]
             self.server.subjects = [str(name) for name in names]
         answers = {"/version": VERSION, "/api/v1/namespaces/kube-system": {"metadata": {"uid": UID}}}
-        data = json.dumps(answers.get(self.path.rstrip("/"), {"message": "not there"})).encode()
-        self.send_response(200 if self.path.rstrip("/") in answers else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_args: Any) -> None:
-        pass
+        path = self.path.rstrip("/")
+        self.answer(answers.get(path, {"message": "not there"}), 200 if path in answers else 404)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     _, certificate = make_ca(tmp_path)
-    with Server(certificate) as running:
-        yield running
+    with running(Server(certificate)) as server:
+        yield server
 
 
 @pytest.fixture
@@ -91,7 +77,7 @@ def connect(server: Server, tmp_path: Path) -> Callable[..., list[tuple[str, str
     """Asks the server for the cluster's identity; returns the headers of the last request."""
 
     def ask(user: dict[str, Any], **cluster: Any) -> list[tuple[str, str]]:
-        file = config(tmp_path, user, {**cluster_of(server), **cluster})
+        file = kubeconfig_of(tmp_path, user, {**cluster_of(server), **cluster})
 
         async def run() -> None:
             kube = await Kube.open(str(file), None)
@@ -108,20 +94,6 @@ def connect(server: Server, tmp_path: Path) -> Callable[..., list[tuple[str, str
 
 def cluster_of(server: Server) -> dict[str, Any]:
     return {"server": server.url, "certificate-authority": "ca.pem"}
-
-
-def config(folder: Path, user: dict[str, Any], cluster: dict[str, Any]) -> Path:
-    file = folder / "kubeconfig"
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": cluster}],
-        "users": [{"name": "u", "user": user}],
-    }
-    file.write_text(yaml.safe_dump(content))
-    return file
 
 
 def identity(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -172,14 +144,14 @@ def test_the_user_is_the_same_as_for_kubectl(
 ) -> None:
     ours = identity(connect(user))
     assert ours
-    assert ours == identity(kubectl(server, config(tmp_path, user, cluster_of(server))))
+    assert ours == identity(kubectl(server, kubeconfig_of(tmp_path, user, cluster_of(server))))
 
 
 def test_nothing_secret_goes_over_plain_http_as_with_kubectl(tmp_path: Path) -> None:
-    with Server() as server:
+    with running(Server()) as server:
         user = plugin(tmp_path, {"token": "t"})
         for each in ({"token": "t", "as": "jane"}, {"username": "u", "password": "p"}, user):
-            file = config(tmp_path, each, {"server": server.url})
+            file = kubeconfig_of(tmp_path, each, {"server": server.url})
 
             async def run(file: Path = file) -> None:
                 await (await Kube.open(str(file), None)).close()
@@ -209,7 +181,7 @@ def test_a_login_program_is_told_the_cluster_as_kubectl_tells_it(
     ours = json.loads((tmp_path / "info").read_text())
     assert (tmp_path / "own").read_text() == "x"
     assert ours["spec"]["cluster"]["config"] == {"audience": "a"}
-    kubectl(server, config(tmp_path, user, {**cluster_of(server), "extensions": extension}))
+    kubectl(server, kubeconfig_of(tmp_path, user, {**cluster_of(server), "extensions": extension}))
     assert ours == json.loads((tmp_path / "info").read_text())
 
 
@@ -277,7 +249,7 @@ def test_a_field_that_is_wrong_or_not_supported_is_refused_by_name(
 
 
 def test_a_user_that_no_file_has_is_refused(tmp_path: Path, server: Server) -> None:
-    file = config(tmp_path, {"token": "t"}, cluster_of(server))
+    file = kubeconfig_of(tmp_path, {"token": "t"}, cluster_of(server))
     file.write_text(file.read_text().replace("name: u", "name: other"))
     with pytest.raises(Refused, match="has no user u, which its context names"):
         asyncio.run(Kube.open(str(file), None))
@@ -292,7 +264,7 @@ def test_an_entry_is_taken_from_the_first_file_that_has_it_and_its_paths_are_rel
         (folder / "token").write_text(token)
     users = {"users": [{"name": "u", "user": {"tokenFile": "token"}}]}
     (first / "kubeconfig").write_text(yaml.safe_dump({"contexts": [], **users}))
-    config(second, {"tokenFile": "token"}, {**cluster_of(server), "certificate-authority": "../ca.pem"})
+    kubeconfig_of(second, {"tokenFile": "token"}, {**cluster_of(server), "certificate-authority": "../ca.pem"})
     both = os.pathsep.join(str(folder / "kubeconfig") for folder in (first, second))
 
     async def run() -> None:
@@ -332,10 +304,8 @@ def socks() -> Iterator[Any]:
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks)
     server.daemon_threads = True
     server.asked = []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        yield server
 
 
 @pytest.mark.parametrize("how", ["proxy-url", "ALL_PROXY"])
@@ -349,7 +319,7 @@ def test_a_socks_proxy_leads_to_the_server(
         monkeypatch.setenv(how, address)
     else:
         cluster[how] = address
-    file = config(tmp_path, {"token": "t"}, cluster)
+    file = kubeconfig_of(tmp_path, {"token": "t"}, cluster)
 
     async def run() -> None:
         kube = await Kube.open(str(file), None)
@@ -399,9 +369,9 @@ def test_a_client_certificate_is_presented_and_leaves_no_file(tmp_path: Path, mo
         {"client-certificate": "server.pem", "client-key": "server.pem"},
         {"client-certificate-data": inline, "client-key-data": inline},
     ):
-        with Server(certificate) as server:
+        with running(Server(certificate)) as server:
             server.require_certificate_of(ca)
-            file = config(tmp_path, user, cluster_of(server))
+            file = kubeconfig_of(tmp_path, user, cluster_of(server))
 
             async def run(file: Path = file) -> None:
                 await (await Kube.open(str(file), None)).close()
