@@ -43,6 +43,7 @@ _LABEL_KEY = re.compile(rf"([a-zA-Z0-9_.-]{{0,253}}/)?{_LABEL}")
 _LABEL_SELECTOR = re.compile(rf"!?(in)?\({_LABEL}(, ?{_LABEL})*\)|!?{_LABEL}|")
 
 Problem = tuple[str, str]
+Check = Callable[[Any], Iterator[Problem]]
 
 
 def runtime_env_problems(runtime_env: Mapping[str, Any]) -> Iterator[Problem]:
@@ -147,19 +148,17 @@ def _texts(value: Any) -> Iterator[Problem]:
             yield f"[{index}]", f"is {type_name(item)}; allowed: a text"
 
 
-def _text(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, str):
-        yield "", f"is {type_name(value)}; allowed: a text"
+def _of_type(types: type | tuple[type, ...], allowed: str) -> Check:
+    def check(value: Any) -> Iterator[Problem]:
+        if not isinstance(value, types):
+            yield "", f"is {type_name(value)}; allowed: {allowed}"
+
+    return check
 
 
-def _object(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, Mapping):
-        yield "", f"is {type_name(value)}; allowed: an object"
-
-
-def _text_or_object(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, (str, Mapping)):
-        yield "", f"is {type_name(value)}; allowed: a text or an object"
+_text = _of_type(str, "a text")
+_boolean = _of_type(bool, "true or false")
+_text_or_object = _of_type((str, Mapping), "a text or an object")
 
 
 def _env_vars(value: Any) -> Iterator[Problem]:
@@ -176,7 +175,7 @@ def _env_vars(value: Any) -> Iterator[Problem]:
             yield f".{visible(name)}", "cannot be set; allowed: a name without `=`, and texts without NUL"
 
 
-def _installer(keys: Mapping[str, Callable[[Any], Iterator[Problem]]]) -> Callable[[Any], Iterator[Problem]]:
+def _installer(keys: Mapping[str, Check]) -> Check:
     """Checks `pip` or `uv`: a file, a list of packages, or an object with `packages` and options of that tool."""
 
     def check(value: Any) -> Iterator[Problem]:
@@ -204,16 +203,6 @@ def _file_or_texts(value: Any) -> Iterator[Problem]:
     return iter(()) if isinstance(value, str) else _texts(value)
 
 
-def _boolean(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, bool):
-        yield "", f"is {type_name(value)}; allowed: true or false"
-
-
-def _conda(value: Any) -> Iterator[Problem]:
-    if not isinstance(value, (str, Mapping)):
-        yield "", f"is {type_name(value)}; allowed: the name of an environment, a YAML file, or an object"
-
-
 def _config(value: Any) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
         yield "", f"is {type_name(value)}; allowed: an object"
@@ -229,11 +218,11 @@ def _config(value: Any) -> Iterator[Problem]:
             yield f".log_files{key}", text
 
 
-def _package(field: str) -> Callable[[Any], Iterator[Problem]]:
+def _package(field: str) -> Check:
     def check(value: Any) -> Iterator[Problem]:
         if not isinstance(value, str):
             yield "", f"is {type_name(value)}; allowed: a text"
-        elif text := _uri_problem(value, field):
+        elif text := uri_problem(value, field):
             yield "", text
 
     return check
@@ -248,9 +237,11 @@ def _py_modules(value: Any) -> Iterator[Problem]:
             yield f"[{index}]", text
 
 
-def _uri_problem(value: str, field: str) -> str | None:
+def uri_problem(value: str, field: str) -> str | None:
+    """Returns why Ray would refuse a URI of `working_dir` or `py_modules`, and what is allowed. None: it is a local
+    path, or can be used."""
     if "://" not in value:
-        return None  # a local path
+        return None
     endings = PACKAGE_ENDINGS[field]
     try:
         uri = urlsplit(value)
@@ -276,7 +267,7 @@ def _not_json(value: Any) -> str:
     return ""
 
 
-_CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
+_CHECKS: dict[str, Check] = {
     "working_dir": _package("working_dir"),
     "py_modules": _py_modules,
     "excludes": _texts,
@@ -285,11 +276,11 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Problem]]] = {
         {"packages": _file_or_texts, "pip_check": _boolean, "pip_version": _text, "pip_install_options": _texts},
     ),
     "uv": _installer({"packages": _texts, "uv_check": _boolean, "uv_version": _text, "uv_pip_install_options": _texts}),
-    "conda": _conda,
+    "conda": _of_type((str, Mapping), "the name of an environment, a YAML file, or an object"),
     "config": _config,
     "worker_process_setup_hook": _text,
     # Ray's client does not check these; the node fails, or waits for a process that cannot start.
-    "container": _object,
+    "container": _of_type(Mapping, "an object"),
     "image_uri": _text,
     "java_jars": _texts,
     "nsight": _text_or_object,

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from urllib.parse import urlsplit
 
 from ..errors import Refused, SourceChanged
 from ..spec import secret_patterns
+from ..spec.runtime_env import PACKAGE_ENDINGS, uri_problem
 from . import ignore_rules
 from .ignore_rules import RuleSet
 from .index import Entry, Stamp, default_path, load, store
 from .own_files import own_files
 
-ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
-# Ray's remote protocols.
-_REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
+ARCHIVES = PACKAGE_ENDINGS["working_dir"]
 CHUNK = 1024 * 1024
 OWN_OUTPUT = "this command writes to it"
 # The stock client begins its XOR with this.
@@ -146,7 +143,7 @@ def plan(
         Refused: It is missing or unreadable, has a symlink loop, or an ignore file has a wrong pattern.
         SourceChanged: A file keeps changing.
     """
-    if _REMOTE.match(str(directory)):
+    if "://" in str(directory):
         return _remote(str(directory))
     root = Path(directory).absolute()
     if root.is_file() and root.name.endswith(ARCHIVES):
@@ -163,12 +160,8 @@ def plan(
 
 
 def _remote(uri: str) -> Plan:
-    parts = urlsplit(uri)
-    if parts.scheme.lower() != "local" and not (parts.path or parts.netloc).endswith(ARCHIVES):
-        raise Refused(
-            f"working_dir {uri.partition('?')[0]!r} is not an archive.",
-            f"A remote URI must end in {', '.join(ARCHIVES)}.",
-        )
+    if problem := uri_problem(uri, "working_dir"):
+        raise Refused(f"working_dir {uri.partition('?')[0]!r} {problem}.")
     return Plan("remote", uri, uri)
 
 
