@@ -13,7 +13,7 @@ from functools import cache
 from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
 from ops import engine
-from tests.support.native_images import images_dir
+from single_node.images import images_dir
 
 # The versions of the operator that Go modules give.
 MODULE_VERSIONS = ("v1.4.0", "v1.5.0")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ops.engine import find_engine
 from ops.errors import EngineMissing
-from tests.support import native
-from tests.support.native_images import images_dir
+from single_node import requirements
+from single_node.images import images_dir
 
 
 def jobs_needs() -> str | None:
@@ -22,7 +22,7 @@ def cluster_needs() -> str | None:
     """What the cluster tier lacks here. With TEST_CLUSTER it is never left out: without that cluster its tests fail."""
     if os.environ.get("TEST_CLUSTER"):
         return None
-    missing = native.missing()
+    missing = [*requirements.problems(), *(f"package {name}" for name in requirements.missing_packages())]
     if missing:
         return f"TEST_CLUSTER is not set, and the native cluster cannot run here: {'; '.join(missing)}"
     return None

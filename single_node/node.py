@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.support.native_build import NativeError, say
-from tests.support.native_config import (
+from .config import (
     HOST_ADDRESS,
     HOST_LINK,
     NAMESPACE,
@@ -25,6 +24,8 @@ from tests.support.native_config import (
     SERVICE_RANGE,
     containerd_socket,
 )
+from .errors import SingleNodeError
+from .progress import say
 
 # What the kubelet sets for the whole machine; put back at the end.
 KERNEL_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
@@ -35,7 +36,7 @@ def run(*command: str, quiet: bool = False) -> str:
     """Runs a short command and returns its stdout. `quiet`: a failure is expected and no error."""
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": _path()}, check=False)
     if done.returncode != 0 and not quiet:
-        raise NativeError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise SingleNodeError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -48,7 +49,7 @@ def until(met: Callable[[], bool], what: str, seconds: float, pause: float = 0.2
     deadline = time.monotonic() + seconds
     while not met():
         if time.monotonic() > deadline:
-            raise NativeError(f"{what}: not within {seconds:.0f} s.")
+            raise SingleNodeError(f"{what}: not within {seconds:.0f} s.")
         time.sleep(pause)
 
 
@@ -179,7 +180,7 @@ def create_network() -> None:
     run(*inside, "echo 1 > /proc/sys/net/ipv4/ip_forward")
     bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables"
     if not Path(bridged).exists():
-        raise NativeError("The kernel module br_netfilter is missing: services do not work without it.")
+        raise SingleNodeError("The kernel module br_netfilter is missing: services do not work without it.")
     run(*inside, f"echo 1 > {bridged}")
 
 
