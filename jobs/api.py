@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -60,6 +60,9 @@ class SubmitOptions(JobFields, total=False):
 
 class AsyncClient:
     """The jobs of one Ray cluster, for programs with an event loop. Made by `connect_async`.
+
+    A method that takes a `submission_id` takes Ray's job id too, such as `03000000`. A driver that was not submitted
+    has only a job id: `get` and `wait` work with it, the other methods raise Refused.
 
     Every method raises NotAllowed, Unreachable or ServerFault if Ray or Kubernetes does not give a usable answer. Each
     error is a `JobsError` whose text says what to do next.
@@ -146,7 +149,7 @@ class AsyncClient:
         """
         return (await self.session.wait([submission_id], deadline=Deadline(timeout)))[0]
 
-    def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
+    async def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """Reads the job's log, each byte once and in order, also when connections drop.
 
         Args:
@@ -160,7 +163,10 @@ class AsyncClient:
         Raises:
             UnknownJob: The server knows no job with this id.
         """
-        return self.session.follower(submission_id, follow=follow, offset=offset).chunks()
+        submission_id = await self.session.submission_id_of(submission_id)
+        async with aclosing(self.session.follower(submission_id, follow=follow, offset=offset).chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
         """Stops the job and waits until it has ended. A job that has ended already is left unchanged.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from .errors import Refused, command
+from .errors import Refused
 from .ledger.records import Origin
-from .ledger.store import Ledger
+from .ledger.store import Ledger, no_entry
 from .packages import PackagePlanner
 from .retries import attempt_id
 from .spec import redact
@@ -29,9 +29,7 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     """
     entry = ledger.get(submission_id)
     if entry is None:
-        raise Refused(
-            f"The ledger {ledger.path} has no job {submission_id!r}.", f"{command('history')} lists its jobs."
-        )
+        raise no_entry(ledger, submission_id)
     fields, missing = redact.restore(entry.spec, entry.withheld, environ)
     if missing:
         raise Refused(

@@ -8,11 +8,12 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from .connection import Connection, open_connection
+from .dashboard.client import not_submitted
 from .dashboard.logs import LogFollower
 from .dashboard.submission import SUBMIT_SECONDS, Submission, delete_ended_job
 from .dashboard.waiting import PATIENCE_SECONDS
 from .deadline import Deadline
-from .errors import DeadlinePassed, JobLost, command
+from .errors import DeadlinePassed, JobLost, Unreachable, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
 from .spec.shown import SENTENCE_LIMIT, shown, visible
@@ -73,6 +74,20 @@ class Session:
         """Submits the job exactly once. See Submitter.submit."""
         return await self.submitter().submit(job, seconds=seconds)
 
+    async def submission_id_of(self, any_id: str) -> str:
+        """Returns the submission id for a submission id or a job id of Ray. See JobWatcher.submission_id_of."""
+        return await self.watcher.submission_id_of(any_id, Deadline(self.patience))
+
+    async def _submission_ids_of(self, any_ids: Sequence[str], deadline: Deadline) -> Sequence[str]:
+        """Returns the ids as they are if the server does not answer before the deadline: the caller reports that."""
+        try:
+            until = Deadline(min(self.patience, deadline.left))
+            return [await self.watcher.submission_id_of(each, until) for each in any_ids]
+        except Unreachable:
+            if not deadline.passed:
+                raise
+            return any_ids
+
     def follower(
         self,
         submission_id: str,
@@ -120,6 +135,7 @@ class Session:
             DeadlinePassed: One of `limits` passed.
             UnknownJob, Unreachable, NotAllowed
         """
+        submission_id = await self.submission_id_of(submission_id)
         follower = self.follower(submission_id, known_to_exist=known_to_exist, offset=offset, limits=limits)
         with contextlib.ExitStack() as stack:
             if self.recorder is not None and offset == 0:
@@ -147,7 +163,11 @@ class Session:
             raise DeadlinePassed(f"{passed.message} {not_stopped.message}", not_stopped.remedy) from passed
 
     async def print_log(self, submission_id: str, write: Callable[[bytes], None], *, offset: int = 0) -> None:
-        """Gives `write` the log as it is now, from byte `offset` on. Raises UnknownJob, Unreachable, NotAllowed."""
+        """Gives `write` the log as it is now, from byte `offset` on.
+
+        Raises Refused, UnknownJob, Unreachable, NotAllowed.
+        """
+        submission_id = await self.submission_id_of(submission_id)
         await _write_chunks(self.follower(submission_id, follow=False, offset=offset), write)
 
     async def get_jobs(self, submission_ids: Sequence[str]) -> list[JobInfo]:
@@ -155,12 +175,14 @@ class Session:
         if len(submission_ids) == 1:
             jobs = [await self.watcher.get_job(submission_ids[0])]
         else:
-            jobs = await self.watcher.get_jobs(submission_ids)
+            jobs = await self.watcher.get_jobs([await self.submission_id_of(each) for each in submission_ids])
         self._record(*jobs)
         return jobs
 
     async def wait(self, submission_ids: Sequence[str], *, deadline: Deadline | None = None) -> list[Result]:
         """Waits until all jobs have ended. Returns their results in the order given. See JobWatcher.wait."""
+        deadline = deadline or Deadline(None)
+        submission_ids = await self._submission_ids_of(submission_ids, deadline)
         ended = await self.watcher.wait(
             submission_ids, deadline=deadline, patience=self.patience, on_change=self._report_change
         )
@@ -168,6 +190,12 @@ class Session:
             each: Result(each, job.status, job) if job is not None else self._lost_result(each)
             for each, job in ended.items()
         }
+        for each in ended.values():
+            if each is not None and each.is_driver:
+                self.notify(
+                    f"Job {visible(each.submission_id)} is a driver that was not submitted: Ray records SUCCEEDED at "
+                    "its end, also if it failed."
+                )
         return [results[each] for each in submission_ids]
 
     async def stop(self, submission_id: str, *, seconds: float = STOP_SECONDS, wait: bool = True) -> JobInfo:
@@ -180,10 +208,14 @@ class Session:
 
         Raises:
             DeadlinePassed: The job has not ended in time; the message quotes Ray's.
+            Refused: The job was not submitted.
             UnknownJob, JobLost, Unreachable, NotAllowed
         """
         deadline = Deadline(seconds)
         job = await self.watcher.get_job(submission_id, deadline)
+        submission_id = job.submission_id
+        if job.is_driver:
+            raise not_submitted(job)
         if job.ended:
             self.notify(f"Job {submission_id} had ended already: {visible(job.status)}.")
             self._record(job)
@@ -216,11 +248,14 @@ class Session:
 
     async def delete(self, submission_id: str) -> None:
         """Deletes the server's record of a job that has ended. Raises Refused, UnknownJob, Unreachable, NotAllowed."""
-        await delete_ended_job(self.client, await self.watcher.get_job(submission_id))
+        job = await self.watcher.get_job(submission_id)
+        if job.is_driver:
+            raise not_submitted(job)
+        await delete_ended_job(self.client, job)
         if self.recorder is not None:
             from .ledger.records import DELETED
 
-            self.recorder.record_status(submission_id, DELETED)
+            self.recorder.record_status(job.submission_id, DELETED)
 
     def _report_change(self, job: JobInfo) -> None:
         self.notify(f"Job {visible(job.submission_id)} is {visible(job.status)}.")

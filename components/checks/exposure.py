@@ -15,6 +15,7 @@ from components.settings.versions import (
     TOKEN_AUTH_RAY,
     at_least,
     is_moving,
+    is_official,
     ray_version_of_image,
 )
 
@@ -116,8 +117,9 @@ def _old_ray(cluster: RayClusterSettings, spec: Object) -> Iterator[str]:
     for path, container in _ray_containers(spec):
         image = container.get("image") or ""
         version = ray_version_of_image(image)
-        if version is None or image == cluster.image:
-            continue  # then `rayVersion` states it, or the settings have compared it with `rayVersion`
+        own = image == cluster.image and not is_official(image)
+        if version is None or (own and cluster.ray_version_setting):
+            continue  # `rayVersion` states the version, and the settings have checked it
         hint = "name an image with a version of its own by its digest only"
         if _has_token(spec) and not at_least(version, TOKEN_AUTH_RAY):
             yield (

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from components.manifests.pods import HEAD_PORTS as HEAD_PORT_LIST
 from components.settings import start_params
 from components.settings.fields import label_key_problem, label_value_problem
 from components.settings.pods import START_RESOURCES
@@ -25,8 +26,10 @@ GATED = {
     "historyServerOptions": "RayClusterHistoryServer",
 }
 EMBEDDED_STORAGE = "GCSFaultToleranceEmbeddedStorage"
+HEAD_PORTS = {**dict(HEAD_PORT_LIST), "metrics": start_params.METRICS_PORT}
 GATES = frozenset({*GATED.values(), EMBEDDED_STORAGE})
 FAULT_TOLERANCE_ENV = ("REDIS_PASSWORD", "REDIS_USERNAME", "RAY_REDIS_ADDRESS")
+STANDARD_RESOURCES = {"cpu": "CPU", "gpu": "GPU", "memory": "memory"}
 KUBERNETES_TOKEN_RAY = "2.55.0"
 
 
@@ -76,13 +79,13 @@ def _fault_tolerance(manifest: Object, gates: frozenset[str]) -> Iterator[str]:
 def _head(manifest: Object) -> Iterator[str]:
     spec = manifest["spec"]
     head, path = spec["headGroupSpec"], "spec.headGroupSpec"
-    yield from _group(head, path, _autoscales_v2(spec), head=True)
-    names = _env_names(head)
-    if "RAY_enable_autoscaler_v2" in names:
+    yield from _group(head, path, spec, head=True)
+    variables = _env_names(head)
+    if "RAY_enable_autoscaler_v2" in variables:
         yield f"{path}: env RAY_enable_autoscaler_v2 is set; allowed: only the setting `autoscaling.version`"
     tolerant = bool(spec.get("gcsFaultToleranceOptions"))
     for name in FAULT_TOLERANCE_ENV:
-        if name in names and (tolerant or name != "REDIS_PASSWORD"):
+        if name in variables and (tolerant or name != "REDIS_PASSWORD"):
             yield f"{path}: env {name} is set; allowed: the setting `faultTolerance`"
     for param in ("redis-username", *(["redis-password"] if tolerant else [])):
         if param in head.get("rayStartParams", {}):
@@ -91,6 +94,16 @@ def _head(manifest: Object) -> Iterator[str]:
     if ports and not any(port.get("name") == "dashboard" for port in ports):
         # The head's Service has exactly the ports that the container lists. Jobs are submitted to this one.
         yield f"{path}.template: the first container lists ports, but none named dashboard; add it"
+    for port in ports:
+        expected = HEAD_PORTS.get(port.get("name"))
+        if expected and port["containerPort"] != expected:
+            text = f"{port['containerPort']}: Ray and the outputs have another number; allowed: {expected}"
+            yield f"{path}.template: port {port['name']} of the first container: {text}"
+    service = (head.get("headService") or {}).get("metadata") or {}
+    name = f"{manifest['metadata']['name']}-head-svc"
+    if service.get("name", name) != name:
+        text = f"{service['name']}: the Ingress and the outputs lead to another name; allowed: {name}, or none"
+        yield f"{path}.headService.metadata.name: {text}"
 
 
 def _groups(manifest: Object) -> Iterator[str]:
@@ -102,7 +115,7 @@ def _groups(manifest: Object) -> Iterator[str]:
         yield f"spec.workerGroupSpecs: {name} is listed twice"
     for group in groups:
         path = f"spec.workerGroupSpecs[{group['groupName']}]"
-        yield from _group(group, path, _autoscales_v2(spec), head=False)
+        yield from _group(group, path, spec, head=False)
         low, high = group.get("minReplicas"), group.get("maxReplicas")
         if low is not None and high is not None and not 0 <= low <= high:
             yield f"{path}: minReplicas {low}, maxReplicas {high}; allowed: 0 <= min <= max"
@@ -114,9 +127,10 @@ def _groups(manifest: Object) -> Iterator[str]:
             yield f"{path}.suspend: not allowed with the autoscaler; remove it"
 
 
-def _group(group: Object, path: str, v2: bool, *, head: bool) -> Iterator[str]:
+def _group(group: Object, path: str, spec: Object, *, head: bool) -> Iterator[str]:
     params = group.get("rayStartParams", {})
-    for name, problem in start_params.problems(params, head=head):
+    scaling = bool(spec.get("enableInTreeAutoscaling"))
+    for name, problem in start_params.problems(params, head=head, ray_version=spec["rayVersion"], autoscaling=scaling):
         yield f"{path}.rayStartParams.{name}: {problem}"
     containers = _containers(group)
     if not containers:
@@ -125,6 +139,15 @@ def _group(group: Object, path: str, v2: bool, *, head: bool) -> Iterator[str]:
     repeated = [name for name in START_RESOURCES if name in params] if group.get("resources") else []
     if repeated:
         yield f"{path}.rayStartParams: {', '.join(repeated)} set together with `resources`; keep one of them"
+    for name, size in group.get("resources", {}).items():
+        # The operator drops a value that is no quantity, and reads `cpu` as CPUs. The autoscaler does neither.
+        expected = STANDARD_RESOURCES.get(name.lower(), name)
+        if name != expected:
+            yield f"{path}.resources.{name}: the autoscaler reads it as a resource of your own; allowed: {expected}"
+        try:
+            parse_quantity(str(size))
+        except ValueError as error:
+            yield f"{path}.resources.{name}: {size}: {error}"
     if "labels" in params:
         yield f"{path}.rayStartParams.labels: the operator refuses it; allowed: the group's `labels`"
     for key, value in group.get("labels", {}).items():
@@ -134,9 +157,13 @@ def _group(group: Object, path: str, v2: bool, *, head: bool) -> Iterator[str]:
     for container in containers:
         yield from _sizes(f"{path}: container {container['name']}", container)
     policy = _pod(group).get("restartPolicy")
-    if v2 and policy not in (None, "Never"):
+    if _autoscales_v2(spec) and policy not in (None, "Never"):
         yield f"{path}.template: restartPolicy {policy}; allowed with the autoscaler v2: Never, or none"
     sizes = containers[0].get("resources", {})
+    store, limit = params.get("object-store-memory", ""), sizes.get("limits", {}).get("memory")
+    if store.isdecimal() and limit and "plasma-directory" not in params and int(store) > _bytes(limit):
+        # /dev/shm has the size of the limit too, and the container's memory holds it.
+        yield f"{path}.rayStartParams.object-store-memory: {store}: above the memory limit; allowed: less than {limit}"
     figures = (
         group.get("resources", {}).get("CPU"),
         params.get("num-cpus"),
@@ -161,6 +188,13 @@ def _sizes(path: str, container: Object) -> Iterator[str]:
         if field == "requests" and size > sizes.get(("limits", kind), size):
             limit = container["resources"]["limits"][kind]
             yield f"{path}: resources.requests.{kind}: above the limit; allowed: up to {limit}"
+
+
+def _bytes(size: Any) -> Decimal:
+    try:
+        return parse_quantity(str(size))
+    except ValueError:
+        return Decimal("Infinity")  # reported by _sizes
 
 
 def _pod(group: Object) -> Object:

@@ -7,8 +7,10 @@ from typing import Any
 
 from components.checks import exposure, operator_rules, quota_fit, schema
 from components.errors import refuse
-from components.manifests import raycluster
+from components.kuberay import overlay
+from components.manifests import operator, raycluster
 from components.settings import Settings
+from components.settings.kuberay import KubeRay
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import CONDITIONS, DELETION_TIMEOUT, at_least
 
@@ -36,10 +38,20 @@ def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
         texts += _features_without_support(cluster, version)
         problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in texts]
         manifests.append(manifest)
+    problems += _operator_pod(settings.kuberay, tree)
     if not problems:
         problems += quota_fit.problems(settings, manifests)
     refuse(f"KubeRay {version} does not accept these settings:", problems)
     return manifests
+
+
+def _operator_pod(kuberay: KubeRay, tree: Path) -> list[str]:
+    """Returns problems of the operator's pod, by the schema that the CRD has for Ray's pods."""
+    if kuberay.operator != "own":
+        return []
+    template = operator.pod_template(kuberay, overlay.upstream_deployment(tree)["spec"]["template"])
+    texts = schema.pod_template_problems(template, tree, raycluster.api_version(kuberay.version))
+    return [f"kuberay, pod of the operator: {text}" for text in texts]
 
 
 def _features_without_support(cluster: RayClusterSettings, version: str) -> list[str]:

@@ -77,10 +77,25 @@ def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]
     schema = of_kind(crd_documents(tree), manifest["apiVersion"], manifest["kind"])
     if schema is None:
         return [f"KubeRay {version} has no {manifest['kind']} in {manifest['apiVersion']}"]
-    validator = jsonschema.Draft202012Validator(schema)
-    return sorted(
-        {f"KubeRay {version}: {text}" for error in validator.iter_errors(manifest) for text in _error_lines(error)}
-    )
+    return [f"KubeRay {version}: {text}" for text in _problems(manifest, schema)]
+
+
+def pod_template_problems(template: Mapping[str, Any], tree: Path, api_version: str) -> list[str]:
+    """Returns the parts of a pod template that the RayClusters of the version would not accept for their own pods.
+
+    Args:
+        template: the pod template, of any workload.
+        tree: KubeRay's files of that version.
+        api_version: API version of its RayClusters.
+    """
+    cluster = of_kind(crd_documents(tree), api_version, "RayCluster") or {}
+    properties = cluster.get("properties", {}).get("spec", {}).get("properties", {})
+    return _problems(template, properties.get("headGroupSpec", {}).get("properties", {}).get("template", {}))
+
+
+def _problems(manifest: Mapping[str, Any], schema: Schema) -> list[str]:
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(manifest)
+    return sorted({text for error in errors for text in _error_lines(error)})
 
 
 def _error_lines(error: jsonschema.ValidationError) -> Iterator[str]:

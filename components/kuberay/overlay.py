@@ -48,7 +48,7 @@ def _image_parts(image: str) -> dict[str, str]:
 
 def _deployment_patch(kuberay: KubeRay, tree: Path) -> list[Object]:
     """A JSON patch with the whole pod template: kustomize would merge lists by other rules than `podTemplate` has."""
-    deployment = _upstream_deployment(tree)
+    deployment = upstream_deployment(tree)
     upstream = deployment["spec"]["template"]
     template = operator.pod_template(kuberay, upstream)
     labels = template["metadata"].get("labels", {})
@@ -58,7 +58,12 @@ def _deployment_patch(kuberay: KubeRay, tree: Path) -> list[Object]:
     return [] if template == upstream else [{"op": "replace", "path": "/spec/template", "value": template}]
 
 
-def _upstream_deployment(tree: Path) -> Object:
+def upstream_deployment(tree: Path) -> Object:
+    """Reads the operator's Deployment from KubeRay's files.
+
+    Raises:
+        StackError: the files have none.
+    """
     for document in parse_documents((tree / MANAGER_FOLDER / "manager.yaml").read_text()):
         if document["kind"] == "Deployment":
             deployment: Object = document

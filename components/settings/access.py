@@ -133,13 +133,16 @@ class NetworkPolicy(Model):
         )
 
 
-# With these the load balancer of a cloud has the certificate, and no Secret holds it. The first is that of the AWS load
-# balancer controller, the others are those of GKE.
+# With these the load balancer of a cloud has the certificate, and no Secret holds it: AWS, GKE (two), Azure.
 CERTIFICATE_ANNOTATIONS = (
     "alb.ingress.kubernetes.io/certificate-arn",
     "networking.gke.io/managed-certificates",
     "ingress.gcp.kubernetes.io/pre-shared-cert",
+    "appgw.ingress.kubernetes.io/appgw-ssl-certificate",
 )
+# Its ports decide for an ALB. With HTTPS and without the ARN, the controller finds the certificate by the host:
+# https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/cert_discovery/
+ALB_PORTS = "alb.ingress.kubernetes.io/listen-ports"
 
 
 class Ingress(Model):
@@ -148,22 +151,30 @@ class Ingress(Model):
     host: Annotated[str, matching(HOST, "a name such as ray.example.com", "not a host name")]
     """Host name."""
     tls_secret: ObjectName | None = None
-    """Secret with the certificate. Required, unless an annotation names a certificate of the cloud's load balancer."""
+    """Secret with the certificate. Required, unless an annotation gives the load balancer of a cloud its certificate,
+    such as `alb.ingress.kubernetes.io/certificate-arn`."""
     class_name: ObjectName | None = None
     """IngressClass. Default: the cluster's default class."""
     annotations: Annotations = {}
     """Annotations of the Ingress. `cert-manager.io/cluster-issuer`, for one, fills `tlsSecret`."""
     controller_namespace: Namespace | None = None
-    """Namespace of the ingress controller, which the NetworkPolicy then lets in."""
+    """Namespace of the ingress controller, which the NetworkPolicy then lets in. The load balancer of a cloud is in
+    none: let the ranges of its subnets in with `networkPolicy.allowFrom`."""
 
     @model_validator(mode="after")
     def _check(self) -> Ingress:
-        if not self.tls_secret and not any(self.annotations.get(key) for key in CERTIFICATE_ANNOTATIONS):
+        if not self.tls_secret and not self._has_cloud_certificate:
             text = "is missing: without TLS the token could be read on the way; allowed: a Secret with the certificate"
-            raise FieldProblems(
-                ("tlsSecret", f"{text}, or one of the annotations {', '.join(CERTIFICATE_ANNOTATIONS)}")
-            )
+            annotations = f"{', '.join(CERTIFICATE_ANNOTATIONS)}, or {ALB_PORTS} with HTTPS"
+            raise FieldProblems(("tlsSecret", f"{text}, or one of the annotations {annotations}"))
         return self
+
+    @property
+    def _has_cloud_certificate(self) -> bool:
+        """Whether the load balancer of a cloud serves HTTPS with a certificate of its own."""
+        if ALB_PORTS in self.annotations:
+            return '"HTTPS"' in self.annotations[ALB_PORTS]
+        return any(self.annotations.get(key) for key in CERTIFICATE_ANNOTATIONS)
 
 
 class LoadBalancer(Model):
@@ -267,7 +278,7 @@ class Redis(Model):
         if self.in_cluster == (self.address is not None):
             problems.add("address", "set exactly one of `address` and `inCluster: true`")
         if self.username and not self.password:
-            problems.add("username", "set without `password`; set both, or none")
+            problems.add("username", "set without `password`; allowed: both, or none")
         if self.in_cluster and self.username:
             problems.add("username", "the Redis in the cluster has no users; remove it")
         problems.raise_if_any()

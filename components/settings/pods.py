@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from components.settings import start_params
 from components.settings.env import SELF_REFERENCE, Env, self_references
 from components.settings.fields import (
     LABEL_NAME,
@@ -103,9 +102,7 @@ class Pod(Model):
     """Merged into the finished pod template, for every field without a setting. Lists merge by name, `envFrom` and
     `tolerations` are added, null removes."""
 
-    def _check_pod(self, problems: FieldProblems, *, head: bool) -> None:
-        for name, text in start_params.problems(self.ray_start_params, head=head):
-            problems.add(f"rayStartParams.{name}", text)
+    def _check_pod(self, problems: FieldProblems) -> None:
         if self.ray_resources:
             for key in START_RESOURCES:
                 if key in self.ray_start_params:
@@ -143,7 +140,7 @@ class Head(Pod):
     @model_validator(mode="after")
     def _check(self) -> Head:
         problems = FieldProblems()
-        self._check_pod(problems, head=True)
+        self._check_pod(problems)
         problems.raise_if_any()
         return self
 
@@ -167,7 +164,7 @@ class WorkerGroup(Pod):
     @model_validator(mode="after")
     def _check(self) -> WorkerGroup:
         problems = FieldProblems()
-        self._check_pod(problems, head=False)
+        self._check_pod(problems)
         if self.min > self.max:
             problems.add("min", f"{self.min}: above max; allowed: 0 to {self.max}")
         elif self.replicas is not None and not self.min <= self.replicas <= self.max:

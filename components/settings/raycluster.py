@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from components.settings import start_params
 from components.settings.access import (
     FaultTolerance,
     Ingress,
@@ -35,7 +36,7 @@ from components.settings.fields import (
     namespace_problem,
     version_like,
 )
-from components.settings.pods import Head, Object, Requests, WorkerGroup, WorkerGroups
+from components.settings.pods import Head, Object, Pod, Requests, WorkerGroup, WorkerGroups
 from components.settings.versions import (
     DEFAULT_RAY_VERSION,
     PRIORITY_RAY,
@@ -152,8 +153,8 @@ class RayClusterSettings(Model):
     ray_version_setting: Annotated[str, version_like(RAY_PATTERN, "2.60.0")] | None = Field(
         default=None, alias="rayVersion"
     )
-    """Version of Ray. Default: that of the image's tag, else 2.60.0. Required where the tag states no Ray version. For
-    an image of your own it wins over the tag; it must agree with the tag of `rayproject/ray`."""
+    """Version of Ray. Default: that of the image's tag, else 2.60.0. Required where the tag states no Ray version, such
+    as 1.4.2 or 2026.04.14 of an image of your own. It wins over the tag."""
     image_setting: Image | None = Field(default=None, alias="image")
     """Image of the head and the workers. Default: `rayproject/ray` of the version."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
@@ -201,7 +202,7 @@ class RayClusterSettings(Model):
     """Exceptions. `old-ray`: Ray before 2.54. `moving-tag`: an image with `latest`, `nightly` or no tag.
     `shared-namespace`: job users of other clusters in the namespace, who reach this cluster's pods too. `open-network`:
     the internet can connect; without a token, or to the Redis for trial, every pod of the Kubernetes cluster.
-    `redis-without-password`: whoever reaches your own Redis can change the state of the head, and so run code."""
+    `redis-without-password`: everyone who reaches your own Redis can change the state of the head, and so run code."""
     spec: Object = {}
     """Merged into the finished spec, for every field of the pinned CRD without a setting. Lists merge by name,
     `envFrom` and `tolerations` are added, null removes."""
@@ -216,18 +217,24 @@ class RayClusterSettings(Model):
         return ray_version_of_image(self.image_setting) if self.image_setting else None
 
     @property
-    def _tag_differs(self) -> bool:
-        """Whether the image's tag states another version of Ray than `rayVersion`."""
-        stated, tagged = self.ray_version_setting, self._ray_version_of_image
-        return bool(stated and tagged) and parts(str(stated)) != parts(str(tagged))
+    def _pods(self) -> dict[str, Pod]:
+        """The head and the worker groups, by their keys."""
+        return {"head": self.head, **{f"workerGroups.{name}": group for name, group in self.worker_groups.items()}}
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed and look like a mistake: key and text, one a line."""
-        if not self._tag_differs:
-            return []
+        """Returns settings that are allowed and look like a mistake: key and text, one a line."""
+        stated, tagged = self.ray_version_setting, self._ray_version_of_image
+        differs = (
+            f'image: "{self.image_setting}": its tag looks like Ray {tagged}, and `rayVersion` {stated} is used; '
+            "if the image has another Ray, correct `rayVersion`"
+        )
         return [
-            f'image: "{self.image_setting}": its tag looks like Ray {self._ray_version_of_image}, and `rayVersion` '
-            f"{self.ray_version_setting} is used; if the image has another Ray, correct `rayVersion`"
+            *([differs] if stated and tagged and parts(stated) != parts(tagged) else []),
+            *(
+                f"{key}.rayStartParams.{name}: {text}"
+                for key, pod in self._pods.items()
+                for name, text in start_params.warnings(pod.ray_start_params, self.ray_version)
+            ),
         ]
 
     @property
@@ -256,6 +263,7 @@ class RayClusterSettings(Model):
         self._check_images(problems)
         self._check_ray_version(problems)
         self._check_scaling(problems)
+        self._check_start_params(problems)
         self._check_access(problems)
         for path, setting in FIELDS_WITH_SETTING.items():
             if _sets(self.spec, path):
@@ -268,15 +276,8 @@ class RayClusterSettings(Model):
         return self
 
     def _check_images(self, problems: FieldProblems) -> None:
-        version = self._ray_version_of_image
-        if self.image_setting and version is None and self.ray_version_setting is None:
+        if self.image_setting and not (self._ray_version_of_image or self.ray_version_setting):
             problems.add("image", f'"{self.image_setting}": its tag states no Ray version; set `rayVersion` too')
-        if self._tag_differs and is_official(self.image):
-            problems.add(
-                "image",
-                f'"{self.image_setting}": its tag states Ray {version}, `rayVersion` is {self.ray_version_setting}; '
-                "allowed: the same version, or no `rayVersion`",
-            )
         if "moving-tag" in self.allow:
             return
         if self.image_setting and is_moving(self.image_setting):
@@ -288,12 +289,25 @@ class RayClusterSettings(Model):
             problems.add("faultTolerance.redis.image", f'"{redis}": {text}')
 
     def _check_ray_version(self, problems: FieldProblems) -> None:
+        from_own_tag = not self.ray_version_setting and self.image_setting and not is_official(self.image_setting)
+        way = "; if the tag of `image` is not Ray's version, set `rayVersion`" if from_own_tag else ""
         if not at_least(self.ray_version, SAFE_RAY) and "old-ray" not in self.allow:
             text = f"{self.ray_version}: older than {SAFE_RAY}; allowed: {SAFE_RAY} or newer, or `allow: [old-ray]`"
-            problems.add("rayVersion", text)
+            problems.add("rayVersion", text + way)
         if self.auth.mode == "token" and not at_least(self.ray_version, TOKEN_AUTH_RAY):
             text = f"needs Ray {TOKEN_AUTH_RAY}, this is {self.ray_version}; allowed: a newer Ray, or `auth: disabled`"
-            problems.add("auth", f'"token": {text}')
+            problems.add("auth", f'"token": {text}{way}')
+
+    def _check_start_params(self, problems: FieldProblems) -> None:
+        # checks/operator_rules.py refuses the same in finished manifests, where `spec` may have set a parameter.
+        for key, pod in self._pods.items():
+            for name, text in start_params.problems(
+                pod.ray_start_params,
+                head=pod is self.head,
+                ray_version=self.ray_version,
+                autoscaling=self.autoscaling.enabled,
+            ):
+                problems.add(f"{key}.rayStartParams.{name}", text)
 
     def _check_access(self, problems: FieldProblems) -> None:
         if self.auth.mode == "disabled":
@@ -306,13 +320,18 @@ class RayClusterSettings(Model):
         policy = self.network_policy
         if self.ingress and policy.enabled and not (self.ingress.controller_namespace or policy.allow_from):
             text = "is missing: the NetworkPolicy would block the ingress controller; set it, or"
-            problems.add("ingress.controllerNamespace", f"{text} `networkPolicy.allowFrom`")
+            problems.add(
+                "ingress.controllerNamespace",
+                f"{text} `networkPolicy.allowFrom` (of a cloud's load balancer: its subnets)",
+            )
         if "open-network" not in self.allow:
             self._check_network(problems)
         tolerance = self.fault_tolerance
         own = tolerance.redis if tolerance and tolerance.redis.address else None
         if own and not own.password and "redis-without-password" not in self.allow:
-            text = "is missing: whoever reaches this Redis can change the state of the head; allowed: {secret, key}"
+            text = (
+                "is missing: everyone who reaches this Redis can change the state of the head; allowed: {secret, key}"
+            )
             problems.add("faultTolerance.redis.password", f"{text}, or `allow: [redis-without-password]`")
         if tolerance and tolerance.deletion_timeout_seconds >= self.delete_timeout_seconds:
             text = f"{tolerance.deletion_timeout_seconds}: must be shorter than `deleteTimeoutSeconds`"

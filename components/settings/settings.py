@@ -59,7 +59,7 @@ class Settings(Model):
         return created
 
     def warnings(self) -> list[str]:
-        """Settings that are allowed and look like a mistake: key and text, one a line."""
+        """Returns settings that are allowed and look like a mistake: key and text, one a line."""
         return [
             f"clusters[{index}].{text}" for index, cluster in enumerate(self.clusters) for text in cluster.warnings()
         ]
@@ -123,7 +123,7 @@ class Settings(Model):
         for index, cluster in enumerate(self.clusters):
             tolerance = cluster.fault_tolerance
             if tolerance and tolerance.storage_namespace and tolerance.redis.address:
-                place = (tolerance.redis.address, tolerance.storage_namespace)
+                place = (tolerance.redis.address.removeprefix("redis://"), tolerance.storage_namespace)
                 if place in users:
                     text = f'"{place[1]}": cluster {users[place]} keeps its state there; allowed: another, or none'
                     problems.add(f"clusters[{index}].faultTolerance.storageNamespace", text)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 def forward_command(port: int, command: tuple[str, ...], target_options: TargetOptions) -> None:
     """Open a tunnel to the dashboard, on this machine's loopback interface only, until Ctrl-C.
 
-    Prints the environment variables for the stock `ray` CLI. The token is in a file that only you can read, and that is
-    removed at the end. With `-- COMMAND`, that command runs with these variables, and its exit code is returned.
+    Prints the environment variables for the stock `ray` CLI. The token and your headers are in files that only you can
+    read, and that are removed at the end. With `-- COMMAND`, that command runs with these variables, and its exit code
+    is returned.
 
     \b
     Examples:
@@ -51,9 +52,10 @@ def forward_command(port: int, command: tuple[str, ...], target_options: TargetO
             await connection.client.version(Deadline(60.0))
             with tempfile.TemporaryDirectory(prefix="rayjobs-") as directory:
                 variables = await _variables(connection, Path(directory))
+                headers = _write_headers(connection, await connection.read_token(), Path(directory))
                 if command:
-                    return await _run_command(command, variables)
-                await _wait_with(variables)
+                    return await _run_command(command, variables, headers)
+                await _wait_with(variables, headers)
         return 0
 
     try:
@@ -78,17 +80,41 @@ async def _variables(connection: Connection, directory: Path) -> dict[str, str]:
     return {**variables, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(directory / "token")}
 
 
-async def _wait_with(variables: dict[str, str]) -> None:
+def _write_headers(connection: Connection, token: str | None, directory: Path) -> Path | None:
+    """Writes the user's headers to a file in the form of RAY_JOB_HEADERS; None without headers.
+
+    The stock client sends no token beside an Authorization header of the user, so the token is among the headers then.
+    """
+    import json
+
+    from ..dashboard.http import token_headers
+    from ..private_file import write_private
+
+    headers = dict(connection.target.headers)
+    if not headers:
+        return None
+    if token is not None and "authorization" in {name.lower() for name in headers}:
+        headers |= token_headers(token, headers)
+    write_private(directory / "headers", json.dumps(headers))
+    return directory / "headers"
+
+
+async def _wait_with(variables: dict[str, str], headers: Path | None) -> None:
     import asyncio
 
     for name, value in variables.items():
         click.echo(f"export {name}={value}")
+    if headers is not None:
+        click.echo(f'export RAY_JOB_HEADERS="$(cat {headers})"')
     notify(f"The dashboard is at {variables['RAY_ADDRESS']}. Ctrl-C closes the tunnel.")
     await asyncio.Event().wait()
 
 
-async def _run_command(command: tuple[str, ...], variables: dict[str, str]) -> int:
+async def _run_command(command: tuple[str, ...], variables: dict[str, str], headers: Path | None) -> int:
     import asyncio
+
+    if headers is not None:
+        variables = {**variables, "RAY_JOB_HEADERS": headers.read_text(encoding="utf-8")}
 
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import JobsError, UnknownJob, command
+from ..errors import JobsError, UnknownJob
 from .output import notify, write_stdout
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ def find_entry(ledger: Ledger, submission_id: str, identity: str | None = None) 
     """Finds the job in the ledger, preferably of the cluster `identity`. Raises UnknownJob, LedgerFault."""
     entry = (identity and ledger.get(submission_id, identity)) or ledger.get(submission_id)
     if entry is None:
-        raise UnknownJob(
-            f"The ledger {ledger.path} has no job {submission_id!r}.", f"{command('history')} lists its jobs."
-        )
+        from ..ledger.store import no_entry
+
+        raise no_entry(ledger, submission_id)
     return entry
 
 

@@ -46,6 +46,8 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
         write_stdout(piece)
 
     async def read(session: Session) -> Result | None:
+        nonlocal submission_id
+        submission_id = await session.submission_id_of(submission_id)
         if follow:
             return await session.run_to_end(submission_id, write, known_to_exist=False, offset=offset)
         await session.print_log(submission_id, write, offset=offset)

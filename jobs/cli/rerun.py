@@ -9,10 +9,11 @@ import click
 from .follow_job import submit_and_follow
 from .help import RESULT_HELP, TARGET_HELP, Command
 from .options import output_option, patience_option, target_options
-from .runner import open_ledger
+from .runner import open_ledger, with_session
 from .submit_options import RunFlags, no_cache_option, run_flags
 
 if TYPE_CHECKING:
+    from ..session import Session
     from ..target.options import TargetOptions
 
 
@@ -35,8 +36,20 @@ def rerun_command(submission_id: str, no_cache: bool, run: RunFlags, target_opti
       rayjobs rerun raysubmit_1f0c
       rayjobs rerun raysubmit_1f0c --no-wait
     """
+    from ..dashboard.client import not_submitted
     from ..rerun import find_rerun, prepare_rerun
     from ..retries import RetryPolicy
+    from ..spec.submission_id import has_form_of_job_id
 
-    job = find_rerun(open_ledger(target_options.ledger), submission_id)
+    ledger = open_ledger(target_options.ledger)
+    if has_form_of_job_id(submission_id) and ledger.get(submission_id) is None:
+
+        async def submission_id_of(session: Session) -> str:
+            job = await session.watcher.get_job(submission_id)
+            if job.is_driver:
+                raise not_submitted(job)
+            return job.submission_id
+
+        submission_id = with_session(target_options, submission_id_of, record=False)
+    job = find_rerun(ledger, submission_id)
     submit_and_follow(target_options, lambda: prepare_rerun(job, use_cache=not no_cache), run, RetryPolicy())

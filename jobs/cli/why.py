@@ -44,7 +44,7 @@ def why_command(submission_id: str | None, output: str, target_options: TargetOp
     evidence, findings = run(lambda: _diagnose(target, submission_id, target_options))
     if output == "json":
         records = [{"kind": each.kind, "text": each.text, "do": each.remedy} for each in findings]
-        print_json({"submission_id": submission_id, "findings": records})
+        print_json({"submission_id": evidence.submission_id, "findings": records})
     else:
         for finding in findings:
             _print(finding)

@@ -7,11 +7,12 @@ from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ..deadline import Deadline
-from ..errors import JobsError, ServerFault, UnknownJob, Unreachable, command
+from ..errors import JobsError, Refused, ServerFault, UnknownJob, Unreachable, command
 from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
 from ._httpx import httpx
-from .http import TRANSIENT_STATUSES, HttpClient, error_of_response, json_of
+from .http import TRANSIENT_STATUSES, HttpClient, json_of
+from .http_errors import error_of_response
 
 # Default time for one call, with all its retries.
 CALL_SECONDS = 60.0
@@ -57,7 +58,7 @@ class RayJobsApi:
         return await self._ask("GET", "/api/version", deadline, parse)
 
     async def find_job(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo | None:
-        """Reads the job; None if the server has no job with this id."""
+        """Reads the job with this submission id, or this job id of Ray; None if the server has none."""
 
         def parse(response: httpx.Response) -> JobInfo | None:
             if response.status_code != 404:
@@ -177,6 +178,18 @@ class RayJobsApi:
 def unknown_job(submission_id: str, where: str) -> UnknownJob:
     """Returns the error for an id that the server does not know."""
     return UnknownJob(f"{where} knows no job {submission_id!r}.", f"{command('list')} shows the jobs that it knows.")
+
+
+def not_submitted(job: JobInfo) -> Refused:
+    """Returns the error for what Ray can do with submitted jobs only."""
+    shown = job.shown()
+    place = f" It is process {shown.driver_pid} on node {shown.driver_node_ip}." if job.driver_pid else ""
+    return Refused(
+        f"Job {shown.submission_id} is a driver: a program that connected to Ray by itself (`ray.init`), and was not "
+        f"submitted. Ray has no log of it and cannot stop, delete or repeat it.{place}",
+        f"Its output is where it was started; end it there. {command(f'status {shown.submission_id}')} and "
+        f"{command(f'wait {shown.submission_id}')} work.",
+    )
 
 
 def _transient(response: httpx.Response, where: str) -> JobsError:

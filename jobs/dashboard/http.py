@@ -12,9 +12,17 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from ..deadline import Backoff, Deadline, bounded
-from ..errors import JobsError, NotAllowed, PackageTooLarge, Refused, ServerFault, Unreachable, command
+from ..errors import JobsError, NotAllowed, Refused, ServerFault, Unreachable
 from ..spec.shown import shown
 from ._httpx import httpx
+from .http_errors import (
+    AUTHORIZATION,
+    ERROR_HEADERS,
+    LOCATION,
+    RAY_AUTHORIZATION,
+    UnusableAnswer,
+    error_of_response,
+)
 
 T = TypeVar("T")
 
@@ -32,8 +40,14 @@ PIECE = 64 * 1024
 MOST_LEVELS = 64
 
 
-class UnusableAnswer(ServerFault):
-    """An answer that is refused as it is, so that another request is of no use."""
+class _Transport(httpx.AsyncHTTPTransport):
+    """Hides the target of a redirect from httpx, which follows none here but fails at a target that it cannot read."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if location := response.headers.pop("location", None):
+            response.extensions[LOCATION] = location
+        return response
 
 
 class HttpClient:
@@ -42,7 +56,7 @@ class HttpClient:
     Args:
         base_url: http or https.
         token: Read before the first request, and again after a 401 or 403, so that a rotated token is followed.
-        headers: Sent with every request.
+        headers: Sent with every request, as the user named them: no header of this client takes their place.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
@@ -67,6 +81,7 @@ class HttpClient:
         self._read_token = token
         self._token: str | None = None
         self._token_is_read = token is None
+        self._headers = dict(headers or {})
         # Keep-alive probes find a peer that vanished silently while a log stream is idle.
         options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         if hasattr(socket, "TCP_KEEPIDLE"):
@@ -77,13 +92,15 @@ class HttpClient:
             ]
         # Building a TLS context reads every CA of the machine; an http URL needs none.
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
-        transport = httpx.AsyncHTTPTransport(
+        transport = _Transport(
             verify=tls, limits=httpx.Limits(max_connections=64, keepalive_expiry=10), socket_options=options
         )
+        defaults = httpx.Headers({"Accept-Encoding": "identity", "User-Agent": "rayjobs"})
+        defaults.update(self._headers)
         self._client = httpx.AsyncClient(
             transport=transport,
             trust_env=False,
-            headers={"Accept-Encoding": "identity", "User-Agent": "rayjobs", **(headers or {})},
+            headers=defaults,
             timeout=httpx.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS),
         )
 
@@ -95,10 +112,7 @@ class HttpClient:
         if not self._token_is_read and self._read_token is not None:
             self._token = await self._read_token()
             self._token_is_read = True
-        if self._token is None:
-            return {}
-        # A reverse proxy may keep Authorization for itself; Ray reads the second header too.
-        return {"Authorization": f"Bearer {self._token}", "X-Ray-Authorization": f"Bearer {self._token}"}
+        return {} if self._token is None else token_headers(self._token, self._headers)
 
     async def _token_changed(self) -> bool:
         """Reads the token again; whether it is a different one now."""
@@ -247,6 +261,15 @@ class HttpClient:
             raise self._unreachable(f"The connection to {self.where} broke", error) from error
 
 
+def token_headers(token: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Returns Ray's token in both headers that Ray reads, without those that the user sets in `headers`.
+
+    A reverse proxy may keep Authorization for itself, or require its own login in it.
+    """
+    names = {name.lower() for name in headers}
+    return {name: f"Bearer {token}" for name in (AUTHORIZATION, RAY_AUTHORIZATION) if name.lower() not in names}
+
+
 async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.Response:
     """Reads the answer with its whole body. An error is cut to MOST_ERROR_BYTES, and has no body if it is compressed.
 
@@ -267,8 +290,14 @@ async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.
                     f"{where} answered {response.request.url.path} with more than {most // 1024**2} MiB.",
                     "No such answer is that large: check the address, and the proxy in front of it.",
                 )
-    kept = {key: value for key, value in response.headers.items() if key == "content-type"}
-    return httpx.Response(response.status_code, headers=kept, content=bytes(body), request=response.request)
+    kept = {key: value for key, value in response.headers.items() if key in ERROR_HEADERS}
+    return httpx.Response(
+        response.status_code,
+        headers=kept,
+        content=bytes(body),
+        request=response.request,
+        extensions={LOCATION: response.extensions.get(LOCATION)},
+    )
 
 
 def encoding_of(response: httpx.Response) -> str:
@@ -327,49 +356,6 @@ def hint(error: BaseException) -> str:
     if "Name or service not known" in text or "nodename nor servname" in text or "getaddrinfo" in text:
         return "The host name cannot be resolved: check --address."
     return ""
-
-
-def last_line(body: str) -> str:
-    """Returns the last line of a traceback, which names the error."""
-    lines = [line.strip() for line in body.splitlines() if line.strip() and line.strip() != "."]
-    return shown(lines[-1], 500) if lines else ""
-
-
-def error_of_response(response: httpx.Response, where: str) -> JobsError:
-    """Converts an unsuccessful answer into an error of jobs.errors."""
-    status, body = response.status_code, response.text
-    kind = response.headers.get("content-type", "").split(";")[0]
-    if status == 401:
-        return NotAllowed(
-            f"{where} requires a token (HTTP 401).",
-            "With --address: set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, or name a file with --token-file.",
-        )
-    if status == 403:
-        return NotAllowed(
-            f"{where} refuses this token (HTTP 403).", "It may have been rotated, or belong to another cluster."
-        )
-    if status == 404:
-        return ServerFault(
-            f"{where} has no Ray Jobs API at this path (HTTP 404).",
-            "Check the address: it is the dashboard's, without /api.",
-            status=status,
-            body=body,
-        )
-    if status == 413:
-        return PackageTooLarge(
-            f"{where} refuses a body of this size (HTTP 413).",
-            f"{command('submit --plan')} shows what is large; .rayignore or the excludes of runtime_env leave it out.",
-        )
-    if status == 400:
-        return Refused(f"{where} refuses the request: {last_line(body)}")
-    if kind == "text/html":
-        return ServerFault(
-            f"{where} answered HTTP {status} with a web page: a proxy in between, not Ray.",
-            "Check the address, and the proxy in front of it.",
-            status=status,
-            body=body,
-        )
-    return ServerFault(f"{where} answered HTTP {status}: {last_line(body)}", status=status, body=body)
 
 
 def json_of(response: httpx.Response, where: str) -> Any:

@@ -23,12 +23,13 @@ from contextlib import aclosing
 from urllib.parse import quote, urlencode
 
 from ..deadline import Backoff, Deadline
-from ..errors import JobsError, ServerFault, Unreachable, command
+from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
-from .client import RayJobsApi
-from .http import MOST_ERROR_BYTES, PIECE, HttpClient, UnusableAnswer, error_of_response, read_answer
+from .client import RayJobsApi, not_submitted
+from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
+from .http_errors import UnusableAnswer, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
 POLL_SECONDS = 1.0
@@ -95,6 +96,7 @@ class LogFollower:
 
         Raises:
             UnknownJob, JobLost, NotAllowed, Unreachable
+            Refused: The job was not submitted, so Ray has no log of it.
             DeadlinePassed: One of the limits passed.
         """
         backoff = Backoff(first=0.05, longest=POLL_SECONDS)
@@ -159,6 +161,8 @@ class LogFollower:
         except Unreachable:
             self.limits.check(self.submission_id, self.job)
             raise
+        if job.is_driver:
+            raise not_submitted(job)
         self._looked_at = time.monotonic()
         self._update(job)
         self.limits.check(self.submission_id, job)
@@ -187,8 +191,9 @@ class LogFollower:
                         yield piece
                 self._agent_failures = 0
                 return
-            except JobsError:
-                self._agent_failures += 1
+            except JobsError as error:
+                # An agent that refuses the token is of no use: the user's headers are for the dashboard only.
+                self._agent_failures += MAX_AGENT_FAILURES if isinstance(error, NotAllowed) else 1
                 if self._agent_failures < MAX_AGENT_FAILURES:
                     raise
                 self._agent_retry_at = time.monotonic() + AGENT_RETRY_SECONDS

@@ -13,7 +13,8 @@ from ..deadline import Deadline
 from ..errors import ServerFault
 from ..spec.job_info import type_name
 from ._httpx import httpx
-from .http import HttpClient, error_of_response, json_of
+from .http import HttpClient, json_of
+from .http_errors import error_of_response
 
 ONE_ATTEMPT_SECONDS = 20.0
 STATE_BYTES = 64 * 1024**2

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from ..deadline import Deadline
 from ..errors import DeadlinePassed, Unreachable, command
 from ..spec.job_info import JobInfo, lost
+from ..spec.submission_id import has_form_of_job_id
 from .client import RayJobsApi, unknown_job
 from .orphans import SETTLE_SECONDS, OrphanCheck
 
@@ -35,8 +36,18 @@ class JobWatcher:
         self.client = client
         self.orphans = OrphanCheck(client.http)
 
+    async def submission_id_of(self, any_id: str, deadline: Deadline | None = None) -> str:
+        """Returns the submission id of the job that has this submission id, or this job id of Ray.
+
+        The server knows which job has a job id. An id that it does not know is returned as it is.
+        """
+        if not has_form_of_job_id(any_id):
+            return any_id
+        job = await self.client.find_job(any_id, deadline)
+        return any_id if job is None else job.submission_id
+
     async def get_job(self, submission_id: str, deadline: Deadline | None = None) -> JobInfo:
-        """Reads the job. Raises UnknownJob."""
+        """Reads the job; its job id of Ray may be given too. Raises UnknownJob."""
         job = await self.client.find_job(submission_id, deadline)
         if job is not None and await self.orphans.wake_job_manager_if_orphaned(job, at_once=True):
             await asyncio.sleep(SETTLE_SECONDS)

@@ -110,6 +110,7 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     if evidence.submission_id is not None:
         with contextlib.suppress(UnknownJob):
             job = await connection.watcher.get_job(evidence.submission_id, deadline)
+            evidence.submission_id = job.submission_id
             evidence.job = job.shown()  # Everything that is read from it is shown.
     job_id = evidence.job.job_id if evidence.job else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ..dashboard.client import not_submitted
 from ..dashboard.orphans import is_older_than_head
 from ..errors import COMMAND, NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
@@ -32,8 +33,9 @@ def explain(evidence: Evidence) -> list[Finding]:
         # A problem that the cluster has now may have nothing to do with the job.
         cluster = [clue(finding.text, finding.remedy) for finding in cluster]
     findings += cluster
-    ended_well = evidence.job is not None and evidence.job.status in ("SUCCEEDED", "STOPPED")
-    if evidence.submission_id and not ended_well and not any(finding.kind == CAUSE for finding in findings):
+    job = evidence.job
+    needs_no_cause = job is not None and (job.is_driver or job.status in ("SUCCEEDED", "STOPPED"))
+    if evidence.submission_id and not needs_no_cause and not any(finding.kind == CAUSE for finding in findings):
         findings.append(clue("No cause found.", _next_step(evidence)))
     elif not evidence.submission_id and not findings:
         findings.append(fact("No problems found."))
@@ -80,6 +82,10 @@ def _about_job(evidence: Evidence) -> Iterator[Finding]:
         return
     if job is None:
         yield from _about_missing(evidence)
+    elif job.is_driver:
+        error = not_submitted(job)
+        yield fact(f"Job {submission_id} is {job.status}.")
+        yield clue(error.message, error.remedy)
     elif job.status == "PENDING":
         yield from _about_pending(job, evidence)
     elif job.status == "RUNNING":

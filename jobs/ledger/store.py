@@ -22,10 +22,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import LedgerFault
+from ..errors import LedgerFault, UnknownJob, command
 from ..spec import redact
 from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
+from ..spec.submission_id import has_form_of_job_id
 from .git import Commit
 from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, redacted
 from .schema import open_database
@@ -255,6 +256,14 @@ def _newest(db: sqlite3.Connection, submission_id: str, identity: str | None) ->
         (submission_id, identity, identity, REFUSED),
     ).fetchone()
     return row
+
+
+def no_entry(ledger: Ledger, submission_id: str) -> UnknownJob:
+    """Returns the error for a job that the ledger does not have."""
+    remedy = f"{command('history')} lists its jobs."
+    if has_form_of_job_id(submission_id):
+        remedy += f" It knows no job ids of Ray: {command(f'status {submission_id}')} shows the submission id."
+    return UnknownJob(f"The ledger {ledger.path} has no job {submission_id!r}.", remedy)
 
 
 def _entry(row: sqlite3.Row, changes: tuple[tuple[str, float], ...] = ()) -> Entry:

@@ -58,6 +58,8 @@ class JobInfo(NamedTuple):
         driver_exit_code: The exit code of the entrypoint, or None.
         driver_node_id: The node of the driver, or None.
         driver_agent_http_address: The dashboard agent of that node, or None.
+        driver_node_ip: The IP address of the program that connected to Ray, or None.
+        driver_pid: The process id of that program, or None.
     """
 
     submission_id: str
@@ -74,6 +76,8 @@ class JobInfo(NamedTuple):
     driver_exit_code: int | None = None
     driver_node_id: str | None = None
     driver_agent_http_address: str | None = None
+    driver_node_ip: str | None = None
+    driver_pid: str | None = None
 
     @classmethod
     def from_wire(cls, raw: Any) -> JobInfo:
@@ -87,6 +91,7 @@ class JobInfo(NamedTuple):
         status = _text(raw, "status")
         if not status:
             raise TypeError("it has no status")
+        driver = _object(raw, "driver_info")
         return cls(
             _text(raw, "submission_id") or _text(raw, "job_id") or "",
             status,
@@ -102,12 +107,19 @@ class JobInfo(NamedTuple):
             _integer(raw, "driver_exit_code", -(2**31), 2**31),
             _text(raw, "driver_node_id"),
             _agent_address(raw),
+            _text(driver, "node_ip_address"),
+            _text(driver, "pid"),
         )
 
     @property
     def ended(self) -> bool:
         """Whether the status is SUCCEEDED, FAILED or STOPPED."""
         return self.status in TERMINAL
+
+    @property
+    def is_driver(self) -> bool:
+        """Whether a program connected to Ray by itself, so that the Jobs API has no log of it and cannot stop it."""
+        return self.type == "DRIVER"
 
     @property
     def digest(self) -> str | None:
@@ -146,6 +158,8 @@ class JobInfo(NamedTuple):
             message=shown(self.message, limit, lines=True),
             error_type=self.error_type and shown(self.error_type, SENTENCE_LIMIT),
             type=visible(self.type),
+            driver_node_ip=self.driver_node_ip and visible(self.driver_node_ip),
+            driver_pid=self.driver_pid and visible(self.driver_pid),
             metadata={**_visible_leaves(redacted_metadata(self.user_metadata)), **own},
             runtime_env=_visible_leaves(without_secrets(self.runtime_env)),
         )

@@ -78,7 +78,9 @@ def parse_headers(text: str | None, source: str) -> dict[str, str]:
 
 
 def check_headers(headers: Mapping[str, str], source: str) -> None:
-    """Raises Refused for a header that HTTP cannot carry (RFC 9110, 5.1 and 5.5). Its value may be a secret."""
+    """Raises Refused for a header that HTTP cannot carry (RFC 9110, 5.1 and 5.5), or that is there twice. Its value may
+    be a secret."""
+    names: set[str] = set()
     for number, (name, value) in enumerate(headers.items(), 1):
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise Refused(
@@ -90,3 +92,8 @@ def check_headers(headers: Mapping[str, str], source: str) -> None:
                 f"{source}: the value of {name} cannot be sent.",
                 "Allowed: ASCII letters, digits, punctuation and inner spaces. Is there a line break at its end?",
             )
+        if name.lower() in names:
+            raise Refused(
+                f"{source}: the header {name} is there twice.", "Upper and lower case make no difference in its name."
+            )
+        names.add(name.lower())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,7 +21,8 @@ class Faults:
     `cut_every`: each connection is reset this many seconds after it was opened. `drop_request` / `drop_answer`: the
     request line (e.g. "POST /api/jobs/") decides whether the request never leaves, or its answer never comes back.
     `delay_answer`: seconds before an answer is passed on. `instead`: an answer (whole bytes) in place of the server's.
-    `paused`: nothing moves while it is set. `rate`: bytes per second towards the client.
+    `rewrite`: the head of a request as the server gets it, or a whole answer in place of the server's, if it begins
+    with HTTP/. `paused`: nothing moves while it is set. `rate`: bytes per second towards the client.
     """
 
     cut_every: float | None = None
@@ -29,6 +30,7 @@ class Faults:
     drop_answer: Callable[[str], bool] = field(default=lambda _line: False)
     delay_answer: Callable[[str], float] = field(default=lambda _line: 0.0)
     instead: Callable[[str], bytes | None] = field(default=lambda _line: None)
+    rewrite: Callable[[bytes], bytes] = field(default=lambda head: head)
     paused: bool = False
     rate: float | None = None
 
@@ -42,12 +44,14 @@ class _Answering:
 
 
 class Proxy:
-    """Forwards a port of 127.0.0.1 to `host:port`. `requests` are the request lines, `cuts` counts resets."""
+    """Forwards a port of 127.0.0.1 to `host:port`. `requests` are the request lines, `heads` the requests without their
+    bodies, `cuts` counts resets."""
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.target = host, port
         self.faults = Faults()
         self.requests: list[str] = []
+        self.heads: list[bytes] = []
         self.cuts = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -112,8 +116,12 @@ class Proxy:
                     return
                 line = head.split(b"\r\n", 1)[0].decode("latin-1").rsplit(" ", 1)[0]
                 self.requests.append(line)
+                self.heads.append(head)
                 body = await reader.readexactly(_content_length(head)) if _content_length(head) else b""
                 answer = self.faults.instead(line)
+                head = self.faults.rewrite(head)
+                if head.startswith(b"HTTP/"):
+                    answer = head
                 if answer is not None:
                     writer.write(answer)
                     writer.close()
@@ -174,14 +182,46 @@ def _content_length(head: bytes) -> int:
     return 0
 
 
-def answer(status: int, body: str | bytes, content_type: str = "application/json", length: int | None = None) -> bytes:
+def answer(
+    status: int,
+    body: str | bytes,
+    content_type: str = "application/json",
+    length: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
     """A whole HTTP answer; `length` other than the body's makes it one that is cut off."""
     raw = body.encode() if isinstance(body, str) else body
     size = length or len(raw)
     # The proxy closes the connection after it, which a client has to know before it sends the next request.
     head = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Type: {content_type}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head += f"Content-Length: {size}\r\n\r\n"
     return head.encode() + raw
+
+
+def header_of(head: bytes, name: str) -> list[str]:
+    """The values of a header in the head of a request; one that is there twice has two."""
+    lines = [line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:]]
+    return [value.strip() for key, _, value in lines if key.strip().lower() == name.lower()]
+
+
+def basic_proxy(credentials: str, *, passes: tuple[str, ...] = ("x-ray-authorization",)) -> Callable[[bytes], bytes]:
+    """A `rewrite` like that of nginx with `auth_basic`: it requires the credentials, and keeps its Authorization to
+    itself.
+
+    Args:
+        credentials: The value of Authorization that is accepted.
+        passes: Which of the two headers the server gets.
+    """
+
+    def rewrite(head: bytes) -> bytes:
+        if header_of(head, "authorization") != [credentials]:
+            return answer(401, "<html>401</html>", "text/html", headers={"WWW-Authenticate": 'Basic realm="ray"'})
+        removed = {"authorization", "x-ray-authorization"} - set(passes)
+        lines = [line for line in head.split(b"\r\n") if line.split(b":")[0].decode("latin-1").lower() not in removed]
+        return b"\r\n".join(lines)
+
+    return rewrite
 
 
 @contextmanager

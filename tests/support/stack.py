@@ -32,7 +32,8 @@ def use_kuberay(config: dict[str, Any], version: str | None = None) -> None:
     """
     version = version or capabilities.kuberay_version()
     kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
-    kuberay.pop("source", None)
+    for key in ("version", "source"):
+        kuberay.pop(key, None)
     if version != DEFAULT_KUBERAY_VERSION:
         kuberay["version"] = version
     if (SHARED / version).is_dir():

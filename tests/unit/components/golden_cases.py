@@ -131,6 +131,9 @@ CASES: dict[str, Config] = {
             "deletionTimeoutSeconds": 200,
         }
     ),
+    "fault-tolerance-no-password": _one(
+        faultTolerance={"redis": {"address": "[fd00::1]:6379"}}, allow=["redis-without-password"]
+    ),
     "network-policy-off": _one(networkPolicy={"enabled": False}),
     "network-policy-allow-from": _one(
         networkPolicy={
@@ -148,6 +151,17 @@ CASES: dict[str, Config] = {
             "controllerNamespace": "ingress-nginx",
             "annotations": {"cert-manager.io/cluster-issuer": "letsencrypt"},
         }
+    ),
+    "ingress-alb": _one(
+        ingress={
+            "host": "ray.example.com",
+            "className": "alb",
+            "annotations": {
+                "alb.ingress.kubernetes.io/certificate-arn": "arn:aws:acm:eu-west-1:111122223333:certificate/a",
+                "alb.ingress.kubernetes.io/target-type": "ip",
+            },
+        },
+        networkPolicy={"allowFrom": [{"ipBlock": {"cidr": "10.0.0.0/16"}}]},
     ),
     "load-balancer": _one(loadBalancer={"sourceRanges": ["10.0.0.0/8"], "annotations": {"internal": True}}),
     "restricted": {

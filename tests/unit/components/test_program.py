@@ -107,6 +107,14 @@ def test_render_mode_touches_no_cluster_and_renders_the_crds_too() -> None:
     assert graph.outputs["contract"]["clusterUid"] is None
 
 
+def test_a_setting_that_looks_like_a_mistake_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(pulumi.log, "warn", lines.append)
+    render(clusters=[{"image": "rayproject/ray:2.55.0", "rayVersion": "2.56.0"}])
+    (line,) = lines
+    assert line.startswith('clusters[0].image: "rayproject/ray:2.55.0": its tag looks like Ray 2.55.0')
+
+
 def test_a_namespace_said_to_exist_is_used_and_never_declared(tmp_path: Path) -> None:
     with api_server(tmp_path, {"/api/v1/namespaces/default": {"metadata": {"name": "default"}}}) as path:
         graph = live(str(path), clusters=[{"namespace": "default", "createNamespace": False}])

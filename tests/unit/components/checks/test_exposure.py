@@ -95,6 +95,8 @@ def test_an_image_before_the_fix_needs_the_exception_and_other_images_have_their
     assert found(head=container("logs", image="fluent/fluent-bit:2.1.8")) == ""
     assert found(head=container("ray-head", image="team/app:1.4.0")) == ""
     assert found(head=container("ray-head", image="rayproject/ray:2.60.0-py311")) == ""
+    assert "no token authentication" in found(image="hub.example/rayproject/ray:2.40.0", rayVersion="2.60.0")
+    assert found(image="team/ray:2.40.0", rayVersion="2.60.0") == ""
     assert found(head=container("ray-head", image=f"team/app@sha256:{'0' * 64}")) == ""
 
 

@@ -29,8 +29,17 @@ def sized(container: str, **requests: str) -> dict[str, Any]:
         (worker(replicas=3), "small-group].replicas"),
         (worker(minReplicas=20), "minReplicas 20, maxReplicas 10"),
         (worker(resources={"CPU": "1"}, rayStartParams={"num-cpus": "1"}), "num-cpus"),
+        (
+            worker(resources={"cpu": "1"}),
+            "small-group].resources.cpu: the autoscaler reads it as a resource of your own",
+        ),
+        (worker(resources={"CPU": "1", "disk": "many"}), "small-group].resources.disk: many"),
         (worker(rayStartParams={"labels": "x"}), "rayStartParams.labels"),
         (worker(rayStartParams={"num-cpus": "500m"}), 'small-group].rayStartParams.num-cpus: "500m"'),
+        (
+            worker(rayStartParams={"object-store-memory": "4000000000"}),
+            "above the memory limit; allowed: less than 1Gi",
+        ),
         ({"headGroupSpec": {"rayStartParams": {"dashboard-port": "9999"}}}, "headGroupSpec.rayStartParams.dashboard"),
         (worker(template={"spec": {"restartPolicy": "Always"}}), "restartPolicy Always"),
         (worker(suspend=True), "small-group].suspend"),
@@ -55,6 +64,22 @@ def test_what_the_operator_would_refuse_is_refused_first(spec: dict[str, Any], w
 def test_a_head_without_a_port_named_dashboard_is_refused() -> None:
     template = {"spec": {"containers": [{"name": "ray-head", "ports": [{"name": "web", "containerPort": 8265}]}]}}
     assert "none named dashboard" in problem(head={"podTemplate": template})
+
+
+def test_a_named_port_of_the_head_that_leads_nowhere_is_refused() -> None:
+    def of(**port: Any) -> dict[str, Any]:
+        return {"podTemplate": {"spec": {"containers": [{"name": "ray-head", "ports": [port]}]}}}
+
+    assert "port dashboard of the first container: 9999" in problem(head=of(name="dashboard", containerPort=9999))
+    assert check(head=of(name="serve", containerPort=8001))
+
+
+def test_the_head_service_has_the_name_that_the_outputs_export() -> None:
+    def of(name: str) -> dict[str, Any]:
+        return {"headGroupSpec": {"headService": {"metadata": {"name": name}}}}
+
+    assert "headService.metadata.name: ray: the Ingress and the outputs" in problem(spec=of("ray"))
+    assert check(spec=of("raycluster-autoscaler-head-svc"))
 
 
 def test_the_autoscaler_version_is_said_in_one_place() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.checks.rayclusters import build_and_check
 from components.errors import StackError
 from components.kuberay import overlay
 from components.manifests import quota
@@ -203,3 +204,34 @@ def test_a_quota_that_fits_counts_all_pods_of_the_operator() -> None:
     settings = parse({"kuberay": kuberay, "clusters": [], "namespaces": {"ray-system": {"quota": "fit"}}})
     (limits,) = quota.objects(settings, [], "ray-system")
     assert limits["spec"]["hard"] == {"requests.cpu": "300m", "requests.memory": "1152Mi", "pods": "2"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", [{}, {"tolerations": [{"key": "a", "operator": "Exists"}], "env": {"A": "x"}}])
+def test_the_operators_pod_is_accepted(version: str, case: dict[str, Any]) -> None:
+    assert build_and_check(parse({"kuberay": {"version": version, **case}, "clusters": []}), tree(version)) == []
+
+
+@pytest.mark.parametrize(
+    ("kuberay", "problem"),
+    [
+        (
+            {"tolerations": [{"key": "a", "value": 10}]},
+            "spec.tolerations[0].value: 10 is not of type 'string'; write it in",
+        ),
+        ({"podTemplate": {"metadata": {"annotations": {"a": 1.1}}}}, "metadata.annotations.a: 1.1 is not of type"),
+        ({"podTemplate": {"spec": {"tolerance": []}}}, "spec.tolerance: unknown field; allowed: "),
+        (
+            {
+                "podTemplate": {
+                    "spec": {"containers": [{"name": "kuberay-operator", "env": [{"name": "A", "value": 1}]}]}
+                }
+            },
+            "spec.containers[0].env[0].value: (value not shown)",
+        ),
+    ],
+)
+def test_the_operators_pod_is_checked_as_those_of_ray(kuberay: dict[str, Any], problem: str) -> None:
+    with pytest.raises(StackError) as caught:
+        build_and_check(parse({"kuberay": kuberay, "clusters": []}), tree("v1.7.0"))
+    assert f"kuberay, pod of the operator: {problem}" in str(caught.value)

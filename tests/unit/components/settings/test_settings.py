@@ -201,8 +201,7 @@ def test_the_accounts_of_a_namespace_and_one_account_by_its_user_name_can_be_job
         ({"name": "r" * 54}, ["clusters[0].name", "53"]),
         ({"rayVersion": 2.6}, ["clusters[0].rayVersion", "2.6", "text"]),
         ({"rayVersion": "2.60"}, ["clusters[0].rayVersion", "2.60", "2.60.0"]),
-        ({"image": "rayproject/ray:2.55.0", "rayVersion": "2.60.0"}, ["image", "2.55.0", "2.60.0"]),
-        ({"image": "r.example/hub/rayproject/ray:2.55.0", "rayVersion": "2.60.0"}, ["image", "2.55.0"]),
+        ({"image": "team/app:2.1.0", "auth": "disabled"}, ["rayVersion", "2.1.0: older", "is not Ray's version, set"]),
         ({"image": "r/ray:2026.04.14"}, ["image", '"r/ray:2026.04.14"', "set `rayVersion` too"]),
         ({"image": "r.example.com/ray:1.4.2"}, ["image", "set `rayVersion` too"]),
         ({"image": "r/ray:2.060.0"}, ["image", "set `rayVersion` too"]),
@@ -403,10 +402,17 @@ def test_the_ray_version_follows_the_image_tag(image: str | None, version: str) 
         ("team/ray:cuda", False),
         ("team/ray:2.56.0-cu12", False),
         ("team/ray:2.40.0", True),
+        ("rayproject/ray:2.55.0", True),
+        ("rayproject/ray:2.56.0-py311-gpu", False),
+        ("r.example.com:5000/ray:nightly-2.55.0", False),
+        ("r:5000/ray", False),
+        (f"r:5000/ray@sha256:{'0' * 64}", False),
+        (f"r:5000/ray:2.40.0@sha256:{'0' * 64}", True),
+        ("r:5000/ray:latest", False),
     ],
 )
-def test_a_stated_ray_version_wins_over_the_tag_of_an_image_of_ones_own(image: str, warned: bool) -> None:
-    settings = parse({"clusters": [{"image": image, "rayVersion": "2.56.0"}]})
+def test_a_stated_ray_version_wins_over_the_tag(image: str, warned: bool) -> None:
+    settings = parse({"clusters": [{"image": image, "rayVersion": "2.56.0", "allow": ["moving-tag"]}]})
     (manifest,) = build_and_check(settings, tree("v1.7.0"))
     assert manifest["spec"]["rayVersion"] == "2.56.0"
     assert [f'clusters[0].image: "{image}"' in line for line in settings.warnings()] == [True] * warned
@@ -445,6 +451,16 @@ def test_the_address_of_a_redis_is_one_that_ray_reads(address: str, allowed: boo
     )
 
 
+def test_one_redis_with_two_spellings_is_one_redis() -> None:
+    password = {"secret": "s", "key": "k"}
+    clusters = [
+        {"name": name, "faultTolerance": {"storageNamespace": "x", "redis": {"address": address, "password": password}}}
+        for name, address in (("a", "r:6379"), ("b", "redis://r:6379"))
+    ]
+    (text,) = problems({"clusters": clusters})
+    assert "clusters[1].faultTolerance.storageNamespace" in text
+
+
 def test_a_redis_without_a_password_is_allowed_where_the_stack_file_says_so() -> None:
     redis = {"redis": {"address": "10.0.0.3:6379"}}
     (cluster,) = parse({"clusters": [{"faultTolerance": redis, "allow": ["redis-without-password"]}]}).clusters
@@ -452,20 +468,44 @@ def test_a_redis_without_a_password_is_allowed_where_the_stack_file_says_so() ->
     assert cluster.fault_tolerance.redis.password is None
 
 
-@pytest.mark.parametrize(
-    "annotation",
-    [
-        "alb.ingress.kubernetes.io/certificate-arn",
-        "networking.gke.io/managed-certificates",
-        "ingress.gcp.kubernetes.io/pre-shared-cert",
-    ],
-)
-def test_a_certificate_of_the_clouds_load_balancer_needs_no_secret(annotation: str) -> None:
-    ingress = {"host": "ray.example.com", "annotations": {annotation: "cert"}, "controllerNamespace": "kube-system"}
-    (cluster,) = parse({"clusters": [{"ingress": ingress}]}).clusters
+CERTIFICATES = [
+    ({"alb.ingress.kubernetes.io/certificate-arn": "arn:aws:acm:eu-west-1:1:certificate/a"}, True),
+    ({"alb.ingress.kubernetes.io/listen-ports": '[{"HTTP": 80}, {"HTTPS": 443}]'}, True),
+    ({"networking.gke.io/managed-certificates": "cert"}, True),
+    ({"ingress.gcp.kubernetes.io/pre-shared-cert": "cert"}, True),
+    ({"appgw.ingress.kubernetes.io/appgw-ssl-certificate": "cert"}, True),
+    ({"alb.ingress.kubernetes.io/certificate-arn": ""}, False),
+    (
+        {
+            "alb.ingress.kubernetes.io/certificate-arn": "arn:aws:acm:eu-west-1:1:certificate/a",
+            "alb.ingress.kubernetes.io/listen-ports": '[{"HTTP": 80}]',
+        },
+        False,
+    ),
+    ({"cert-manager.io/cluster-issuer": "letsencrypt"}, False),  # it fills `tlsSecret`
+]
+
+
+@pytest.mark.parametrize(("annotations", "allowed"), CERTIFICATES)
+def test_a_certificate_of_the_clouds_load_balancer_needs_no_secret(annotations: dict[str, str], allowed: bool) -> None:
+    peers = [{"ipBlock": {"cidr": "10.0.0.0/16"}}]
+    ingress = {"host": "ray.example.com", "annotations": annotations}
+    raw = {"ingress": ingress, "networkPolicy": {"allowFrom": peers}}
+    if not allowed:
+        assert "clusters[0].ingress.tlsSecret: is missing" in cluster_problem(**raw)
+        return
+    (cluster,) = parse({"clusters": [raw]}).clusters
     manifest = access.ingress(cluster)
     assert manifest is not None
     assert "tls" not in manifest["spec"]
+
+
+def test_a_memory_request_below_the_limit_is_possible_in_the_pod_template() -> None:
+    container = {"name": "ray-worker", "resources": {"requests": {"memory": "2Gi"}}}
+    groups = {"a": {"memory": "4Gi", "podTemplate": {"spec": {"containers": [container]}}}}
+    (manifest,) = build_and_check(parse({"clusters": [{"workerGroups": groups}]}), tree("v1.7.0"))
+    (built,) = manifest["spec"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    assert (built["resources"]["limits"]["memory"], built["resources"]["requests"]["memory"]) == ("4Gi", "2Gi")
 
 
 def test_the_default_image_follows_the_ray_version() -> None:

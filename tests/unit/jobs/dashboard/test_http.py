@@ -29,7 +29,7 @@ JOB = {"submission_id": "j", "status": "SUCCEEDED", "type": "SUBMISSION", "entry
         pytest.param(answer(200, '[{"status": "RUN'), b"cut off?", id="cut off JSON"),
         pytest.param(answer(200, '{"not": "a list"}'), b"list of jobs", id="another JSON"),
         pytest.param(answer(200, '[{"no": "status"}]'), b"no job", id="no job"),
-        pytest.param(answer(302, "", "text/html"), b"HTTP 302", id="redirect"),
+        pytest.param(answer(302, "", "text/html"), b"redirect (HTTP 302)", id="redirect"),
     ],
 )
 def test_each_wrong_answer_has_one_clear_message(bare_cli: Cli, body: bytes, named: bytes) -> None:
