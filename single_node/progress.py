@@ -39,4 +39,4 @@ def step(what: str, usually: str = "") -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-    say(f"done: {what}, {time.monotonic() - started:.0f} s")
+    say(f"done: {what}, {time.monotonic() - started:.0f} s")  # not after an error
