@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from functools import cache
 
 from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
 from ops import engine
+from ops.errors import EngineMissing
+from single_node.build import engine as module_engine
+from single_node.build import operator
+from single_node.build.go import go_problem
 from single_node.images import images_dir
 
-# The versions of the operator that Go modules give.
-MODULE_VERSIONS = ("v1.4.0", "v1.5.0")
 TOKEN_AUTHENTICATION = "v1.5.1"  # the first KubeRay with it
 # The first Kubernetes provider that ...
 RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment has a kubeconfig
@@ -25,6 +28,39 @@ RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment
 def from_modules() -> bool:
     """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
     return os.environ.get("TEST_ENGINE") == "modules"
+
+
+def engine_problem() -> str | None:
+    """Why there is no engine here and none can be built; None: there is one, or one can be."""
+    if not from_modules():
+        try:
+            engine.find_engine()
+        except EngineMissing as missing:
+            problem = None if module_engine.is_built() else go_problem()
+            return f"{missing}, and it cannot be built from Go modules: {problem}" if problem else None
+        return None
+    return None if module_engine.is_built() else go_problem()
+
+
+def prepare() -> None:
+    """Builds the engine and the operators from Go modules where there are none, or where TEST_ENGINE asks for them.
+
+    Raises:
+        SingleNodeError: one of them cannot be built.
+    """
+    try:
+        missing = from_modules()
+        engine.find_engine()
+    except EngineMissing:
+        missing = True
+    if missing:
+        os.environ["PATH"] = f"{module_engine.build()}{os.pathsep}{os.environ['PATH']}"
+        os.environ["RAY_PULUMI_PYTHON"] = sys.executable
+    if os.environ.get("TEST_CLUSTER") != "current" and not operator_versions():
+        for version in operator.VERSIONS:
+            operator.build(version)
+        operator_versions.cache_clear()
+        kuberay_version.cache_clear()
 
 
 @cache
@@ -39,7 +75,7 @@ def operator_versions() -> list[str]:
         versions = [
             file.stem.removeprefix("kuberay-operator-") for file in images_dir().glob("kuberay-operator-v*.tar")
         ]
-    return sorted((name for name in versions if not from_modules() or name in MODULE_VERSIONS), key=parts)
+    return sorted((name for name in versions if not from_modules() or name in operator.VERSIONS), key=parts)
 
 
 @cache
