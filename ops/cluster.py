@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from single_node import cluster, images, node, requirements
-from single_node.build import kubernetes
 from single_node.cache import cache_root
 from single_node.errors import SingleNodeError
+from single_node.programs import kubernetes
 
 state_option = click.option(
     "--state",

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import node
-from .build.kubernetes import build
 from .cache import cache_root, locked
 from .config import (
     CONTEXT,
@@ -29,6 +28,7 @@ from .config import (
 )
 from .errors import NotPossible, SingleNodeError
 from .images import ensure_images
+from .programs.kubernetes import build
 from .progress import say
 from .requirements import install_packages, kubectl_path, problems
 

@@ -11,9 +11,9 @@ import json
 import subprocess
 from pathlib import Path
 
-from .build.kubernetes import bin_dir
 from .errors import SingleNodeError
 from .images import COREDNS_IMAGE, PAUSE_IMAGE
+from .programs.kubernetes import bin_dir
 
 NODE_NAME = "native"
 CONTEXT = "native"

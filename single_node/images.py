@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .build.kubernetes import COREDNS_VERSION, bin_dir, build
 from .cache import cache_root, locked
 from .errors import SingleNodeError
+from .programs.kubernetes import COREDNS_VERSION, bin_dir, build
 from .progress import step
 
 RAY_VERSION = "2.60.0"

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .build.go import go_problem
-from .build.kubernetes import missing_programs
 from .config import cni_folder
 from .errors import NotPossible
 from .images import missing_images
+from .programs.go import go_problem
+from .programs.kubernetes import missing_programs
 from .progress import step
 
 # Command -> Debian package.

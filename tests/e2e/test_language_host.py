@@ -15,8 +15,8 @@ import pytest
 
 from ops.engine import find_cli
 from ops.errors import EngineMissing
-from single_node.build import engine
 from single_node.language_host import host
+from single_node.programs import engine
 
 Project = Callable[[str], "Pulumi"]
 

@@ -15,10 +15,10 @@ from components.kuberay import source
 from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
 from ops import engine
 from ops.errors import EngineMissing
-from single_node.build import engine as module_engine
-from single_node.build import operator
-from single_node.build.go import go_problem
+from single_node import operator
 from single_node.images import images_dir
+from single_node.programs import engine as module_engine
+from single_node.programs.go import go_problem
 
 TOKEN_AUTHENTICATION = "v1.5.1"  # the first KubeRay with it
 # The first Kubernetes provider that ...

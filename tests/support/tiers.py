@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from single_node import requirements
-from single_node.build.go import go_problem
+from single_node.programs.go import go_problem
 from tests.support.capabilities import engine_problem, operator_versions
 
 
