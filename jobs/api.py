@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -149,7 +149,7 @@ class AsyncClient:
         """
         return (await self.session.wait([submission_id], deadline=Deadline(timeout)))[0]
 
-    async def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
+    def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """Reads the job's log, each byte once and in order, also when connections drop.
 
         Args:
@@ -163,10 +163,7 @@ class AsyncClient:
         Raises:
             UnknownJob: The server knows no job with this id.
         """
-        submission_id = await self.session.submission_id_of(submission_id)
-        async with aclosing(self.session.follower(submission_id, follow=follow, offset=offset).chunks()) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        return self.session.read_log(submission_id, follow=follow, offset=offset)
 
     async def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
         """Stops the job and waits until it has ended. A job that has ended already is left unchanged.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -167,8 +167,18 @@ class Session:
 
         Raises Refused, UnknownJob, Unreachable, NotAllowed.
         """
+        async with aclosing(self.read_log(submission_id, offset=offset)) as chunks:
+            async for chunk in chunks:
+                write(chunk)
+
+    async def read_log(
+        self, submission_id: str, *, follow: bool = False, offset: int = 0
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields the log from byte `offset` on: as it is now, or until the job has ended. See LogFollower.chunks."""
         submission_id = await self.submission_id_of(submission_id)
-        await _write_chunks(self.follower(submission_id, follow=False, offset=offset), write)
+        async with aclosing(self.follower(submission_id, follow=follow, offset=offset).chunks()) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def get_jobs(self, submission_ids: Sequence[str]) -> list[JobInfo]:
         """Reads the jobs in the order given. Raises UnknownJob, Unreachable, NotAllowed."""

@@ -24,6 +24,8 @@ LOG_TEXT_BYTES = 512 * 1024**2
 # Ray's job manager writes this record over a job that was deleted within a second or two of its end. It has no content,
 # and it holds the id.
 GHOST = "Entrypoint not found."
+# Ray's 404 about a job.
+JOB_IS_ABSENT = "does not exist"
 
 T = TypeVar("T")
 AgentRoute = Callable[[str], Awaitable[HttpClient | None]]
@@ -64,7 +66,7 @@ class RayJobsApi:
             if response.status_code != 404:
                 return next(iter(_read_jobs([json_of(response, self.http.where)], self.http.where)), None)
             # Any server answers 404 to a path that it does not know; only this text is Ray's answer about the job.
-            if "does not exist" not in response.text:
+            if JOB_IS_ABSENT not in response.text:
                 raise error_of_response(response, self.http.where)
             return None
 

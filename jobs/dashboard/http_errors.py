@@ -103,7 +103,8 @@ def _forbidden(response: httpx.Response, where: str) -> NotAllowed:
             f"{where}: Ray refuses the Authorization header of --headers (HTTP 403). It reads this header before "
             f"{RAY_AUTHORIZATION}.",
             "If it is for a proxy, let the proxy remove it after its own check (nginx: "
-            '`proxy_set_header Authorization "";`). If it is for Ray, its token is wrong.',
+            '`proxy_set_header Authorization "";`). Without a proxy in between, as through the tunnel of a stack, '
+            "remove it from --headers and RAY_JOB_HEADERS.",
         )
     return NotAllowed(
         f"{where} refuses this token (HTTP 403).", "It may have been rotated, or belong to another cluster."

@@ -27,7 +27,7 @@ from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
-from .client import RayJobsApi, not_submitted
+from .client import JOB_IS_ABSENT, RayJobsApi, not_submitted
 from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
 from .http_errors import UnusableAnswer, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
@@ -279,8 +279,19 @@ async def read_live_log(
 async def read_log_text(
     client: RayJobsApi, submission_id: str, offset: int, patience: float
 ) -> AsyncGenerator[bytes, None]:
-    """Reads the log as text, encoded again."""
-    rest = (await client.job_log_text(submission_id, Deadline(patience))).encode()[offset:]
+    """Reads the log as text, encoded again. Raises LogGone, Unreachable; UnusableAnswer if there is no such API."""
+    try:
+        text = await client.job_log_text(submission_id, Deadline(patience))
+    except ServerFault as error:
+        if error.status != 404:
+            raise
+        if JOB_IS_ABSENT in error.body:
+            raise LogGone from error
+        raise UnusableAnswer(
+            f"{client.http.where} has no log API: every path of it answers HTTP 404.",
+            "The proxy in front of Ray has to pass on /api/v0/logs/, or at least /api/jobs/ID/logs.",
+        ) from error
+    rest = text.encode()[offset:]
     if rest:
         yield rest
 

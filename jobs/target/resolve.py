@@ -119,7 +119,8 @@ def resolve(
         cluster=contract.cluster(options.cluster),
         kubeconfig=options.kubeconfig or contract.kubeconfig,
         context=options.context or contract.kube_context,
-        headers=headers,
+        # A tunnel leads to Ray itself: an Authorization for a proxy would take the place of Ray's token.
+        headers={name: value for name, value in headers.items() if name.lower() != "authorization"},
         port=options.port,
         outputs_file=outputs_file if contract.kubeconfig and not options.kubeconfig else None,
     )

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +13,10 @@ from tests.jobs.conftest import Head, new_id
 from tests.support.command import Cli
 
 DRIVER = """
-import sys, ray
-ray.init(address=sys.argv[1], logging_level="ERROR")
-print(ray.get_runtime_context().get_job_id(), flush=True)
-sys.stdin.read()
+import os, ray, time
+ray.init(logging_level="ERROR")
+print("driver", ray.get_runtime_context().get_job_id(), os.getpid(), flush=True)
+time.sleep(600)
 """
 
 
@@ -116,23 +112,28 @@ def test_a_submission_id_in_the_form_of_a_job_id_is_refused(cli: Cli) -> None:
 
 @dataclass
 class Driver:
+    """A program that calls `ray.init` itself, and the submission in which it runs here, unknown to Ray."""
+
     job_id: str
-    process: subprocess.Popen[bytes]
+    pid: str
+    submission_id: str
 
 
 @pytest.fixture
-def driver(head: Head) -> Iterator[Driver]:
-    """A program that somebody started, which calls `ray.init` itself."""
-    environ = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(head.token_file)}
-    command = [sys.executable, "-c", DRIVER, f"127.0.0.1:{head.ports['gcs']}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ) as process:
-        assert process.stdout is not None
-        yield Driver(process.stdout.readline().decode().strip(), process)
-        process.send_signal(signal.SIGKILL)
+def driver(cli: Cli) -> Driver:
+    (cli.cwd / "driver.py").write_text(DRIVER)
+    submission_id = new_id()
+    # Without this variable, Ray does not know that the program belongs to a submission.
+    entrypoint = "env -u RAY_JOB_CONFIG_JSON_ENV_VAR python driver.py"
+    cli("submit", "--no-wait", "--submission-id", submission_id, "--working-dir", ".", "--", entrypoint)
+    for _ in range(60):
+        if match := re.search(rb"driver (\w+) (\d+)", cli("logs", submission_id).stdout):
+            return Driver(match[1].decode(), match[2].decode(), submission_id)
+    pytest.fail("the driver did not connect")
 
 
 def test_a_driver_that_was_not_submitted_is_named_as_one(cli: Cli, driver: Driver) -> None:
-    process = f"process {driver.process.pid} on node".encode()
+    process = f"process {driver.pid} on node".encode()
     status = cli("status", driver.job_id)
     assert (status.returncode, b"RUNNING" in status.stdout) == (0, True)
     for command in (["logs"], ["logs", "--follow"], ["stop"], ["stop", "--no-wait"], ["delete"], ["rerun"]):
@@ -142,8 +143,7 @@ def test_a_driver_that_was_not_submitted_is_named_as_one(cli: Cli, driver: Drive
         assert process in done.stderr
     why = cli("why", driver.job_id)
     assert (why.returncode, b"is a driver" in why.stdout) == (0, True)
-    assert driver.process.stdin is not None
-    driver.process.stdin.close()
+    cli("stop", driver.submission_id)
     waited = cli("wait", driver.job_id, timeout=60)
     assert waited.returncode == 0
     assert b"also if it failed" in waited.stderr

@@ -161,6 +161,14 @@ def test_flags_that_contradict_each_other_are_refused(tmp_path: Path, options: T
         resolve(options, environ={}, cwd=tmp_path)
 
 
+def test_an_authorization_for_a_proxy_is_not_sent_through_the_tunnel_of_a_stack(tmp_path: Path) -> None:
+    """Ray would read it before the token of its second header, and refuse it."""
+    outputs = write(tmp_path / "outputs.json", contract())
+    environ = {"RAY_JOB_HEADERS": '{"authorization": "Basic c2VjcmV0", "X-Team": "a"}'}
+    target = resolve(TargetOptions(outputs=str(outputs)), environ=environ, cwd=tmp_path)
+    assert target.headers == {"X-Team": "a"}
+
+
 def test_headers_of_the_environment_are_used_and_never_shown(tmp_path: Path) -> None:
     environ = {"RAY_JOB_HEADERS": '{"Authorization": "Basic c2VjcmV0"}'}
     target = resolve(TargetOptions(address="https://ray.example.com"), environ=environ, cwd=tmp_path)
