@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from components.errors import StackError
+from components.kuberay import go_module
 from components.kuberay.files import write_atomically
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import SPLIT_CONFIG, at_least
@@ -100,28 +101,56 @@ def record(version: str, folder: Path | None = None) -> str:
 
 
 def fetch(version: str) -> Path:
-    """Returns the directory with the files of an upstream tag, from the cache or over the network. Raises
-    StackError."""
+    """Returns the directory with the files of an upstream version: from the cache, the git tag, or the Go module.
+
+    Raises:
+        StackError: the version was never published, or neither can be fetched.
+    """
     tree = CACHE / "kuberay" / version
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tree.parent, prefix=f".{version}-") as scratch:
-        clone, files = Path(scratch, "clone"), Path(scratch, "tree")
-        _git(
-            version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone)
-        )
-        _git(version, "-C", str(clone), "sparse-checkout", "set", *folders(version))
-        for folder in folders(version):
-            if not (clone / folder).is_dir():
-                raise StackError(f"KubeRay {version}: the upstream tag has no folder {folder}")
-            shutil.copytree(clone / folder, files / folder)
+        files = Path(scratch, "tree")
+        try:
+            _from_tag(version, Path(scratch, "clone"), files)
+        except _NotReachable as no_tag:
+            _from_module(version, files, no_tag)
         try:
             files.rename(tree)
         except OSError:
             if not tree.is_dir():  # otherwise another run was faster
                 raise
     return tree
+
+
+class _NotReachable(StackError):
+    """The repository cannot be read from here; the Go module perhaps can."""
+
+
+def _from_tag(version: str, clone: Path, files: Path) -> None:
+    _git(version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone))
+    _git(version, "-C", str(clone), "sparse-checkout", "set", *folders(version))
+    for folder in folders(version):
+        if not (clone / folder).is_dir():
+            raise StackError(f"KubeRay {version}: the upstream tag has no folder {folder}")
+        shutil.copytree(clone / folder, files / folder)
+
+
+def _from_module(version: str, files: Path, no_tag: StackError) -> None:
+    problem = "it lacks folders that this version needs"
+    if go_module.has_folders(folders(version)):
+        try:
+            go_module.extract(version, folders(version), MANIFEST_SUFFIXES, files)
+        except StackError as error:
+            shutil.rmtree(files, ignore_errors=True)
+            problem = str(error)
+        else:
+            return
+    raise StackError(
+        f"KubeRay {version} could not be fetched.\n  git tag: {no_tag}\n  Go module: {problem}\n"
+        "Set `kuberay.source` to a directory with the files of that version, or GOPROXY to a module proxy that has it."
+    ) from None
 
 
 def _git(version: str, *arguments: str) -> None:
@@ -136,12 +165,9 @@ def _git(version: str, *arguments: str) -> None:
             check=False,
         )
     except FileNotFoundError as error:
-        raise StackError("`git` is not on PATH; install it, or set `kuberay.source` to a directory") from error
+        raise _NotReachable("`git` is not on PATH") from error
     except subprocess.TimeoutExpired as error:
-        raise StackError(
-            f"KubeRay {version}: fetching {REPOSITORY} took more than {FETCH_SECONDS} s; "
-            "try again, or set `kuberay.source` to a directory with these files"
-        ) from error
+        raise _NotReachable(f"fetching {REPOSITORY} took more than {FETCH_SECONDS} s") from error
     if done.returncode == 0:
         return
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -150,10 +176,7 @@ def _git(version: str, *arguments: str) -> None:
             f"kuberay.version: {version}: never published; allowed: a tag of {REPOSITORY}/tags, such as "
             f"{', '.join(sorted(recorded()))}"
         )
-    raise StackError(
-        f"KubeRay {version} could not be fetched from {REPOSITORY}: {reason}. "
-        "Without a network set `kuberay.source` to a directory with the files of that version."
-    )
+    raise _NotReachable(f"{REPOSITORY}: {reason}")
 
 
 def _local(source: str) -> Path:
