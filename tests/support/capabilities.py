@@ -12,7 +12,7 @@ import sys
 from functools import cache
 
 from components.kuberay import source
-from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, TOKEN_AUTH_KUBERAY, at_least, parts
 from ops import engine
 from ops.errors import EngineMissing
 from single_node import operator
@@ -20,7 +20,6 @@ from single_node.images import images_dir
 from single_node.programs import engine as module_engine
 from single_node.programs.go import go_problem
 
-TOKEN_AUTHENTICATION = "v1.5.1"  # the first KubeRay with it
 # The first Kubernetes provider that ...
 RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment has a kubeconfig
 
@@ -115,7 +114,7 @@ def lacking(need: str) -> str | None:
         return None if upgrade() else f"{need} (operators here: {', '.join(operator_versions()) or 'none'})"
     if need == "token authentication":
         version = kuberay_version()
-        return None if at_least(version, TOKEN_AUTHENTICATION) else f"{need} (KubeRay {version} has none)"
+        return None if at_least(version, TOKEN_AUTH_KUBERAY) else f"{need} (KubeRay {version} has none)"
     if need == "render":
         version = provider_version()
         enough = at_least(version, RENDER_BESIDE_KUBECONFIG)

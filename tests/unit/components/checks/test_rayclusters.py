@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from components.settings.versions import TOKEN_AUTH_KUBERAY, at_least
 from tests.support.trees import VERSIONS
 from tests.unit.components.checked import check, problem
 
@@ -11,9 +12,18 @@ from tests.unit.components.checked import check, problem
 OFF = {"auth": "disabled", "autoscaling": {"enabled": False}, "readiness": "state"}
 
 
-@pytest.mark.parametrize("version", VERSIONS[1:])
+WITH_TOKENS = [version for version in VERSIONS if at_least(version, TOKEN_AUTH_KUBERAY)]
+
+
+@pytest.mark.parametrize("version", WITH_TOKENS)
 def test_the_defaults_are_accepted(version: str) -> None:
     assert check(version)
+
+
+@pytest.mark.parametrize("version", ["v1.4.0", "v1.5.0"])
+def test_before_token_authentication_everything_else_is_accepted(version: str) -> None:
+    assert "to deploy without it set `auth: disabled`" in problem(version)
+    assert check(version, auth="disabled")
 
 
 def test_a_default_that_the_version_lacks_is_an_error_with_version_and_feature() -> None:
