@@ -1,19 +1,20 @@
-"""`make demo`: from an empty machine to a job's result. `make demo-destroy` removes it.
+"""`make demo`: from an empty machine to a job's result on Kubernetes. `make demo-destroy` removes it.
 
-With a cluster and Pulumi: deploy the `dev` stack on a file backend, run the walkthrough's script as a job, print its
-log and how to destroy the stack. Otherwise: say within seconds what is missing, and run the job on a local Ray.
-The exit code is 0 only if the job succeeded. Without a terminal it asks no questions.
+Deploys the `dev` stack on a file backend, runs the walkthrough's script as a job, and prints its log and how to go on.
+Where the cluster or the engine have to be built first, or cannot be had, a job runs on a local Ray first. The exit code
+is 0 only if the job succeeded. Without a terminal it asks no questions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -21,17 +22,18 @@ import click
 from components.errors import StackError
 from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
-from components.settings.versions import DEFAULT_KUBERAY_VERSION
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, DEFAULT_RAY_VERSION
 from jobs import local_ray as local
-from jobs.kubernetes.kubeconfig import KubeconfigRefused, kubeconfig_files, read_kubeconfig
 from jobs.yaml_file import dump_yaml, parse_as_typed
-from ops import engine, pulumi
+from ops import demo_cluster, engine, pulumi
+from ops.demo_cluster import DEMO, Cluster
 from ops.destroy import destroy
 from ops.errors import EngineFailed, EngineMissing, Unavailable
+from single_node.errors import SingleNodeError
+from single_node.programs import engine as module_engine
+from single_node.programs.go import go_problem
 
 STACK = "dev"
-DEMO = engine.ROOT / ".demo"
-KIND_CLUSTER = "ray-on-kubernetes-demo"
 SCRIPT_FOLDER = engine.ROOT / "examples" / "walkthrough"
 SCRIPT = "script.py"
 
@@ -39,160 +41,124 @@ SCRIPT = "script.py"
 @click.command("demo")
 @click.option("--destroy", "destroying", is_flag=True, help="Destroy the demo's stack and its throw-away cluster.")
 def demo_command(destroying: bool) -> None:
-    """Deploy with what this machine has and run a first job: on a cluster with Pulumi, otherwise on a local Ray."""
+    """Deploy to a cluster and run a first job. What this machine lacks is installed or built, after a question."""
     sys.exit(remove() if destroying else run())
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The cluster that the demo deploys to.
-
-    Args:
-        kubeconfig: Path of the kubeconfig; None for the usual one.
-        context: Its context.
-        throw_away: The demo created the cluster, and `make demo-destroy` deletes it.
-    """
-
-    kubeconfig: str | None
-    context: str
-    throw_away: bool = False
 
 
 def run() -> int:
     """Runs the demo; returns 0 only if the job succeeded."""
-    DEMO.mkdir(exist_ok=True)
+    local_job = functools.cache(submit_locally)  # once, whoever asks for it first
     try:
-        cluster = choose_cluster()
-        click.echo(f"cluster: context {cluster.context}", err=True)
-        ensure_engine()
-        manifests = ensure_manifests()
+        cluster = demo_cluster.choose_cluster()
+        slow = demo_cluster.slow_parts(cluster)
+        if slow:
+            ask_to_build(slow)
+            local_job()
+        prepare(cluster, local_job)
     except Unavailable as missing:
-        click.echo(f"left out: the deployment. {missing}\nrunning the job on a local Ray instead", err=True)
-        code = submit_locally()
+        click.echo(f"left out: the deployment. {missing}", err=True)
+        code = local_job()
         click.echo(f"{outcome(code)} on a local Ray; nothing was deployed", err=True)
         return code
-    outputs = deploy(cluster, manifests)
+    version = demo_cluster.kuberay_version(cluster)
+    outputs = deploy(cluster, version, ensure_manifests(version))
     settings = {"KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else {}
     code = submit(["--outputs", str(outputs)], settings)
-    click.echo(f"{outcome(code)} on {cluster.context}", err=True)
+    click.echo("\n".join(summary(cluster, version, code)), err=True)
     target_option = f"--outputs {outputs.relative_to(engine.ROOT)}"
-    click.echo(f"submit more: .venv/bin/python -m jobs submit {target_option} -- python -c 'print(1)'", err=True)
+    kubeconfig = f"KUBECONFIG={cluster.kubeconfig} " if cluster.kubeconfig else ""
+    click.echo(
+        f"submit more: {kubeconfig}.venv/bin/python -m jobs submit {target_option} -- python -c 'print(1)'", err=True
+    )
     click.echo("remove it:   make demo-destroy", err=True)
     return code
 
 
+def summary(cluster: Cluster, version: str, code: int) -> list[str]:
+    """Three lines: what ran where, with which versions, and what of the defaults was off."""
+    off = "nothing" if demo_cluster.has_tokens(version) else f"token authentication (KubeRay {version} has none)"
+    place = f"{cluster.context}{f' ({cluster.kind})' if cluster.kind else ''}"
+    return [
+        f"\n{outcome(code)} on the RayCluster of stack {STACK}, Kubernetes context {place}",
+        f"versions: Pulumi {engine.version()}, Kubernetes provider {engine.provider_version()}, KubeRay {version}, "
+        f"Ray {DEFAULT_RAY_VERSION}",
+        f"off, of the defaults: {off}",
+    ]
+
+
 def remove() -> int:
-    """Destroys the demo's stack, then the kind cluster if the demo created it."""
-    record = DEMO / "cluster.json"
-    if not record.is_file():
+    """Destroys the demo's stack, then the cluster if the demo created it."""
+    cluster = demo_cluster.saved()
+    if cluster is None:
         click.echo("nothing to destroy: the demo has deployed nothing", err=True)
         return 0
-    cluster = Cluster(**json.loads(record.read_text()))
-    code = destroy(
-        STACK, others="refuse", jobs="stop", environment=environment(cluster), config_file=DEMO / "Pulumi.dev.yaml"
-    )
-    if code == 0 and cluster.throw_away:
-        code = subprocess.run(["kind", "delete", "cluster", "--name", KIND_CLUSTER], check=False).returncode
+    code = 0
+    if (DEMO / "outputs.json").is_file() or STACK in _stacks(cluster):
+        code = destroy(
+            STACK, others="refuse", jobs="stop", environment=environment(cluster), config_file=DEMO / "Pulumi.dev.yaml"
+        )
+    if code == 0:
+        code = demo_cluster.stop(cluster)
     if code == 0:
         shutil.rmtree(DEMO)
     return code
 
 
-def current_context() -> str | None:
-    """The kubeconfig's current context; None if there is no kubeconfig or no current context.
+def ask_to_build(parts: list[str]) -> None:
+    """Says what is built and how long that takes, and asks at a terminal. Raises Unavailable for a no."""
+    click.echo(f"These parts are built first, once, and cached: {', '.join(parts)}.", err=True)
+    if sys.stdin.isatty() and not demo_cluster.confirmed("Build them? A job on a local Ray runs before."):
+        raise Unavailable("nothing is built; set KUBECONFIG or CONTEXT to use another cluster")
+
+
+def prepare(cluster: Cluster, before_build: Callable[[], object]) -> None:
+    """Has the engine and the cluster ready.
+
+    Args:
+        cluster: The cluster.
+        before_build: Called before the engine is built, which takes long.
 
     Raises:
-        Unavailable: A kubeconfig cannot be read. The message does not repeat its content, which holds credentials.
+        Unavailable: One of them cannot be had; the message says why.
     """
-    if not any(file.is_file() for file in kubeconfig_files(None)):
-        return None
-    try:
-        config = read_kubeconfig(None, option="KUBECONFIG")
-    except KubeconfigRefused as error:
-        raise Unavailable(str(error)) from error
-    return (config.current_context or None) if config else None
+    # Before the start: `make demo-destroy` removes also what a killed demo has begun.
+    cluster.save()
+    ensure_engine(before_build)
+    demo_cluster.start(cluster)
+    click.echo(f"cluster: context {cluster.context}", err=True)
 
 
-def choose_cluster() -> Cluster:
-    """CONTEXT or KUBECONFIG if set, else the current context if the user agrees, else a throw-away kind cluster.
+def ensure_engine(before_build: Callable[[], object]) -> None:
+    """Installs the Pulumi CLI and its plugins into the project if they are missing, or builds them from Go modules.
 
     Raises:
-        Unavailable: There is no cluster and none can be created.
-    """
-    context, named = os.environ.get("CONTEXT"), os.environ.get("KUBECONFIG")
-    if named and not any(Path(place).expanduser().is_file() for place in named.split(os.pathsep)):
-        raise Unavailable(f"KUBECONFIG={named}: no such file")
-    current = current_context()
-    if context or (named and current):
-        return Cluster(None, context or str(current))
-    if current and _confirmed(f"Deploy Ray to the current context {current}?"):
-        return Cluster(None, current)
-    return _kind_cluster(current)
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        return False
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-
-
-def _kind_cluster(declined: str | None) -> Cluster:
-    """The demo's own kind cluster, created if it does not exist."""
-    hint = f" (to use the current context {declined}: CONTEXT={declined})" if declined else ""
-    if shutil.which("kind") is None:
-        raise Unavailable(f"no cluster: set KUBECONFIG or CONTEXT, or install kind and Docker{hint}")
-    docker = shutil.which("docker")
-    if docker is None or _exit_code([docker, "info"]):
-        raise Unavailable(
-            f"no cluster: set KUBECONFIG or CONTEXT; kind is installed but no Docker engine answers{hint}"
-        )
-    kubeconfig = DEMO / "kubeconfig"
-    existing = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False).stdout.split()
-    if KIND_CLUSTER not in existing:
-        click.echo(f"creating a throw-away cluster: kind create cluster --name {KIND_CLUSTER}", err=True)
-        command = [
-            "kind",
-            "create",
-            "cluster",
-            "--name",
-            KIND_CLUSTER,
-            "--wait",
-            "120s",
-            "--kubeconfig",
-            str(kubeconfig),
-        ]
-        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise Unavailable("kind could not create a cluster; its output is above")
-    return Cluster(str(kubeconfig), f"kind-{KIND_CLUSTER}", throw_away=True)
-
-
-def _exit_code(command: list[str]) -> int:
-    try:
-        return subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return 1
-
-
-def ensure_engine() -> None:
-    """Installs the Pulumi CLI and its plugins into the project if they are missing.
-
-    Raises:
-        Unavailable: They are missing and cannot be installed.
+        Unavailable: They are missing, and can be had in neither way.
     """
     try:
-        engine.find_cli()
-    except EngineMissing as missing:
+        engine.find_engine()
+        return
+    except EngineMissing:
         click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
-        try:
-            pulumi.install()
-        except Unavailable as error:
-            raise Unavailable(f"{missing}, and it could not be installed: {error}") from error
-    pulumi.install_plugins()
+    try:
+        pulumi.install()
+        pulumi.install_plugins()
+        return
+    except Unavailable as error:
+        not_installed = error
+    # A CLI without its plugins would be found before the one that is built.
+    shutil.rmtree(engine.OWN_INSTALLATION, ignore_errors=True)
+    if problem := go_problem():
+        raise Unavailable(f"the engine: {not_installed}; from Go modules it cannot be built: {problem}")
+    click.echo(f"{not_installed}", err=True)
+    ask_to_build(["Pulumi's engine from Go modules (10 to 20 minutes)"])
+    before_build()
+    try:
+        module_engine.build()
+    except SingleNodeError as error:
+        raise Unavailable(f"the engine: {error}") from error
 
 
-def ensure_manifests() -> str:
+def ensure_manifests(version: str) -> str:
     """The value for `kuberay.source`: the directory in KUBERAY_SOURCE, otherwise upstream (cached or fetched).
 
     Raises:
@@ -200,7 +166,7 @@ def ensure_manifests() -> str:
     """
     named = os.environ.get("KUBERAY_SOURCE", UPSTREAM)
     try:
-        source.resolve(DEFAULT_KUBERAY_VERSION, named)
+        source.resolve(version, named)
     except StackError as error:
         raise Unavailable(f"KubeRay's manifests: {error} (or set KUBERAY_SOURCE=directory for the demo)") from error
     return named
@@ -214,7 +180,29 @@ def environment(cluster: Cluster) -> dict[str, str]:
     return {**settings, "KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else settings
 
 
-def deploy(cluster: Cluster, manifests: str) -> Path:
+def _stacks(cluster: Cluster) -> set[str]:
+    try:
+        return {entry["name"] for entry in engine.stacks(environment=environment(cluster))}
+    except (EngineMissing, EngineFailed):
+        return set()
+
+
+def stack_file(context: str, version: str, manifests: str) -> str:
+    """The demo's stack file: that of `dev`, with this cluster, version and source, without what the version lacks."""
+    content = parse_as_typed((engine.ROOT / f"Pulumi.{STACK}.yaml").read_text())
+    config = content["config"]
+    config[f"{engine.PROJECT}:kubeContext"] = context
+    kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
+    kuberay["source"] = manifests
+    if version != DEFAULT_KUBERAY_VERSION:
+        kuberay["version"] = version
+    if not demo_cluster.has_tokens(version):
+        for ray in config[f"{engine.PROJECT}:clusters"]:
+            ray["auth"] = "disabled"
+    return dump_yaml(content)
+
+
+def deploy(cluster: Cluster, version: str, manifests: str) -> Path:
     """Deploys the dev stack and returns its outputs file.
 
     Raises:
@@ -223,10 +211,7 @@ def deploy(cluster: Cluster, manifests: str) -> Path:
     settings = environment(cluster)
     config_file = DEMO / f"Pulumi.{STACK}.yaml"
     if not config_file.is_file():
-        content = parse_as_typed((engine.ROOT / config_file.name).read_text())
-        content["config"][f"{engine.PROJECT}:kubeContext"] = cluster.context
-        content["config"].setdefault(f"{engine.PROJECT}:kuberay", {})["source"] = manifests
-        config_file.write_text(dump_yaml(content))
+        config_file.write_text(stack_file(cluster.context, version, manifests))
     if STACK not in {entry["name"] for entry in engine.stacks(environment=settings)}:
         engine.init_stack(STACK, settings)
     code = engine.run(
@@ -236,7 +221,6 @@ def deploy(cluster: Cluster, manifests: str) -> Path:
         raise EngineFailed("pulumi up", code)
     outputs = DEMO / "outputs.json"
     outputs.write_text(json.dumps(engine.stack_outputs(STACK, environment=settings)["contract"], indent=2))
-    (DEMO / "cluster.json").write_text(json.dumps(cluster.__dict__))
     return outputs
 
 

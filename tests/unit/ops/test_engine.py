@@ -31,6 +31,7 @@ def test_the_engine_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setattr(engine, "OWN_INSTALLATION", tmp_path / "none")
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))
     with pytest.raises(EngineMissing, match="Pulumi CLI is not on PATH"):
         engine.find_engine()
     program(bare_machine, "pulumi", "exit 0")
