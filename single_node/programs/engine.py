@@ -6,6 +6,7 @@ as a package, so a small one of ours takes its place (single_node/language_host)
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -47,12 +48,14 @@ func main() {{
 }}
 """
 
-# Several checkouts share the cache: the Python is that of the checkout which calls, named by RAY_PULUMI_PYTHON.
+# Several checkouts share the cache, so the Python is that of the checkout which calls: ops/ names it, and the engine
+# starts these programs in the project's folder.
 LAUNCHER = """\
 #!/bin/sh
-exec "${{RAY_PULUMI_PYTHON:-python3}}" {module} "$@"
+python=${{RAY_PULUMI_PYTHON:-}}
+if [ -z "$python" ] && [ -x .venv/bin/python ]; then python=.venv/bin/python; fi
+exec "${{python:-python3}}" -u {arguments} "$@"
 """
-
 
 HOST = Path(__file__).resolve().parent.parent / "language_host" / "host.py"
 
@@ -98,10 +101,10 @@ def build() -> Path:
         for program in (cli, provider):
             _replace(target / program.name, partial(_link, program))
         host = target / "language_host.py"
-        host.write_text(HOST.read_text())
+        _replace(host, lambda place: place.write_text(HOST.read_text()))
         # The last one: with all of them `is_built` is true.
-        _launcher(target / "pulumi-resource-pulumi-python", "-m pulumi.dynamic")
-        _launcher(target / "pulumi-language-python", str(host))
+        _replace(target / "pulumi-resource-pulumi-python", partial(_write_launcher, "-m pulumi.dynamic"))
+        _replace(target / "pulumi-language-python", partial(_write_launcher, shlex.quote(str(host))))
     return target
 
 
@@ -123,19 +126,17 @@ def _build_provider() -> Path:
 _EMBEDDED = ("schema.json", "terraform-mapping.json")
 
 
-def _launcher(target: Path, module: str) -> None:
-    def write(place: Path) -> None:
-        place.write_text(LAUNCHER.format(module=module))
-        place.chmod(0o755)
-
-    _replace(target, write)
+def _write_launcher(arguments: str, place: Path) -> None:
+    place.write_text(LAUNCHER.format(arguments=arguments))
+    place.chmod(0o755)
 
 
 def _link(program: Path, place: Path) -> None:
     place.symlink_to(program)
 
 
-def _replace(target: Path, write: Callable[[Path], None]) -> None:
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` make the file, which appears at once: an engine of another process may be starting it."""
     unfinished = target.with_suffix(".partial")
     unfinished.unlink(missing_ok=True)
     write(unfinished)

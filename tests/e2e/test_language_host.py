@@ -28,7 +28,7 @@ class Pulumi:
         self.folder, self.cli = folder, cli
         programs = folder / "bin"
         programs.mkdir()
-        launcher = engine.LAUNCHER.format(module=host.__file__)
+        launcher = engine.LAUNCHER.format(arguments=host.__file__)
         (programs / "pulumi-language-python").write_text(launcher)
         (programs / "pulumi-language-python").chmod(0o755)
         (folder / "state").mkdir()
@@ -104,7 +104,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(project: Project) -> No
 def test_the_exit_code_of_a_program_is_named(project: Project) -> None:
     done = project("import os\nos._exit(3)\n").up()
     assert done.returncode != 0
-    assert "the program exited with code 3" in done.stdout + done.stderr
+    assert "error: an unhandled error occurred: program exited with non-zero exit code: 3" in done.stdout + done.stderr
 
 
 def test_what_a_program_prints_is_shown(project: Project) -> None:
