@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..cache import cache_root, locked, recipe_digest
+from ..cache import cache_root, locked, recipe_digest, write_atomically
 from .go import build_program, module_folder
 
 PULUMI = "github.com/pulumi/pulumi"
@@ -98,7 +98,7 @@ def build() -> Path:
         for program in (cli, provider):
             _replace(target / program.name, partial(_link, program))
         host = target / "language_host.py"
-        host.write_text(HOST.read_text())
+        write_atomically(host, HOST.read_text())
         # The last one: with all of them `is_built` is true.
         _launcher(target / "pulumi-resource-pulumi-python", "-m pulumi.dynamic")
         _launcher(target / "pulumi-language-python", str(host))
@@ -109,7 +109,7 @@ def _build_provider() -> Path:
     program = _provider()
     if program.exists():
         return program
-    source = module_folder(PROVIDER, PROVIDER_MODULE_VERSION, program.parent / "build" / program.name)
+    source = module_folder(PROVIDER, PROVIDER_MODULE_VERSION, program.parent / "build" / "module")
     files = {name: (source / "cmd" / program.name / name).read_bytes() for name in _EMBEDDED}
     return build_program(
         program,
