@@ -73,7 +73,7 @@ def build_program(
             return target
         if problem := go_problem():
             raise NotPossible(f"{target.name} is built from Go modules, and {problem}.")
-        _check_disk(target)
+        _check_disk(target, DISK_BYTES)
         work.mkdir(parents=True, exist_ok=True)
         write_atomically(work / "go.mod", _go_mod(requires, replaces or {}))
         for name, content in (files or {}).items():
@@ -123,7 +123,7 @@ def _go_mod(requires: Mapping[str, str], replaces: Mapping[str, str]) -> str:
     return "\n".join(["module build", "", f"go {OLDEST_GO[0]}.{OLDEST_GO[1]}.0", "", *lines, ""])
 
 
-def _check_disk(target: Path, least: int = DISK_BYTES) -> None:
+def _check_disk(target: Path, least: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if free < least:
