@@ -85,7 +85,7 @@ def run_tier(tier: str, arguments: list[str]) -> Outcome:
     if reason:
         return Outcome(tier, "left out", reason)
     started = time.monotonic()
-    done = _run(["pytest", TIERS[tier].folder, *arguments], capture=True)
+    done = _run(["pytest", TIERS[tier].folder, *TIERS[tier].options, *arguments], capture=True)
     lines = [line.strip("= ") for line in done.stdout.splitlines() if " in " in line and line.startswith("=")]
     detail = lines[-1] if lines else f"pytest ended with {done.returncode}"
     state, seconds = "failed" if done.returncode else "passed", time.monotonic() - started

@@ -38,14 +38,16 @@ def e2e_needs() -> str | None:
 
 @dataclass(frozen=True)
 class Tier:
-    """`needs` returns what the tier lacks on this machine, or None."""
+    """`needs` returns what the tier lacks on this machine, or None; `options` are pytest's."""
 
     folder: str
     needs: Callable[[], str | None]
+    options: tuple[str, ...] = ()
 
 
 TIERS = {
-    "unit": Tier("tests/unit", lambda: None),
+    # Only these tests share nothing: the others have one Ray head or one Kubernetes.
+    "unit": Tier("tests/unit", lambda: None, ("-n", "auto")),
     "jobs": Tier("tests/jobs", jobs_needs),
     "cluster": Tier("tests/cluster", cluster_needs),
     "e2e": Tier("tests/e2e", e2e_needs),

@@ -33,6 +33,7 @@ def test_the_engine_has_another_folder_for_another_version_or_recipe(monkeypatch
         monkeypatch.setattr(engine, name, value)
         folders.add(engine.engine_dir())
     assert len(folders) == 5
+    assert not engine.is_built()
 
 
 def test_a_recipe_is_not_another_one_with_the_same_letters() -> None:

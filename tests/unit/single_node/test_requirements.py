@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from single_node import requirements
+from single_node import cluster, requirements
 from single_node.errors import NotPossible
 
 Done = subprocess.CompletedProcess[str]
@@ -54,6 +54,17 @@ def test_go_is_only_needed_for_programs_that_are_not_built(monkeypatch: pytest.M
     assert requirements.problems() == []
     monkeypatch.setattr(requirements, "missing_programs", lambda: ["kubelet"])
     assert requirements.problems() == ["the command `go` is missing"]
+
+
+@pytest.mark.usefixtures("able")
+def test_a_machine_that_cannot_is_told_before_anything_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(requirements.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(cluster, "install_packages", lambda: pytest.fail("it installed packages"))
+    with pytest.raises(NotPossible, match=r"cannot run here: it needs root"):
+        cluster.up(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_limit_of_a_container_counts_as_its_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
