@@ -85,6 +85,7 @@ def up(state: Path) -> Path:
     with _exclusive(state):
         if healthy(state):
             say("it is running already")
+            _complete(state)  # the start may have been killed before this
         else:
             _clear(state)
             try:
@@ -114,9 +115,12 @@ def down(state: Path) -> None:
 
 
 def healthy(state: Path) -> bool:
-    """Whether all processes run and the API server answers that it is ready."""
+    """Whether all processes run and the API server answers that it is ready.
+
+    After a start that was killed some were never started, and those that run do not show it.
+    """
     processes = node.running(state)
-    if not processes or None in processes.values():
+    if any(processes.get(name) is None for name in commands(state)):
         return False
     return _kubectl(state, "get", "--raw", "/readyz", "--request-timeout=5s").returncode == 0
 
@@ -182,6 +186,12 @@ def _start(state: Path, images: Path) -> None:
     _until(state, lambda: _kubectl(state, *ready).returncode == 0, "the API server's readiness", 120)
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         node.start(state, name, command[name])
+    _complete(state)
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def _complete(state: Path) -> None:
+    """Starts CoreDNS, and waits for it and for the node. Safe to repeat."""
     manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": coredns_manifests()})
     applied = _kubectl(state, "apply", "--validate=false", "-f", "-", stdin=manifests)
     if applied.returncode != 0:
@@ -194,7 +204,6 @@ def _start(state: Path, images: Path) -> None:
         waited = _kubectl(state, "wait", *condition.split(), "--timeout=120s")
         if waited.returncode != 0:
             raise SingleNodeError(f"`kubectl wait {condition}`: {waited.stderr.strip()} Logs: {state}/logs")
-    say(f"ready after {time.monotonic() - started:.0f} s")
 
 
 def _until(state: Path, met: Callable[[], bool], description: str, seconds: float) -> None:

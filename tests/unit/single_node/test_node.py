@@ -112,6 +112,20 @@ def test_a_path_too_long_for_sockets_is_refused(monkeypatch: pytest.MonkeyPatch)
         cluster.up(Path("/tmp", "x" * 66))
 
 
+def test_a_cluster_whose_start_was_killed_halfway_is_not_healthy(
+    state: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API server answers, and kube-proxy was never started."""
+    monkeypatch.setattr(cluster, "_kubectl", lambda *arguments: subprocess.CompletedProcess(arguments, 0, "ok", ""))
+    names = list(cluster.commands(state))
+    birth = f"{process.pid} {node._birth(process.pid)}"
+    for name in names[:-1]:
+        (state / "pids" / name).write_text(birth)
+    assert not cluster.healthy(state)
+    (state / "pids" / names[-1]).write_text(birth)
+    assert cluster.healthy(state)
+
+
 # Cgroups
 
 
