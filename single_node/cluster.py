@@ -255,10 +255,15 @@ def _json(file: Path) -> dict[str, object]:
 
 
 def _ctr(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["ctr", "--address", str(containerd_socket(state)), "--namespace", "k8s.io", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return _client(state, ["ctr", "--address", str(containerd_socket(state)), "--namespace", "k8s.io", *arguments])
 
 
 def _kubectl(state: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [kubectl_path() or "kubectl", "--kubeconfig", str(state / "kubeconfig"), "--context", CONTEXT, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return _client(state, command, stdin)
+
+
+def _client(state: Path, command: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    # With the mark of the state directory: one that waits when its caller is killed is ended by the next stop.
+    environment = {**os.environ, node.MARKER: str(state)}
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, check=False)

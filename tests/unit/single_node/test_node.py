@@ -112,6 +112,16 @@ def test_a_path_too_long_for_sockets_is_refused(monkeypatch: pytest.MonkeyPatch)
         cluster.up(Path("/tmp", "x" * 66))
 
 
+def test_a_client_that_outlives_its_caller_is_found(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(f"#!/bin/sh\necho ${node.MARKER}\n")
+    kubectl.chmod(0o755)
+    monkeypatch.setattr(cluster, "kubectl_path", lambda: str(kubectl))
+    assert cluster._kubectl(state, "wait").stdout.strip() == str(state)
+
+
 def test_a_cluster_whose_start_was_killed_halfway_is_not_healthy(
     state: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
