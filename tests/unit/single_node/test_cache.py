@@ -88,6 +88,15 @@ with cache.locked(pathlib.Path({str(lock)!r})):
     assert cache.held_locks() == ()
 
 
+def test_a_write_never_changes_the_old_file_in_place(tmp_path: Path) -> None:
+    file = tmp_path / "record"
+    cache.write_atomically(file, "old")
+    with file.open() as reader:
+        cache.write_atomically(file, "new")
+        assert reader.read() == "old"
+    assert file.read_text() == "new"
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
