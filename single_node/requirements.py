@@ -70,6 +70,14 @@ def missing_packages() -> list[str]:
     return list(dict.fromkeys(packages))
 
 
+def packages_problem() -> str | None:
+    """Returns the packages that are missing and that `install_packages` cannot install; None: there are none."""
+    packages = missing_packages()
+    if not packages or shutil.which("apt-get") is not None:
+        return None
+    return f"these packages are missing (their names in Debian): {' '.join(packages)}"
+
+
 def install_packages() -> None:
     """Installs the Debian packages that are missing: without a terminal at once, else after asking.
 
@@ -81,8 +89,8 @@ def install_packages() -> None:
         return
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     command = f"apt-get update && {' '.join(install)}"
-    if shutil.which("apt-get") is None:
-        raise NotPossible(f"These packages are missing (their names in Debian): {' '.join(packages)}. Install them.")
+    if problem := packages_problem():
+        raise NotPossible(f"{problem[0].upper()}{problem[1:]}. Install them.")
     if sys.stdin.isatty() and not _confirmed(f"Install {' '.join(packages)}?"):
         raise NotPossible(f"Packages are missing. Install them: {command}")
     with step(f"installing {' '.join(packages)}"):

@@ -98,7 +98,7 @@ def leftovers(state: Path, before: dict[str, set[str]]) -> dict[str, set[str]]:
 def _machine_for_itself() -> None:
     if os.environ.get("TEST_CLUSTER", "native") != "native":
         pytest.skip("these tests are about the native cluster")
-    if reasons := [*requirements.problems(), *requirements.missing_packages()]:
+    if reasons := [*requirements.problems(), *filter(None, [requirements.packages_problem()])]:
         pytest.skip(f"the native cluster cannot run here: {'; '.join(reasons)}")
     if running := cluster.running_state():
         pytest.skip(f"a cluster runs already, with the state directory {running}")
