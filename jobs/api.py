@@ -22,7 +22,7 @@ from .deadline import Deadline
 from .session import Session, open_session
 from .spec.job_info import JobInfo, Result
 from .spec.job_spec import JobFields, JobRequest, JobSpec
-from .submit import prepare
+from .submit import PreparedJob, prepare
 from .target.options import TargetOptions
 from .target.resolve import resolve
 
@@ -97,7 +97,8 @@ class AsyncClient:
                 together with `submission_id`.
             working_dir: A local directory or archive, uploaded if the server lacks it, or the URI of a package.
             runtime_env: Ray's runtime environment: `pip`, `env_vars`, `excludes`, ... Of files that `pip`, `uv` and
-                `conda` name, the content is sent.
+                `conda` name, the content is sent. Modules in `py_modules` (directories, `.py` files, wheels, archives,
+                imported modules) are uploaded like the working_dir.
             metadata: Texts that are stored with the job. Keys must not begin with `rayjobs.`.
             entrypoint_num_cpus: CPUs to reserve for the entrypoint. None by default.
             entrypoint_num_gpus: GPUs to reserve for the entrypoint. None by default.
@@ -111,14 +112,20 @@ class AsyncClient:
 
         Raises:
             Refused: The arguments cannot be used.
-            PackageTooLarge: The working directory is larger than the server accepts.
-            SourceChanged: A file of the working directory changed while it was packed.
+            PackageTooLarge: The working directory or a module is larger than the server accepts.
+            SourceChanged: A file of the working directory or a module changed while it was packed.
             Conflict: Another job has this `submission_id` or `key`.
             JobLost: The job was accepted before, and the server no longer knows it.
             DeadlinePassed: The server did not accept the job within `timeout`.
         """
         request = JobRequest(JobSpec.from_fields(entrypoint, **fields), submission_id, key)
-        submission = await self.session.submit(await prepare(request), seconds=timeout)
+        recorder = self.session.recorder
+
+        async def prepare_request() -> PreparedJob:
+            return await prepare(request, ledger=recorder.ledger.path if recorder else None)
+
+        job = await prepare_request()
+        _, submission = await self.session.submit_or_prepare_again(job, prepare_request, seconds=timeout)
         return submission.submission_id
 
     async def get(self, submission_id: str) -> JobInfo:

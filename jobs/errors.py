@@ -91,7 +91,15 @@ class PackageTooLarge(Refused):
 
 
 class SourceChanged(Refused):
-    """A file of the working directory changed or vanished while it was packed."""
+    """A file of the working directory or of a module changed or vanished while it was packed.
+
+    Attributes:
+        vanished: The file no longer exists; False by default.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, vanished: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.vanished = vanished
 
 
 class UnknownJob(Refused):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -27,13 +27,14 @@ class PackagePlanner:
 
     Args:
         use_cache: Files that have not changed since an earlier submission are not read again.
+        ledger: Path of the ledger, which no package contains; this user's own by default.
     """
 
-    def __init__(self, *, use_cache: bool = True) -> None:
-        from .ledger.store import default_path
+    def __init__(self, *, use_cache: bool = True, ledger: str | Path | None = None) -> None:
+        from .ledger.store import Ledger
 
         self.use_cache = use_cache
-        self.own_databases = (default_path(),)
+        self.own_databases = (Ledger(ledger).path,)
         self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
 
     async def plan(self, spec: JobSpec) -> tuple[JobSpec, tuple[Plan, ...]]:
@@ -51,7 +52,7 @@ class PackagePlanner:
         if is_local_path(spec.working_dir):
             plans.append(await self._read(str(spec.working_dir), excludes))
             runtime_env["working_dir"] = plans[0].uri
-        modules = list(runtime_env.get("py_modules") or [])
+        modules = list(spec.modules)
         for index, module in enumerate(modules):
             if is_local_path(module):
                 plans.append(await self._read(module, excludes, as_module=True))
@@ -60,12 +61,24 @@ class PackagePlanner:
             runtime_env["py_modules"] = modules
         return replace(spec, runtime_env=runtime_env), tuple(plans)
 
-    async def plan_again(self, spec: JobSpec, working_dir: str | None) -> Plan | None:
-        """Returns the package of a prepared spec, if the directory that it was made of still gives the same one."""
-        if working_dir is None or not is_local_path(working_dir) or not Path(working_dir).exists():
-            return None
-        plan = await self._read(working_dir, spec.runtime_env.get("excludes") or ())
-        return plan if plan.uri == spec.working_dir else None
+    async def plan_again(self, spec: JobSpec, working_dir: str | None, modules: Sequence[str]) -> tuple[Plan, ...]:
+        """Returns the packages of a prepared spec for which the directory or the module still gives the same one.
+
+        Args:
+            spec: The spec, with the URIs of its packages.
+            working_dir: The path or the URI that its working_dir was made of.
+            modules: The paths or URIs that its modules were made of.
+        """
+        excludes = spec.runtime_env.get("excludes") or ()
+        plans = []
+        # An earlier version recorded no modules.
+        sources = [(module, uri, True) for module, uri in zip(modules, spec.modules, strict=False)]
+        for source, uri, as_module in [(working_dir, spec.working_dir, False), *sources]:
+            if source is not None and is_local_path(source) and Path(source).exists():
+                plan = await self._read(source, excludes, as_module=as_module)
+                if plan.uri == uri:
+                    plans.append(plan)
+        return tuple(plans)
 
     async def _read(self, path: str, excludes: Sequence[str], *, as_module: bool = False) -> Plan:
         from .upload.modules import module_plan
@@ -78,6 +91,14 @@ class PackagePlanner:
                 lambda: read(path, excludes=excludes, use_cache=self.use_cache, own_databases=self.own_databases)
             )
         return self._plans[key]
+
+
+def own_output_notice(plans: Iterable[Plan]) -> str:
+    """Returns the message about the files that are left out since this command writes them; empty if there are none."""
+    from .upload.plan import OWN_OUTPUT
+
+    paths = {path.relpath for plan in plans for path in plan.skipped if path.why == OWN_OUTPUT}
+    return f"Not in the package, because this command writes to it: {', '.join(sorted(paths))}." if paths else ""
 
 
 @dataclass
@@ -130,16 +151,12 @@ class PackageStore:
 
     async def _upload(self, plan: Plan) -> None:
         from .upload.pack import packed
-        from .upload.plan import OWN_OUTPUT
 
         if plan.secrets:
             self.notify(
                 f"Likely secrets will be uploaded: {', '.join(secret.relpath for secret in plan.secrets[:5])}. "
                 f"{command('submit --plan')} lists them; .rayignore leaves them out."
             )
-        written = [path.relpath for path in plan.skipped if path.why == OWN_OUTPUT]
-        if written:
-            self.notify(f"Left out, because this command writes to it: {', '.join(written)}.")
         self.notify(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
         package = packed(plan)
         body, size = await in_thread(package.__enter__)

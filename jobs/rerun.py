@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from .errors import Refused
-from .ledger.records import Origin
 from .ledger.store import Ledger, no_entry
 from .packages import PackagePlanner
 from .retries import attempt_id
@@ -20,8 +21,8 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     """Returns the same work under the id of the next attempt, linked to the first attempt. Reads only the ledger; sends
     nothing.
 
-    The spec names the package by its URI; `origin.working_dir` is the directory that it was made of. Environment
-    variables that the ledger withheld are taken from `environ`.
+    The spec names the packages by their URIs; `origin` has the paths that they were made of. Environment variables that
+    the ledger withheld are taken from `environ`.
 
     Raises:
         Refused: The ledger does not have the job, a value that it withheld is missing, or Ray would refuse the job.
@@ -38,7 +39,7 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
         )
     base = entry.origin.attempt_of or entry.submission_id
     attempt = 1 + max((each.origin.attempt for each in ledger.attempts(base)), default=0)
-    origin = Origin(None, base, attempt, entry.origin.batch, entry.origin.working_dir, entry.origin.commit)
+    origin = replace(entry.origin, key=None, attempt_of=base, attempt=attempt)
     known = JobSpec.__dataclass_fields__  # A newer version may have recorded more.
     spec = JobSpec(**{name: value for name, value in fields.items() if name in known})
     if keys := keys_with_files(spec.runtime_env):
@@ -50,7 +51,13 @@ def find_rerun(ledger: Ledger, submission_id: str, environ: Mapping[str, str] = 
     return PreparedJob(attempt_id(base, attempt), spec, (), origin, may_exist=True)
 
 
-async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True) -> PreparedJob:
-    """Adds the package to upload to the rerun, if its directory is on this machine and unchanged."""
-    plan = await PackagePlanner(use_cache=use_cache).plan_again(job.spec, job.origin.working_dir)
-    return PreparedJob(job.submission_id, job.spec, (plan,) if plan else (), job.origin, job.may_exist)
+async def prepare_rerun(job: PreparedJob, *, use_cache: bool = True, ledger: str | Path | None = None) -> PreparedJob:
+    """Adds the packages to upload to the rerun whose directory or module is on this machine and unchanged.
+
+    Args:
+        job: The rerun.
+        use_cache: Files that have not changed since an earlier submission are not read again.
+        ledger: See PackagePlanner.
+    """
+    planner = PackagePlanner(use_cache=use_cache, ledger=ledger)
+    return replace(job, plans=await planner.plan_again(job.spec, job.origin.working_dir, job.origin.modules))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .connection import Connection, open_connection
@@ -13,7 +14,7 @@ from .dashboard.logs import LogFollower
 from .dashboard.submission import SUBMIT_SECONDS, Submission, delete_ended_job
 from .dashboard.waiting import PATIENCE_SECONDS
 from .deadline import Deadline
-from .errors import DeadlinePassed, JobLost, Unreachable, command
+from .errors import DeadlinePassed, JobLost, SourceChanged, Unreachable, command
 from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
 from .spec.shown import SENTENCE_LIMIT, shown, visible
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 60.0
 # Ray does not stop a waiting job before it gets its resources, so wait only briefly.
 PENDING_STOP_SECONDS = 10.0
+# Times a job is prepared again since files of it vanished.
+VANISHED_ATTEMPTS = 2
 
 
 class Session:
@@ -73,6 +76,33 @@ class Session:
     async def submit(self, job: PreparedJob, *, seconds: float = SUBMIT_SECONDS) -> Submission:
         """Submits the job exactly once. See Submitter.submit."""
         return await self.submitter().submit(job, seconds=seconds)
+
+    async def submit_or_prepare_again(
+        self, job: PreparedJob, prepare: Callable[[], Awaitable[PreparedJob]], *, seconds: float = SUBMIT_SECONDS
+    ) -> tuple[PreparedJob, Submission]:
+        """Submits the job. If a file was removed after its directory was read, the directory is read again.
+
+        Args:
+            job: The job.
+            prepare: Prepares it again.
+            seconds: See Submitter.submit.
+
+        Returns:
+            The job as it was sent, and the submission.
+
+        Raises:
+            SourceChanged: A file changed, or files keep vanishing.
+            JobLost, Conflict, Refused, NotAllowed, Unreachable, DeadlinePassed: See Submitter.submit.
+        """
+        for _ in range(VANISHED_ATTEMPTS):
+            try:
+                return job, await self.submit(job, seconds=seconds)
+            except SourceChanged as error:
+                if not error.vanished:
+                    raise
+                self.notify(f"{error.message} The directory is read again.")
+            job = replace(await prepare(), submission_id=job.submission_id)
+        return job, await self.submit(job, seconds=seconds)
 
     async def submission_id_of(self, any_id: str) -> str:
         """Returns the submission id for a submission id or a job id of Ray. See JobWatcher.submission_id_of."""

@@ -16,6 +16,8 @@ from .spec.job_info import LOST, JobInfo
 from .spec.job_spec import JobRequest, JobSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .ledger.recorder import Recorder
     from .ledger.records import Origin
     from .upload.plan import Plan
@@ -40,21 +42,22 @@ class PreparedJob:
     may_exist: bool = False
 
 
-async def prepare(request: JobRequest, *, use_cache: bool = True) -> PreparedJob:
-    """Chooses the id and reads the working directory; nothing is sent.
+async def prepare(request: JobRequest, *, use_cache: bool = True, ledger: str | Path | None = None) -> PreparedJob:
+    """Chooses the id and reads the working directory and the modules; nothing is sent.
 
     Args:
         request: The job.
         use_cache: Files that have not changed since an earlier submission are not read again.
+        ledger: See PackagePlanner.
 
     Raises:
-        Refused: The request cannot be used, or the directory cannot be packed.
+        Refused: The request cannot be used, or the directory or a module cannot be packed.
     """
     submission_id = request.choose_id()
-    spec, plans = await PackagePlanner(use_cache=use_cache).plan(request.spec)
+    spec, plans = await PackagePlanner(use_cache=use_cache, ledger=ledger).plan(request.spec)
     from .ledger.recorder import origin_of
 
-    origin = await in_thread(lambda: origin_of(request.spec.working_dir, key=request.key))
+    origin = await in_thread(lambda: origin_of(request.spec, key=request.key))
     return PreparedJob(submission_id, spec, plans, origin, may_exist=request.may_exist)
 
 

@@ -61,12 +61,16 @@ def status_command(state: Path | None) -> None:
     """Show what runs, what is cached, and what this machine lacks. Exit code 1: no healthy cluster runs."""
     place = _absolute(state)
     healthy = cluster.healthy(place)
-    click.echo(f"cluster:    {'healthy' if healthy else 'not running, or not healthy'} (Kubernetes {_version()})")
-    for name, pid in node.running(place).items():
+    processes = node.running(place)
+    health = "healthy" if healthy else "not healthy" if processes else "not running"
+    _line("cluster", f"{health} (Kubernetes {_version()})")
+    for name, pid in processes.items():
         click.echo(f"  {name}: {f'pid {pid}' if pid else 'gone'}")
     if healthy:
-        click.echo(f"kubeconfig: {place / 'kubeconfig'}")
-    click.echo(f"cache:      {cache_root()}")
+        _line("kubeconfig", str(place / "kubeconfig"))
+    else:
+        _line("start it", "make cluster")
+    _line("cache", str(cache_root()))
     for archive in sorted(images.images_dir().glob("*.tar")):
         click.echo(f"  image {archive.stem}, {archive.stat().st_size >> 20} MB")
     for label, names in (
@@ -76,8 +80,12 @@ def status_command(state: Path | None) -> None:
         ("not possible", requirements.problems()),
     ):
         if names:
-            click.echo(f"{label}: {', '.join(names)}")
+            _line(label, ", ".join(names))
     sys.exit(0 if healthy else 1)
+
+
+def _line(label: str, text: str) -> None:
+    click.echo(f"{label + ':':<14}{text}")
 
 
 def _version() -> str:

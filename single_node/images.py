@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .cache import cache_root, locked
+from .cache import cache_root, held_locks, locked
 from .errors import SingleNodeError
 from .programs.kubernetes import COREDNS_VERSION, bin_dir, build
 from .progress import step
@@ -91,8 +91,12 @@ def _make(image: Image, target: Path) -> None:
         with step(f"making the image {image.tag}", image.usually):
             image.fill(root)
             _pack(image, root, target)
+    except OSError as error:
+        raise SingleNodeError(f"The image {image.tag} cannot be made in {target.parent}: {error.strerror}.") from error
     finally:
         _remove_root(root)
+        for unfinished in (".layer", ".partial"):
+            target.with_suffix(unfinished).unlink(missing_ok=True)
 
 
 def _pack(image: Image, root: Path, target: Path) -> None:
@@ -206,10 +210,17 @@ def _remove_root(root: Path) -> None:
 def _run(*command: str, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
     """Runs a command, at low priority; a failure names it and its log file."""
     if log is None:
-        done = subprocess.run(["nice", *command], env=env, check=False)
+        done = subprocess.run(["nice", *command], env=env, pass_fds=held_locks(), check=False)
     else:
         with log.open("a") as file:
-            done = subprocess.run(["nice", *command], env=env, stdout=file, stderr=subprocess.STDOUT, check=False)
+            done = subprocess.run(
+                ["nice", *command],
+                env=env,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                pass_fds=held_locks(),
+                check=False,
+            )
     if done.returncode != 0:
         where = f"; see {log}" if log is not None else ""
         raise SingleNodeError(f"`{' '.join(command[:4])} ...` failed with exit code {done.returncode}{where}.")

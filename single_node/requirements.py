@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import platform
 import shutil
@@ -9,9 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .config import cni_folder
+from .config import HOST_ADDRESS, HOST_LINK, cni_folder
 from .errors import NotPossible
 from .images import missing_images
+from .node import BRIDGED
 from .programs.go import go_problem
 from .programs.kubernetes import missing_programs
 from .progress import step
@@ -32,6 +35,9 @@ COMMANDS = {
 }
 # Kubernetes and a small Ray cluster beside the programs that build them.
 LEAST_MEMORY = 3 * 1024**3
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# Bit in /proc/self/status -> name.
+CAPABILITIES = {12: "CAP_NET_ADMIN", 21: "CAP_SYS_ADMIN"}
 
 
 def problems() -> list[str]:
@@ -43,8 +49,9 @@ def problems() -> list[str]:
     found = []
     if (memory := _memory()) < LEAST_MEMORY:
         found.append(f"it needs {LEAST_MEMORY >> 30} GiB of memory, and this machine has {memory / 1024**3:.1f}")
-    if not any(line.split()[2] in ("cgroup", "cgroup2") for line in Path("/proc/self/mounts").read_text().splitlines()):
-        found.append("no cgroups are mounted at /sys/fs/cgroup")
+    for problem in (_capability_problem(), _cgroup_problem(), _bridge_problem(), _network_problem()):
+        if problem:
+            found.append(problem)
     if missing_programs() and (problem := go_problem()):
         found.append(problem)
     if kubectl_path() is None:
@@ -63,6 +70,14 @@ def missing_packages() -> list[str]:
     return list(dict.fromkeys(packages))
 
 
+def packages_problem() -> str | None:
+    """Returns the packages that are missing and that `install_packages` cannot install; None: there are none."""
+    packages = missing_packages()
+    if not packages or shutil.which("apt-get") is not None:
+        return None
+    return f"these packages are missing (their names in Debian): {' '.join(packages)}"
+
+
 def install_packages() -> None:
     """Installs the Debian packages that are missing: without a terminal at once, else after asking.
 
@@ -74,8 +89,8 @@ def install_packages() -> None:
         return
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     command = f"apt-get update && {' '.join(install)}"
-    if shutil.which("apt-get") is None:
-        raise NotPossible(f"These packages are missing (their names in Debian): {' '.join(packages)}. Install them.")
+    if problem := packages_problem():
+        raise NotPossible(f"{problem[0].upper()}{problem[1:]}. Install them.")
     if sys.stdin.isatty() and not _confirmed(f"Install {' '.join(packages)}?"):
         raise NotPossible(f"Packages are missing. Install them: {command}")
     with step(f"installing {' '.join(packages)}"):
@@ -100,7 +115,57 @@ def _confirmed(question: str) -> bool:
 
 
 def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory: the machine's, or less where a container has a limit."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in MEMORY_LIMITS:
+        if file.exists() and (text := file.read_text().strip()).isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _capability_problem() -> str | None:
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    missing = [name for bit, name in CAPABILITIES.items() if not effective >> bit & 1]
+    return f"this container has no {' and no '.join(missing)} (run it with --privileged)" if missing else None
+
+
+def _cgroup_problem() -> str | None:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    cgroups = [mount for mount in mounts if mount[2] in ("cgroup", "cgroup2")]
+    if not cgroups:
+        return "no cgroups are mounted at /sys/fs/cgroup"
+    locked = [mount[1] for mount in cgroups if "ro" in mount[3].split(",")]
+    return f"the cgroups at {locked[0]} can only be read" if locked else None
+
+
+def _bridge_problem() -> str | None:
+    """Services need the kernel module br_netfilter. It is loaded at the start, so here it only has to exist."""
+    if BRIDGED.exists():
+        return None
+    modprobe = shutil.which("modprobe", path=_path())
+    if modprobe is None:
+        return "the kernel module br_netfilter is not loaded, and there is no `modprobe` (Debian package kmod)"
+    found = subprocess.run([modprobe, "-nq", "br_netfilter"], capture_output=True, check=False).returncode == 0
+    return None if found else "the kernel has no module br_netfilter (in a container: load it on the host)"
+
+
+def _network_problem() -> str | None:
+    """The network between machine and node is a fixed one; another link may have it."""
+    ip = shutil.which("ip", path=_path())
+    if ip is None:
+        return None
+    done = subprocess.run([ip, "-json", "-4", "addr"], capture_output=True, text=True, check=False)
+    ours = ipaddress.ip_network(f"{HOST_ADDRESS}/30", strict=False)
+    try:
+        links = json.loads(done.stdout or "[]")
+    except ValueError:  # an `ip` that knows no JSON
+        return None
+    for link in links:
+        for address in link.get("addr_info", []):
+            if link.get("ifname") != HOST_LINK and ipaddress.ip_address(address["local"]) in ours:
+                return f"the network {ours} is in use: {link['ifname']} has the address {address['local']}"
+    return None
 
 
 def _path() -> str:

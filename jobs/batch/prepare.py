@@ -12,6 +12,8 @@ from ..submit import PreparedJob
 from .jobs_file import Batch, BatchJob, with_ids
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..ledger.records import Origin
     from ..upload.plan import Plan
 
@@ -36,19 +38,20 @@ class PreparedBatch:
         return {plan.uri: plan for job in self.submissions for plan in job.plans}
 
 
-async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatch:
-    """Reads every working directory once; nothing is sent.
+async def prepare_batch(batch: Batch, *, use_cache: bool = True, ledger: str | Path | None = None) -> PreparedBatch:
+    """Reads every working directory and every module once; nothing is sent.
 
     Args:
         batch: The jobs.
         use_cache: Files that have not changed since an earlier submission are not read again.
+        ledger: See PackagePlanner.
 
     Raises:
-        Refused: A directory cannot be packed, or two jobs are equal.
+        Refused: A directory or a module cannot be packed, or two jobs are equal.
     """
     from ..ledger.recorder import origin_of
 
-    planner = PackagePlanner(use_cache=use_cache)
+    planner = PackagePlanner(use_cache=use_cache, ledger=ledger)
     jobs, plans = [], []
     for job in batch.jobs:
         spec, packages = await planner.plan(job.request.spec)
@@ -56,11 +59,12 @@ async def prepare_batch(batch: Batch, *, use_cache: bool = True) -> PreparedBatc
         plans.append(packages)
     named = with_ids(replace(batch, jobs=tuple(jobs)))
     name = str(named.name)
-    origins: dict[str | None, Origin] = {}
+    origins: dict[tuple[str | None, tuple[str, ...]], Origin] = {}
     submissions = []
     for original, job, packages in zip(batch.jobs, named.jobs, plans, strict=True):
-        source = original.request.spec.working_dir
-        if source not in origins:
-            origins[source] = await in_thread(partial(origin_of, source, batch=name))
-        submissions.append(PreparedJob(job.submission_id, job.request.spec, packages, origins[source]))
+        spec = original.request.spec
+        sources = (spec.working_dir, spec.modules)
+        if sources not in origins:
+            origins[sources] = await in_thread(partial(origin_of, spec, batch=name))
+        submissions.append(PreparedJob(job.submission_id, job.request.spec, packages, origins[sources]))
     return PreparedBatch(name, named.jobs, tuple(submissions))

@@ -31,6 +31,7 @@ def submit_and_follow(
     policy: RetryPolicy,
 ) -> None:
     """Submits the job of `prepare`, follows it through the attempts that `policy` allows, and exits with its result."""
+    from ..packages import own_output_notice
     from ..session import open_session
     from ..target.resolve import resolve
 
@@ -39,12 +40,14 @@ def submit_and_follow(
 
     async def main() -> Result | None:
         first = state.prepared = await prepare()
+        if notice := own_output_notice(first.plans):
+            notify(notice)
         progress = upload_progress()
         async with open_session(
             target, ledger=target_options.ledger, notify=notify, progress=progress, patience=options.patience
         ) as session:
             state.sending = True
-            return await _run_attempts(policy, first, lambda prepared: _run_attempt(session, prepared, state))
+            return await _run_attempts(policy, first, lambda prepared: _run_attempt(session, prepared, prepare, state))
 
     try:
         result = run(main)
@@ -102,7 +105,9 @@ class SubmissionState:
 
 
 async def _run_attempts(
-    policy: RetryPolicy, first: PreparedJob, run_attempt: Callable[[PreparedJob], Awaitable[Result | None]]
+    policy: RetryPolicy,
+    first: PreparedJob,
+    run_attempt: Callable[[PreparedJob], Awaitable[tuple[PreparedJob, Result | None]]],
 ) -> Result | None:
     """Runs the attempts and returns the last result; None if it was not followed. Each attempt has its own id, linked
     to the first."""
@@ -110,7 +115,7 @@ async def _run_attempts(
 
     prepared, attempts = first, 0
     while True:
-        result = await run_attempt(prepared)
+        prepared, result = await run_attempt(prepared)
         attempts += 1
         if result is None:
             return None
@@ -121,21 +126,27 @@ async def _run_attempts(
         base = first.submission_id
         origin = replace(first.origin, attempt_of=base, attempt=attempts)
         # An earlier run of the same command may have submitted this attempt.
-        prepared = replace(first, submission_id=attempt_id(base, attempts), origin=origin, may_exist=True)
+        prepared = replace(prepared, submission_id=attempt_id(base, attempts), origin=origin, may_exist=True)
 
 
-async def _run_attempt(session: Session, prepared: PreparedJob, state: SubmissionState) -> Result | None:
+async def _run_attempt(
+    session: Session,
+    prepared: PreparedJob,
+    prepare: Callable[[], Awaitable[PreparedJob]],
+    state: SubmissionState,
+) -> tuple[PreparedJob, Result | None]:
+    """Returns the job as it was sent, and its result."""
     options = state.options
     state.begin_attempt(prepared)
-    submission = await session.submit(prepared, seconds=options.submit_timeout)
-    state.accepted = True
+    prepared, submission = await session.submit_or_prepare_again(prepared, prepare, seconds=options.submit_timeout)
+    state.prepared, state.accepted = prepared, True
     how = "exists already; attached to it" if submission.attached else "submitted"
     notify(f"Job {submission.submission_id}: {how}.")
     if options.no_wait:
-        return None
+        return prepared, None
     write = write_stdout if options.output == "text" else write_stderr
     try:
-        return await session.run_to_end(submission.submission_id, write, limits=state.limits())
+        return prepared, await session.run_to_end(submission.submission_id, write, limits=state.limits())
     except asyncio.CancelledError:
         if options.stop_on_interrupt:
             await _stop(session, prepared.submission_id, state)

@@ -92,6 +92,7 @@ def print_entry(entry: Entry) -> None:
             ("attempt of", origin.attempt_of),
             ("directory", origin.working_dir),
             ("package", entry.package),
+            ("modules", ", ".join(origin.modules)),
             ("commit", commit),
             ("withheld", ", ".join(entry.withheld)),
         ]

@@ -28,8 +28,8 @@ def rerun_command(submission_id: str, no_cache: bool, run: RunFlags, target_opti
     """Submit a job of the local job history again, under the id of the next attempt (ID-r1, ID-r2, ...).
 
     For a job that was lost or failed. The local job history contains no secrets: environment variables that were
-    withheld are taken from this shell. If the server no longer has the package, it is packed again from the same
-    directory, which must be unchanged.
+    withheld are taken from this shell. If the server no longer has a package, it is packed again from the same
+    directory or module, which must be unchanged.
 
     \b
     Examples:
@@ -52,4 +52,9 @@ def rerun_command(submission_id: str, no_cache: bool, run: RunFlags, target_opti
 
         submission_id = with_session(target_options, submission_id_of, record=False)
     job = find_rerun(ledger, submission_id)
-    submit_and_follow(target_options, lambda: prepare_rerun(job, use_cache=not no_cache), run, RetryPolicy())
+    submit_and_follow(
+        target_options,
+        lambda: prepare_rerun(job, use_cache=not no_cache, ledger=target_options.ledger),
+        run,
+        RetryPolicy(),
+    )

@@ -15,6 +15,7 @@ from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
 from ..batch.run import BatchItem, BatchOptions, BatchRun
 from ..errors import Interrupted, Refused, worst_exit_code
+from ..packages import own_output_notice
 from ..retries import RetryPolicy
 from ..session import open_session
 from ..target.options import TargetOptions
@@ -60,7 +61,9 @@ def submit_and_follow_batch(
     runs: list[BatchRun] = []  # Filled when the connection is open; an interrupt reports what it holds.
 
     async def main() -> list[BatchItem]:
-        prepared = await prepare_batch(batch, use_cache=use_cache)
+        prepared = await prepare_batch(batch, use_cache=use_cache, ledger=target_options.ledger)
+        if notice := own_output_notice(prepared.plans.values()):
+            notify(notice)
         secrets = [secret for plan in prepared.plans.values() for secret in plan.secrets]
         _warn_of_secrets([f"{secret.relpath} {secret.why}" for secret in secrets])
         # A view shows the states of jobs by itself.

@@ -84,13 +84,13 @@ def submit_command(
         if plan:
             from .upload_plan import print_batch_plans
 
-            print_batch_plans(jobs, use_cache=use_cache, output=run.output)
+            print_batch_plans(jobs, use_cache=use_cache, ledger=target_options.ledger, output=run.output)
             return
         submit_and_follow_batch(jobs, target_options, run, batch, retry.policy(), use_cache=use_cache)
     elif plan:
         from .upload_plan import print_plan
 
-        print_plan(job.fields(), use_cache=use_cache, output=run.output)
+        print_plan(job.fields(), use_cache=use_cache, ledger=target_options.ledger, output=run.output)
     else:
         batch.check_one_job()
         request = job.request(join_words(entrypoint))
@@ -98,7 +98,7 @@ def submit_command(
         async def prepare_job() -> PreparedJob:
             from ..submit import prepare
 
-            return await prepare(request, use_cache=use_cache)
+            return await prepare(request, use_cache=use_cache, ledger=target_options.ledger)
 
         submit_and_follow(target_options, prepare_job, run, retry.policy())
 

@@ -11,7 +11,7 @@ from ..errors import Refused
 from ..packages import PackagePlanner
 from ..spec.job_info import without_secrets
 from ..spec.job_spec import JobFields, JobSpec, is_local_path
-from ..spec.shown import visible_json
+from ..spec.shown import visible, visible_json
 from ..upload.pack import SERVER_LIMIT
 from ..upload.plan import Plan
 from ..upload.plan import plan as make_plan
@@ -22,38 +22,49 @@ from .runner import run
 LISTED = 20
 
 
-def print_plan(fields: JobFields, *, use_cache: bool, output: str) -> None:
+def print_plan(fields: JobFields, *, use_cache: bool, ledger: str | None, output: str) -> None:
     """Prints the upload of a job's working directory and modules, and its runtime_env as it is sent.
 
     Raises:
         Refused: A directory cannot be packed, a file cannot be read, or Ray would refuse the job.
     """
     spec = JobSpec.from_fields("true", **fields)
-    sent, plans = run(lambda: PackagePlanner(use_cache=use_cache).plan(spec))
+    sent, plans = run(lambda: PackagePlanner(use_cache=use_cache, ledger=ledger).plan(spec))
     if spec.working_dir is not None and not is_local_path(spec.working_dir):
         plans = (make_plan(spec.working_dir), *plans)
     runtime_env = _shown_runtime_env(sent.runtime_env)
     if not plans and not runtime_env:
         raise Refused("--plan requires a working directory or a runtime_env.", "Add --working-dir DIR.")
+    directory = [plan for plan in plans[:1] if spec.working_dir is not None]
+    modules = plans[len(directory) :]
     if output == "json":
-        first, *modules = [_as_json(plan) for plan in plans] or [{}]
-        print_json({**first, **({"modules": modules} if modules else {}), "runtime_env": runtime_env})
+        shown = {"modules": [{"module": plan.source, **_as_json(plan)} for plan in modules]} if modules else {}
+        print_json({**(_as_json(directory[0]) if directory else {}), **shown, "runtime_env": runtime_env})
         return
-    texts = list(map(_describe, plans)) or ["No working directory: nothing is uploaded."]
+    texts = [*map(_describe, directory), *(f"module {visible(plan.source)}\n{_describe(plan)}" for plan in modules)]
+    texts = texts or ["No working directory: nothing is uploaded."]
     print_text("\n\n".join([*texts, *_describe_runtime_envs([runtime_env])]))
 
 
-def print_batch_plans(batch: Batch, *, use_cache: bool, output: str) -> None:
-    """Prints the upload of each working directory of a batch. Raises Refused."""
-    prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache))
+def print_batch_plans(batch: Batch, *, use_cache: bool, ledger: str | None, output: str) -> None:
+    """Prints the upload of each working directory and each module of a batch. Raises Refused."""
+    prepared_batch = run(lambda: prepare_batch(batch, use_cache=use_cache, ledger=ledger))
     prepared, plans = prepared_batch.submissions, prepared_batch.plans
-    jobs = {uri: sum(job.spec.working_dir == uri for job in prepared) for uri in plans}
+    jobs = {uri: sum(uri in job.spec.package_uris for job in prepared) for uri in plans}
+    directories = {job.spec.working_dir for job in prepared}
     if output == "json":
-        print_json([{"jobs": jobs[uri], "working_dir": plan.source, **_as_json(plan)} for uri, plan in plans.items()])
+        print_json(
+            [
+                {"jobs": jobs[uri], "working_dir" if uri in directories else "module": plan.source, **_as_json(plan)}
+                for uri, plan in plans.items()
+            ]
+        )
         return
     texts = [
-        f"{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n{_describe(plan)}" for uri, plan in plans.items()
-    ] or [f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory."]
+        f"{'' if uri in directories else 'module '}{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n"
+        f"{_describe(plan)}"
+        for uri, plan in plans.items()
+    ] or [f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory or module."]
     print_text(
         "\n\n".join([*texts, *_describe_runtime_envs([_shown_runtime_env(job.spec.runtime_env) for job in prepared])])
     )
@@ -107,7 +118,7 @@ def _describe(plan: Plan) -> str:
         lines.append("ignored by a rule:")
         lines += _listed([f"{removed.relpath}  ({removed.pattern} in {removed.source})" for removed in plan.ignored])
     if plan.skipped:
-        lines.append("skipped, because they cannot be packed:")
+        lines.append("left out, with the reason:")
         lines += _listed([f"{skipped.relpath}  ({skipped.why})" for skipped in plan.skipped])
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import Conflict, LedgerFault, Refused
 from ..spec.job_info import JobInfo
-from ..spec.job_spec import JobSpec
+from ..spec.job_spec import JobSpec, is_local_path
 from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
 from .records import DELETED, REFUSED, SUBMITTING, Origin, Place, TailBuffer
@@ -23,13 +23,24 @@ def place_of(target: Target, identity: str) -> Place:
     return Place(identity, "local" if isinstance(target, LocalTarget) else "address")
 
 
-def origin_of(working_dir: str | None, *, key: str | None = None, batch: str | None = None) -> Origin:
-    """Returns the origin of a submission of this process, with the commit of its working directory."""
-    is_local = working_dir is None or "://" not in working_dir
-    if working_dir is not None and is_local:
-        working_dir = str(Path(working_dir).absolute())  # So that `rerun` works in any directory.
+def origin_of(spec: JobSpec, *, key: str | None = None, batch: str | None = None) -> Origin:
+    """Returns the origin of a submission of this process, with the commit of its working directory.
+
+    Args:
+        spec: The job before it is prepared: its working_dir and its modules may be local paths.
+        key: See Origin.
+        batch: See Origin.
+    """
+    working_dir = None if spec.working_dir is None else _absolute(spec.working_dir)
+    is_local = working_dir is None or is_local_path(working_dir)
     commit = commit_of(Path(working_dir or ".")) if is_local else None
-    return Origin(key=key, batch=batch, working_dir=working_dir, commit=commit)
+    modules = tuple(map(_absolute, spec.modules))
+    return Origin(key=key, batch=batch, working_dir=working_dir, modules=modules, commit=commit)
+
+
+def _absolute(path: str) -> str:
+    """Returns the absolute path, so that `rerun` works in any directory; a URI as it is."""
+    return str(Path(path).absolute()) if is_local_path(path) else path
 
 
 class Recorder:

@@ -38,7 +38,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of a job, beside its spec. `working_dir` is the absolute local path, or the URI that was given."""
+    """The origin of a job, beside its spec. `working_dir` and each of `modules` is the absolute local path, or the URI
+    that was given."""
 
     key: str | None = None
     attempt_of: str | None = None
@@ -46,6 +47,7 @@ class Origin:
     batch: str | None = None
     working_dir: str | None = None
     commit: Commit | None = None
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ _MIGRATIONS = (
     CREATE INDEX status_change_by_n ON status_change (n);
     CREATE TABLE tail (n INTEGER PRIMARY KEY REFERENCES submission, data BLOB NOT NULL, total INTEGER NOT NULL);
     """,
+    # A JSON list.
+    "ALTER TABLE submission ADD COLUMN modules TEXT NOT NULL DEFAULT '[]'",
 )
 
 

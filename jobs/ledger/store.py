@@ -79,6 +79,7 @@ class Ledger:
                 "digest": spec.digest,
                 "package": redact.text(str(spec.runtime_env.get("working_dir") or "")) or None,
                 "working_dir": redact.text(origin.working_dir) if origin.working_dir else None,
+                "modules": json.dumps([redact.text(module) for module in origin.modules]),
                 "git_commit": origin.commit.sha if origin.commit else None,
                 "git_dirty": origin.commit.dirty if origin.commit else None,
                 "user": current_user(),
@@ -269,7 +270,8 @@ def no_entry(ledger: Ledger, submission_id: str) -> UnknownJob:
 def _entry(row: sqlite3.Row, changes: tuple[tuple[str, float], ...] = ()) -> Entry:
     commit = Commit(row["git_commit"], bool(row["git_dirty"])) if row["git_commit"] else None
     place = Place(row["identity"], row["kind"], row["stack"], row["cluster"], row["namespace"])
-    origin = Origin(row["key"], row["attempt_of"], row["attempt"], row["batch"], row["working_dir"], commit)
+    modules = tuple(json.loads(row["modules"]))
+    origin = Origin(row["key"], row["attempt_of"], row["attempt"], row["batch"], row["working_dir"], commit, modules)
     return Entry(
         row["submission_id"],
         place,

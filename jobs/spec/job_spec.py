@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
@@ -27,6 +28,18 @@ def canonical_json(value: Any) -> str:
 def is_local_path(value: Any) -> bool:
     """Returns whether a `working_dir` or an entry of `py_modules` is a path of this machine, not a URI."""
     return isinstance(value, str) and bool(value) and "://" not in value
+
+
+def _module_path(module: Any) -> Any:
+    """Returns the path of a module that is given as a Path or is imported, as Ray's own client takes it."""
+    if isinstance(module, ModuleType):
+        paths = list(getattr(module, "__path__", ())) or [getattr(module, "__file__", None)]
+        if len(paths) != 1 or paths[0] is None:
+            raise Refused(
+                f"py_modules has the module {module.__name__!r}, which is not one directory or file.", "Name its paths."
+            )
+        return paths[0]
+    return str(module) if isinstance(module, Path) else module
 
 
 class JobFields(TypedDict, total=False):
@@ -85,6 +98,8 @@ class JobSpec:
         runtime_env = values.pop("runtime_env", None) or {}
         if working_dir is not None:
             runtime_env["working_dir"] = str(working_dir)
+        if isinstance(modules := runtime_env.get("py_modules"), (list, tuple)):
+            runtime_env["py_modules"] = [_module_path(module) for module in modules]
         return cls(entrypoint, runtime_env, values.pop("metadata", None) or {}, **values)
 
     def __post_init__(self) -> None:
@@ -129,10 +144,14 @@ class JobSpec:
         return working_dir if isinstance(working_dir, str) else None
 
     @property
+    def modules(self) -> tuple[str, ...]:
+        """The modules (`py_modules`): local paths or URIs."""
+        return tuple(self.runtime_env.get("py_modules") or ())
+
+    @property
     def package_uris(self) -> list[str]:
         """The packages that the server must have: `gcs://` URIs of the working directory and the modules."""
-        modules = self.runtime_env.get("py_modules") or []
-        return [uri for uri in (self.working_dir, *modules) if isinstance(uri, str) and uri.startswith("gcs://")]
+        return [uri for uri in (self.working_dir, *self.modules) if uri is not None and uri.startswith("gcs://")]
 
     @property
     def resources(self) -> dict[str, Any]:

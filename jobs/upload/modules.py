@@ -14,14 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import Refused
-from .plan import ARCHIVES, Plan, PlannedFile, plan, read_file
+from .plan import ARCHIVES, Plan, plan, single_file_plan, whole_file
 
 # name-version(-build)-python-abi-platform.whl: the specification of wheels.
 _WHEEL = re.compile(r"(?P<name>[^-]+-[^-]+)(?:-\d[^-]*)?(?P<tags>-[^-]+-[^-]+-[^-]+\.whl)")
 
 
 def module_plan(
-    path: str | Path, *, excludes: Sequence[str] = (), use_cache: bool = True, own_databases: Sequence[Path] = ()
+    path: str, *, excludes: Sequence[str] = (), use_cache: bool = True, own_databases: Sequence[Path] = ()
 ) -> Plan:
     """Reads an entry of `py_modules`.
 
@@ -37,24 +37,23 @@ def module_plan(
     """
     source = Path(path).absolute()
     if source.is_dir():
-        whole = plan(source, excludes=excludes, use_cache=use_cache, own_databases=own_databases)
+        whole = plan(path, excludes=excludes, use_cache=use_cache, own_databases=own_databases)
         # The package holds the directory itself: it is unpacked into a directory on the path of Python.
-        name = hashlib.sha1(f"{source.name}/{whole.uri}".encode(), usedforsecurity=False).hexdigest()
-        return replace(whole, source=str(path), uri=f"gcs://_ray_pkg_{name[:16]}.zip", prefix=f"{source.name}/")
+        name = (source.resolve() if source.name == ".." else source).name
+        digest = hashlib.sha1(f"{name}/{whole.uri}".encode(), usedforsecurity=False).hexdigest()
+        return replace(whole, uri=f"gcs://_ray_pkg_{digest[:16]}.zip", prefix=f"{name}/")
     if not source.is_file():
-        raise Refused(f"py_modules has {str(path)!r}, which does not exist.", "Use a directory, a .py file or a wheel.")
+        raise Refused(f"py_modules has {path!r}, which does not exist.", "Use a directory, a .py file or a wheel.")
     if source.suffix == ".whl":
-        return _wheel(str(path), source)
+        return _wheel(path, source)
     if source.name.endswith(ARCHIVES):
-        return plan(source)
-    if source.suffix != ".py":
-        raise Refused(
-            f"py_modules has {str(path)!r}, which is no module.",
-            f"Use a directory, a .py file, a wheel, or an archive ({', '.join(ARCHIVES)}).",
-        )
-    file = read_file(source, source.name)
-    uri = f"gcs://_ray_pkg_{file.digest.hex()[:16]}.zip"
-    return Plan("directory", str(path), uri, source.parent, (file,), files_read=1)
+        return plan(path)
+    if source.suffix == ".py":
+        return single_file_plan(path, source)
+    raise Refused(
+        f"py_modules has {path!r}, which is no module.",
+        f"Use a directory, a .py file, a wheel, or an archive ({', '.join(ARCHIVES)}).",
+    )
 
 
 def _wheel(path: str, source: Path) -> Plan:
@@ -64,8 +63,7 @@ def _wheel(path: str, source: Path) -> Plan:
             f"py_modules has {path!r}, whose name is not that of a wheel.",
             "Use NAME-VERSION-PYTHON-ABI-PLATFORM.whl, as `python -m build` writes it: pip reads the name.",
         )
-    content = read_file(source, "")
+    file = whole_file(source)
     # pip reads the whole name, and nothing reads its build number.
-    uri = f"gcs://{parts['name']}-0{content.digest.hex()[:16]}{parts['tags']}"
-    file = PlannedFile(source.name, content.size, False, content.digest)
+    uri = f"gcs://{parts['name']}-0{file.digest.hex()[:16]}{parts['tags']}"
     return Plan("archive", path, uri, source, (file,), files_read=1)

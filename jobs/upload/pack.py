@@ -112,7 +112,7 @@ def _check_limit(plan: Plan, out: IO[bytes], limit: int | None) -> None:
     raise PackageTooLarge(
         f"The package of {plan.source} is over the {_mib(limit)} that Ray's server accepts. Largest: {largest}.",
         "Leave files out with .rayignore or the excludes of runtime_env, or put an archive into a bucket and use its "
-        "URI as working_dir.",
+        "URI instead.",
     )
 
 

@@ -31,6 +31,8 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar.xz")
 _REMOTE = re.compile(r"^(gcs|https?|s3|gs|azure|abfss|file|local)://", re.IGNORECASE)
 CHUNK = 1024 * 1024
 OWN_OUTPUT = "this command writes to it"
+# The stock client begins its XOR with this.
+_FIRST_HASH = int.from_bytes(b"0" * 8, "big")
 # Times a file is read before giving up, if it changes while it is read.
 _ATTEMPTS = 3
 
@@ -79,11 +81,11 @@ class LikelySecret:
 
 @dataclass(frozen=True)
 class Plan:
-    """The content of an upload.
+    """The content of an upload: a working_dir or a module.
 
     Attributes:
-        kind: `directory`, `archive` (sent unchanged) or `remote` (nothing is sent).
-        source: The working_dir as it was given.
+        kind: `directory` (packed), `archive` (sent unchanged) or `remote` (nothing is sent).
+        source: The path or URI as it was given.
         uri: The name of the package on the server.
         root: The directory or archive; None for a remote URI.
         files: The files, sorted by path.
@@ -137,8 +139,8 @@ def plan(
         excludes: Patterns of files to leave out, as in a .gitignore.
         use_cache: Files that have not changed since an earlier plan are not read again.
         index_path: The index of these files; in this user's cache directory by default.
-        own_databases: SQLite databases that this command writes. They are left out, as are all files that this process
-            has open for writing.
+        own_databases: SQLite databases that this command writes. They are left out, as are the files that its output
+            goes to.
 
     Raises:
         Refused: It is missing or unreadable, has a symlink loop, or an ignore file has a wrong pattern.
@@ -171,16 +173,21 @@ def _remote(uri: str) -> Plan:
 
 
 def _archive(source: str, path: Path) -> Plan:
+    file = whole_file(path)
+    suffix = next(extension for extension in ARCHIVES if path.name.endswith(extension))
+    extension = ".tar.gz" if suffix == ".tgz" else suffix
+    return Plan("archive", source, f"gcs://_ray_pkg_{file.digest.hex()}{extension}", path, (file,), files_read=1)
+
+
+def whole_file(path: Path) -> PlannedFile:
+    """Reads a file that is sent as it is; the digest is that of its content only. Raises Refused, SourceChanged."""
     with open_source(path, path.name) as file:
         digest = hashlib.sha1(usedforsecurity=False)
         size = 0
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             size += len(chunk)
-    suffix = next(extension for extension in ARCHIVES if path.name.endswith(extension))
-    extension = ".tar.gz" if suffix == ".tgz" else suffix
-    only = PlannedFile(path.name, size, False, digest.digest())
-    return Plan("archive", source, f"gcs://_ray_pkg_{digest.hexdigest()}{extension}", path, (only,), files_read=1)
+    return PlannedFile(path.name, size, False, digest.digest())
 
 
 @dataclass(frozen=True)
@@ -205,8 +212,8 @@ class _Walk:
         self.source, self.root, self.index_path = source, root, index_path
         self.real_root = root.resolve()
         self.began_ns = time.time_ns()
-        self.own = own_files([index_path, *own_databases])
         self.known = load(index_path, str(root)) if use_cache else {}
+        self.own = own_files([index_path, *own_databases])  # `load` may have created the index.
         self.fresh: dict[str, Entry] = {}
         self.files: list[PlannedFile] = []
         self.empty: list[str] = []
@@ -215,7 +222,7 @@ class _Walk:
         self.outside: list[OutsideLink] = []
         self.secrets: list[LikelySecret] = []
         self.unreadable: list[str] = []
-        self.hash = int.from_bytes(b"0" * 8, "big")
+        self.hash = _FIRST_HASH
         defaults = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ",".join(ignore_rules.DEFAULTS))
         self.base_rules = (
             # One list in this order, as in the stock client: a later `!pattern` revokes a default.
@@ -242,7 +249,7 @@ class _Walk:
         return Plan(
             "directory",
             self.source,
-            f"gcs://_ray_pkg_{self.hash:016x}.zip",
+            _uri(self.hash),
             self.root,
             tuple(sorted(self.files, key=lambda file: file.relpath)),
             tuple(sorted(self.empty)),
@@ -360,7 +367,15 @@ class _Walk:
         self.skipped.append(SkippedPath(relpath, why))
 
     def _mix(self, digest: bytes) -> None:
-        self.hash ^= int.from_bytes(digest[:8], "big")
+        self.hash ^= _hash(digest)
+
+
+def _hash(digest: bytes) -> int:
+    return int.from_bytes(digest[:8], "big")
+
+
+def _uri(hash_of_all: int) -> str:
+    return f"gcs://_ray_pkg_{hash_of_all:016x}.zip"
 
 
 def name_digest(relpath: str) -> hashlib._Hash:
@@ -394,20 +409,24 @@ def _read(path: Path, relpath: str) -> Entry:
     raise changed(relpath, "changes while it is read")
 
 
-def read_file(path: Path, relpath: str) -> PlannedFile:
-    """Reads one file. Raises Refused, SourceChanged."""
+def single_file_plan(source: str, path: Path) -> Plan:
+    """Reads a file that is a package by itself, named as by the stock client. Raises Refused, SourceChanged."""
     try:
-        entry = _read(path, relpath)
+        entry = _read(path, path.name)
         executable = bool(path.stat().st_mode & 0o111)
     except OSError as error:
         raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None
-    return PlannedFile(relpath, entry.stamp.size, executable, entry.digest)
+    file = PlannedFile(path.name, entry.stamp.size, executable, entry.digest)
+    secrets = (LikelySecret(path.name, entry.finding),) if entry.finding else ()
+    uri = _uri(_FIRST_HASH ^ _hash(entry.digest))
+    return Plan("directory", source, uri, path.parent, (file,), secrets=secrets, files_read=1)
 
 
-def changed(relpath: str, how: str) -> SourceChanged:
+def changed(relpath: str, how: str, *, vanished: bool = False) -> SourceChanged:
     return SourceChanged(
         f"{relpath} {how}: another program writes into the directory.",
         "Submit again when it has finished, or add the file to .rayignore.",
+        vanished=vanished,
     )
 
 
@@ -421,6 +440,6 @@ def open_source(path: Path, relpath: str) -> BinaryIO:
     try:
         return _open(path)
     except FileNotFoundError:
-        raise changed(relpath, "vanished while the package was made") from None
+        raise changed(relpath, "vanished while the package was made", vanished=True) from None
     except OSError as error:
         raise Refused(f"Could not read {path}: {error.strerror}.", "Make it readable (chmod u+r).") from None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from ..cache import cache_root, locked, recipe_digest
+from ..cache import cache_root, locked, recipe_digest, write_atomically
 from .go import build_program, module_folder
 
 PULUMI = "github.com/pulumi/pulumi"
@@ -101,7 +101,7 @@ def build() -> Path:
         for program in (cli, provider):
             _replace(target / program.name, partial(_link, program))
         host = target / "language_host.py"
-        _replace(host, lambda place: place.write_text(HOST.read_text()))
+        write_atomically(host, HOST.read_text())
         # The last one: with all of them `is_built` is true.
         _replace(target / "pulumi-resource-pulumi-python", partial(_write_launcher, "-m pulumi.dynamic"))
         _replace(target / "pulumi-language-python", partial(_write_launcher, shlex.quote(str(host))))
@@ -112,7 +112,7 @@ def _build_provider() -> Path:
     program = _provider()
     if program.exists():
         return program
-    source = module_folder(PROVIDER, PROVIDER_MODULE_VERSION, program.parent / "build" / program.name)
+    source = module_folder(PROVIDER, PROVIDER_MODULE_VERSION, program.parent / "build" / "module")
     files = {name: (source / "cmd" / program.name / name).read_bytes() for name in _EMBEDDED}
     return build_program(
         program,
@@ -135,7 +135,7 @@ def _link(program: Path, place: Path) -> None:
     place.symlink_to(program)
 
 
-def _replace(target: Path, write: Callable[[Path], object]) -> None:
+def _replace(target: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` make the file, which appears at once: an engine of another process may be starting it."""
     unfinished = target.with_suffix(".partial")
     unfinished.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..cache import locked
+from ..cache import held_locks, locked, write_atomically
 from ..errors import NotPossible, SingleNodeError
 from ..progress import step
 
@@ -23,6 +23,8 @@ OLDEST_GO = (1, 24)
 FETCHES_NEWER_GO = (1, 21)
 # What a compiler of the largest module needs.
 DISK_BYTES = 6 * 1024**3
+# A build that failed with less than this probably failed because of it.
+LITTLE_DISK_BYTES = 256 * 1024**2
 
 
 def go_problem() -> str | None:
@@ -71,15 +73,21 @@ def build_program(
             return target
         if problem := go_problem():
             raise NotPossible(f"{target.name} is built from Go modules, and {problem}.")
-        _check_disk(target)
+        _check_disk(target, DISK_BYTES)
         work.mkdir(parents=True, exist_ok=True)
-        (work / "go.mod").write_text(_go_mod(requires, replaces or {}))
+        write_atomically(work / "go.mod", _go_mod(requires, replaces or {}))
         for name, content in (files or {}).items():
             (work / name).write_bytes(content)
         partial = target.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
         version = next(iter(requires.values()), "")
         with step(f"building {target.name} {version}".rstrip(), usually):
-            go(["build", "-p", "2", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(partial), package], work)
+            try:
+                go(["build", "-p", "2", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(partial), package], work)
+            except SingleNodeError:
+                partial.unlink(missing_ok=True)
+                _check_disk(target, LITTLE_DISK_BYTES)  # Go's own message about a full disk is hard to find
+                raise
         partial.rename(target)
     return target
 
@@ -104,7 +112,7 @@ def _downloaded(module: str, version: str, work: Path) -> dict[str, str]:
         raise NotPossible(f"{module} is fetched with Go, and {problem}.")
     work.mkdir(parents=True, exist_ok=True)
     if not (work / "go.mod").exists():
-        (work / "go.mod").write_text(_go_mod({}, {}))
+        write_atomically(work / "go.mod", _go_mod({}, {}))
     answer: dict[str, str] = json.loads(go(["mod", "download", "-json", f"{module}@{version}"], work, capture=True))
     return answer
 
@@ -115,10 +123,10 @@ def _go_mod(requires: Mapping[str, str], replaces: Mapping[str, str]) -> str:
     return "\n".join(["module build", "", f"go {OLDEST_GO[0]}.{OLDEST_GO[1]}.0", "", *lines, ""])
 
 
-def _check_disk(target: Path) -> None:
+def _check_disk(target: Path, least: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
-    if free < DISK_BYTES:
+    if free < least:
         raise NotPossible(
             f"{target.name}: the disk of {target.parent} has {free / 1024**3:.1f} GB free, and a build needs "
             f"{DISK_BYTES / 1024**3:.0f} GB. Free some, or set RAY_E2E_CACHE to another disk."
@@ -139,6 +147,7 @@ def go(arguments: list[str], work: Path, capture: bool = False) -> str:
         text=True,
         stdout=subprocess.PIPE if capture else None,
         stdin=subprocess.DEVNULL,
+        pass_fds=held_locks(),
         check=False,
     )
     if done.returncode != 0:

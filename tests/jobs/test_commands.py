@@ -303,7 +303,7 @@ def test_the_plan_of_many_jobs_is_one_of_each_directory(cli: Cli) -> None:
     plans = json.loads(cli(*words, "--output", "json", address="http://127.0.0.1:9").stdout)
     assert [(each["jobs"], each["largest"][0]["path"]) for each in plans] == [(2, "one.py"), (1, "two.py")]
     swept = cli("submit", "--plan", "--sweep", "i=0..4", "--", "echo", "{i}", address="http://127.0.0.1:9")
-    assert swept.stdout == b"Nothing is uploaded: none of 5 jobs has a local directory.\n"
+    assert swept.stdout == b"Nothing is uploaded: none of 5 jobs has a local directory or module.\n"
 
 
 def test_an_unchanged_directory_is_uploaded_once(cli: Cli, proxy: Proxy) -> None:

@@ -211,7 +211,7 @@ def test_work_that_the_server_lost_is_not_silently_done_again(head: Head, tmp_pa
         async with session_at(head) as session:
             session.recorder = Recorder(ledger, place_of(LocalTarget({}), head.url))
             prepared: PreparedJob = await prepare(JobRequest(JobSpec("true"), submission_id=job))
-            session.recorder.record_submission(job, prepared.spec, origin_of(None))
+            session.recorder.record_submission(job, prepared.spec, origin_of(prepared.spec))
             session.recorder.record_status(job, "RUNNING")
             await session.submit(prepared)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.upload.modules import module_plan
 from jobs.upload.pack import packed
 from jobs.upload.plan import plan as make_plan
 from tests.support.command import ROOT
@@ -74,6 +75,37 @@ def test_any_tree_gets_the_stock_clients_name_and_content(seed: int, tmp_path: P
         plan = make_plan(source, excludes=excludes, index_path=index)
         assert plan.uri == uri
         assert packed_members(plan) == {name: data for name, data in members.items() if name != "./"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_module_of_any_tree_gets_the_stock_clients_content(seed: int, tmp_path: Path, source: Path) -> None:
+    """The stock client applies no defaults to modules; the trees have nothing that they would leave out."""
+    packaging = pytest.importorskip("ray._private.runtime_env.packaging")
+    dice = random.Random(seed)
+    grow(dice, source, 0)
+    write(source / "__init__.py", dice.randbytes(10))
+    excludes = dice.choices(PATTERNS, k=dice.randint(0, 2))
+    if packaging.get_uri_for_directory(str(source), include_gitignore=True, excludes=excludes) == EMPTY:
+        return
+    target = tmp_path / "stock.zip"
+    packaging.create_package(
+        str(source), target, include_gitignore=True, include_parent_dir=True, excludes=list(excludes)
+    )
+    with zipfile.ZipFile(target) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert packed_members(module_plan(str(source), excludes=excludes)) == {
+        name: data for name, data in members.items() if name != "src/"
+    }
+
+
+def test_a_single_file_gets_the_stock_clients_name_and_content(source: Path, tmp_path: Path) -> None:
+    packaging = pytest.importorskip("ray._private.runtime_env.packaging")
+    path = write(source / "ours.py", "VALUE = 1")
+    plan = module_plan(str(path))
+    assert plan.uri == packaging.get_uri_for_file(str(path))
+    packaging.create_package(str(path), tmp_path / "stock.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path / "stock.zip") as archive:
+        assert packed_members(plan) == {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_a_symlink_to_itself_or_to_nothing_is_left_out_and_listed(source: Path, index: Path, tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def use_cluster() -> Iterator[Cluster]:
     """
     kind = os.environ.get("TEST_CLUSTER", "")
     if not kind:
-        if reasons := [*requirements.problems(), *requirements.missing_packages()]:
+        if reasons := [*requirements.problems(), *filter(None, [requirements.packages_problem()])]:
             raise ClusterUnavailableError(
                 f"TEST_CLUSTER is not set ({'|'.join(CHOICES)}), and the native cluster cannot run here: "
                 + "; ".join(reasons)

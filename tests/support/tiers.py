@@ -21,7 +21,7 @@ def cluster_needs() -> str | None:
     """What the cluster tier lacks here. With TEST_CLUSTER it is never left out: without that cluster its tests fail."""
     if os.environ.get("TEST_CLUSTER"):
         return None
-    missing = [*requirements.problems(), *(f"package {name}" for name in requirements.missing_packages())]
+    missing = [*requirements.problems(), *filter(None, [requirements.packages_problem()])]
     if missing:
         return f"TEST_CLUSTER is not set, and the native cluster cannot run here: {'; '.join(missing)}"
     return None

@@ -12,8 +12,10 @@ from jobs.errors import Refused
 from jobs.ledger.records import Origin
 from jobs.ledger.store import Ledger
 from jobs.packages import PackagePlanner
-from jobs.rerun import find_rerun
-from jobs.spec.job_spec import JobSpec
+from jobs.rerun import find_rerun, prepare_rerun
+from jobs.spec.job_spec import JobRequest, JobSpec
+from jobs.submit import prepare
+from tests.support.directories import write
 from tests.support.ledger import PLACE, SPEC
 
 
@@ -63,3 +65,23 @@ def test_rerun_has_the_content_of_the_requirements_file(path: Path, tmp_path: Pa
     ledger.record_submission("a", spec, PLACE, Origin())
     (tmp_path / "r.txt").unlink()
     assert find_rerun(ledger, "a").spec.runtime_env == {"pip": ["numpy==2.1.0"]}
+
+
+def test_rerun_packs_the_modules_again_that_are_unchanged(path: Path, source: Path, monkeypatch: Any) -> None:
+    for name in ("main.py", "ours/__init__.py", "theirs.py"):
+        write(source / name)
+    monkeypatch.chdir(source)
+    modules = ["ours", "s3://bucket/remote.zip", "theirs.py"]
+    request = JobRequest(JobSpec("true", {"working_dir": ".", "py_modules": modules}), submission_id="a")
+    first = asyncio.run(prepare(request))
+    ledger = Ledger(path)
+    ledger.record_submission("a", first.spec, PLACE, first.origin)
+    monkeypatch.chdir("/")
+    again = asyncio.run(prepare_rerun(find_rerun(ledger, "a")))
+    assert again.spec == first.spec
+    assert again.origin.modules == (str(source / "ours"), modules[1], str(source / "theirs.py"))
+    assert [plan.uri for plan in again.plans] == [plan.uri for plan in first.plans]
+    write(source / "theirs.py", "changed")
+    again = asyncio.run(prepare_rerun(find_rerun(ledger, "a")))
+    # The directory contains the changed file too.
+    assert [plan.uri for plan in again.plans] == [first.spec.modules[0]]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import LedgerFault
-from jobs.ledger import git
+from jobs.ledger import git, schema
 from jobs.ledger.records import DELETED, REFUSED, TAIL_BYTES, Origin, Place, Tail, TailBuffer
 from jobs.ledger.store import Ledger
 from jobs.spec.job_spec import JobSpec
@@ -261,6 +261,25 @@ def test_a_damaged_ledger_warns_once_and_never_fails_a_job(damage: str, path: Pa
     assert str(path) in warnings[0]
     with pytest.raises(LedgerFault, match="--ledger"):
         Ledger(path).history(limit=None)
+
+
+def test_a_ledger_of_an_earlier_version_is_read_and_written(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as db:
+        db.executescript(schema._MIGRATIONS[0])
+        db.execute("PRAGMA user_version = 1")
+        db.execute(
+            "INSERT INTO submission (submission_id, identity, kind, attempt, spec, withheld, digest, user, host,"
+            " created, status, status_at)"
+            " VALUES ('old', 'x', 'address', 0, '{\"entrypoint\": \"true\"}', '[]', 'd', 'u', 'h', 1, 'SUCCEEDED', 1)"
+        )
+    ledger = Ledger(path)
+    ledger.record_submission("new", SPEC, PLACE, Origin(modules=("/lib", "https://u:pa55w0rd@h/m.zip")))
+    assert [(entry.submission_id, entry.origin.modules[:1]) for entry in ledger.history()] == [
+        ("new", ("/lib",)),
+        ("old", ()),
+    ]
+    assert b"pa55w0rd" not in path.read_bytes()
 
 
 def test_a_ledger_of_a_newer_version_is_left_alone(path: Path) -> None:

@@ -50,8 +50,9 @@ def test_a_file_that_changes_between_plan_and_pack_is_never_sent_under_the_old_n
         write(path, {"edited": "lr = 2", "edited and grown": "lr = 20", "shrunk": "lr"}[change])
     if change == "replaced by a pipe":
         os.mkfifo(path)
-    with pytest.raises(SourceChanged, match=r"train\.py"), packed(plan):
+    with pytest.raises(SourceChanged, match=r"train\.py") as error, packed(plan):
         pass
+    assert error.value.vanished is (change == "vanished")
 
 
 def test_a_log_that_grows_after_the_plan_is_packed_as_far_as_it_was_planned(source: Path, index: Path) -> None:

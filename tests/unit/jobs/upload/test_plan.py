@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import Refused, SourceChanged
+from jobs.packages import PackagePlanner, own_output_notice
+from jobs.spec.job_spec import JobSpec
 from jobs.upload.plan import plan as make_plan
 from tests.support.command import ROOT, Cli
 from tests.support.directories import packed_members, write
@@ -198,17 +202,63 @@ def test_a_log_that_grows_all_the_time_is_planned_as_far_as_it_was(
     assert packed_members(plan)["run.log"] == b"line\n" * (file.size // 5)
 
 
-def test_a_file_that_this_process_writes_is_left_out_and_the_name_stays(source: Path, index: Path) -> None:
+@contextmanager
+def output_to(path: Path, descriptor: int) -> Iterator[None]:
+    """Sends standard output (1) or standard error (2) of this process to a file, as `> run.log` does."""
+    before = os.dup(descriptor)
+    with path.open("wb", buffering=0) as log:
+        os.dup2(log.fileno(), descriptor)
+        try:
+            os.write(descriptor, b"Uploading")
+            yield
+        finally:
+            os.dup2(before, descriptor)
+            os.close(before)
+
+
+@pytest.mark.parametrize("descriptor", [1, 2])
+def test_the_file_that_the_output_goes_to_is_left_out_and_the_name_stays(
+    descriptor: int, source: Path, index: Path
+) -> None:
     write(source / "train.py")
     before = make_plan(source, index_path=index)
-    with (source / "run.log").open("w") as log:
-        log.write("Uploading")
-        log.flush()
+    with output_to(source / "run.log", descriptor):
+        (source / "link.log").symlink_to("run.log")
+        (source / "hard.log").hardlink_to(source / "run.log")
         during = make_plan(source, index_path=index)
     assert during.uri == before.uri
-    assert [(path.relpath, path.why) for path in during.skipped] == [("run.log", "this command writes to it")]
+    why = "this command writes to it"
+    assert [(path.relpath, path.why) for path in during.skipped] == [
+        ("hard.log", why), ("link.log", why), ("run.log", why)
+    ]  # fmt: skip
+    assert "hard.log, link.log, run.log" in own_output_notice([during])
     after = make_plan(source, index_path=index)
-    assert [file.relpath for file in after.files] == ["run.log", "train.py"]
+    assert [file.relpath for file in after.files] == ["hard.log", "link.log", "run.log", "train.py"]
+    assert not own_output_notice([after])
+
+
+def test_a_file_that_the_program_of_a_user_holds_open_is_packed(source: Path, index: Path) -> None:
+    """The job may need it: `connect()` is called by programs that have files of their own."""
+    with (source / "config.json").open("w") as config:
+        config.write("{}")
+        config.flush()
+        assert packed_members(make_plan(source, index_path=index)) == {"config.json": b"{}"}
+
+
+@pytest.mark.parametrize("ledger", [None, "src/own.sqlite"])
+def test_the_ledger_in_the_directory_is_in_no_package(
+    ledger: str | None, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(source))
+    for name in ("RAYJOBS_LEDGER", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(source.parent)
+    write(source / "train.py")
+    write(PackagePlanner(ledger=ledger).own_databases[0])
+    for _ in range(2):  # The second time there is an index too.
+        _, (plan,) = asyncio.run(PackagePlanner(ledger=ledger).plan(JobSpec("true", {"working_dir": "src"})))
+        assert [file.relpath for file in plan.files] == ["train.py"]
+    assert (source / ".cache/rayjobs/package-index.sqlite").exists()
 
 
 def test_a_database_of_this_command_is_left_out_with_its_journals(source: Path, index: Path) -> None:
