@@ -20,9 +20,6 @@ from single_node.images import images_dir
 from single_node.programs import engine as module_engine
 from single_node.programs.go import go_problem
 
-# The first Kubernetes provider that ...
-RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment has a kubeconfig
-
 
 def from_modules() -> bool:
     """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
@@ -101,7 +98,7 @@ def lacking(need: str) -> str | None:
     """Why this machine does not have what a test needs; None: it does.
 
     Args:
-        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication` or `render`.
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay` or `token authentication`.
 
     Raises:
         ValueError: No capability has this name.
@@ -115,8 +112,4 @@ def lacking(need: str) -> str | None:
     if need == "token authentication":
         version = kuberay_version()
         return None if at_least(version, TOKEN_AUTH_KUBERAY) else f"{need} (KubeRay {version} has none)"
-    if need == "render":
-        version = provider_version()
-        enough = at_least(version, RENDER_BESIDE_KUBECONFIG)
-        return None if enough else f"{need} (needs Kubernetes provider {RENDER_BESIDE_KUBECONFIG}, here is {version})"
     raise ValueError(f"{need}: no such capability")
