@@ -21,6 +21,8 @@ CACHE = ROOT / ".cache"
 DIGESTS = Path(__file__).with_name("digests.json")
 REPOSITORY = "https://github.com/ray-project/kuberay"
 FETCH_SECONDS = 300
+# For a first answer: behind a firewall that drops packets git would wait for minutes.
+ANSWER_SECONDS = 20
 MANIFEST_SUFFIXES = {".yaml", ".yml", ".json"}
 
 CRD_FOLDER = "ray-operator/config/crd"
@@ -129,6 +131,7 @@ class _NotReachable(StackError):
 
 
 def _from_tag(version: str, clone: Path, files: Path) -> None:
+    _git(version, "ls-remote", REPOSITORY, f"refs/tags/{version}", seconds=ANSWER_SECONDS)
     _git(version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone))
     _git(version, "-C", str(clone), "sparse-checkout", "set", *folders(version))
     for folder in folders(version):
@@ -153,7 +156,7 @@ def _from_module(version: str, files: Path, no_tag: StackError) -> None:
     ) from None
 
 
-def _git(version: str, *arguments: str) -> None:
+def _git(version: str, *arguments: str, seconds: float = FETCH_SECONDS) -> None:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -161,13 +164,13 @@ def _git(version: str, *arguments: str) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=FETCH_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except FileNotFoundError as error:
         raise _NotReachable("`git` is not on PATH") from error
     except subprocess.TimeoutExpired as error:
-        raise _NotReachable(f"fetching {REPOSITORY} took more than {FETCH_SECONDS} s") from error
+        raise _NotReachable(f"{REPOSITORY}: no answer within {seconds:g} s") from error
     if done.returncode == 0:
         return
     reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
