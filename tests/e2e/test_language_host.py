@@ -113,19 +113,40 @@ def test_what_a_program_prints_is_shown(project: Project) -> None:
     assert "hello from the program" in done.stdout + done.stderr
 
 
-def test_a_killed_engine_leaves_no_process(project: Project) -> None:
-    pulumi = project("import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+SLEEPER = "import os, time\nopen('pid', 'w').write(str(os.getpid()))\ntime.sleep(600)\n"
+
+
+def started(pulumi: Pulumi) -> tuple[subprocess.Popen[bytes], Path]:
+    """An `up` of a program that sleeps: the CLI, and the program's folder in /proc."""
     running = subprocess.Popen(
         pulumi.command("up", "--yes", "--skip-preview"), cwd=pulumi.folder, env=pulumi.environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not (pulumi.folder / "pid").exists() or not (pulumi.folder / "pid").read_text():
+    pid, deadline = pulumi.folder / "pid", time.monotonic() + 60
+    while not pid.exists() or not pid.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
-    child = Path("/proc", (pulumi.folder / "pid").read_text())
-    while child.exists():
+    return running, Path("/proc", pid.read_text())
+
+
+def assert_ends(program: Path) -> None:
+    deadline = time.monotonic() + 60
+    while program.exists():
         assert time.monotonic() < deadline, "the program outlives the engine"
         time.sleep(0.1)
+
+
+def test_ctrl_c_ends_the_program_and_the_engine_does_not_wait_for_the_host(project: Project) -> None:
+    running, program = started(project(SLEEPER))
+    interrupted = time.monotonic()
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does; the engine's plugins are in groups of their own
+    assert running.wait(60) != 0
+    assert time.monotonic() - interrupted < 4.5  # it kills a host that has not ended after 5
+    assert_ends(program)
+
+
+def test_a_killed_engine_leaves_no_process(project: Project) -> None:
+    running, program = started(project(SLEEPER))
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert_ends(program)
