@@ -147,7 +147,7 @@ def ensure_engine(before_build: Callable[[], object]) -> None:
         not_installed = error
     # A CLI without its plugins would be found before the one that is built.
     shutil.rmtree(engine.OWN_INSTALLATION, ignore_errors=True)
-    if problem := go_problem():
+    if problem := go_problem(module_engine.PULUMI_GO):
         raise Unavailable(f"the engine: {not_installed}; from Go modules it cannot be built: {problem}")
     click.echo(f"{not_installed}", err=True)
     ask_to_build(["Pulumi's engine from Go modules (10 to 20 minutes)"])

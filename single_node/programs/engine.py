@@ -20,6 +20,9 @@ PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
 # The module has no newer release; this is the code of 4.25. It compiles only with the versions that it asks for itself.
 PROVIDER_MODULE_VERSION = "v4.0.0-20260115033456-f47bc2d6f199"
 PROVIDER_VERSION = "4.25.0"
+# What the go.mod of each asks for.
+PULUMI_GO = "1.26.6"
+PROVIDER_GO = "1.24.7"
 PROGRAMS = (
     "pulumi",
     "pulumi-resource-kubernetes",
@@ -93,6 +96,7 @@ def build() -> Path:
         _cli(),
         f"{PULUMI}/pkg/v3/cmd/pulumi",
         requires={f"{PULUMI}/pkg/v3": PULUMI_VERSION, f"{PULUMI}/sdk/v3": PULUMI_VERSION},
+        oldest_go=PULUMI_GO,
         flags=version,
         usually="3 to 5 minutes",
     )
@@ -118,6 +122,7 @@ def _build_provider() -> Path:
         program,
         ".",
         requires={PROVIDER: PROVIDER_MODULE_VERSION},
+        oldest_go=PROVIDER_GO,
         files={"main.go": PROVIDER_SOURCE.encode(), **files},
         usually="7 to 17 minutes",
     )

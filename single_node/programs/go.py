@@ -18,28 +18,41 @@ from ..cache import held_locks, locked, write_atomically
 from ..errors import NotPossible, SingleNodeError
 from ..progress import step
 
-OLDEST_GO = (1, 24)
+# The most that Kubernetes, CoreDNS and the operators ask for in their go.mod.
+OLDEST_GO = "1.24.2"
 # The oldest Go that fetches a newer one by itself, as a module.
-FETCHES_NEWER_GO = (1, 21)
+FETCHES_NEWER_GO = "1.21.0"
 # What a compiler of the largest module needs.
 DISK_BYTES = 6 * 1024**3
 # A build that failed with less than this probably failed because of it.
 LITTLE_DISK_BYTES = 256 * 1024**2
 
 
-def go_problem() -> str | None:
-    """Returns why this machine cannot build Go modules; None: it can."""
+def go_problem(oldest: str = OLDEST_GO) -> str | None:
+    """Returns why this machine cannot build Go modules that need at least the Go `oldest`; None: it can."""
     go = shutil.which("go")
     if go is None:
-        return "the command `go` is missing (1.24 or newer, from https://go.dev/dl or your distribution)"
-    done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)
-    match = re.match(r"go(\d+)\.(\d+)", done.stdout.strip())
-    if match is None:
-        return f"`go env GOVERSION` answers {done.stdout.strip() or done.stderr.strip()!r}"
-    version = (int(match[1]), int(match[2]))
-    if version < FETCHES_NEWER_GO:
-        return f"Go is {version[0]}.{version[1]}, and 1.24 or newer is needed"
+        return f"the command `go` is missing ({oldest} or newer, from https://go.dev/dl or your distribution)"
+    done = subprocess.run([go, "env", "GOVERSION", "GOTOOLCHAIN"], capture_output=True, text=True, check=False)
+    # An older Go that knows no GOTOOLCHAIN answers an empty line.
+    answer, _, toolchain = done.stdout.strip().partition("\n")
+    version = _numbers(answer.removeprefix("go"))
+    if version is None:
+        return f"`go env GOVERSION` answers {answer or done.stderr.strip()!r}"
+    if version >= (_numbers(oldest) or ()):
+        return None
+    too_old = f"Go is {answer.removeprefix('go')}, and {oldest} or newer is needed"
+    if version < (_numbers(FETCHES_NEWER_GO) or ()):
+        return too_old
+    # Distributions and images of Go often set `local`.
+    if "auto" not in toolchain and "path" not in toolchain:
+        return f"{too_old}; GOTOOLCHAIN={toolchain} keeps it from fetching one (export GOTOOLCHAIN=auto)"
     return None
+
+
+def _numbers(version: str) -> tuple[int, ...] | None:
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return tuple(int(number or 0) for number in match.groups()) if match else None
 
 
 def build_program(
@@ -48,6 +61,7 @@ def build_program(
     *,
     requires: Mapping[str, str],
     usually: str,
+    oldest_go: str = OLDEST_GO,
     flags: str = "",
     replaces: Mapping[str, str] | None = None,
     files: Mapping[str, bytes] | None = None,
@@ -59,6 +73,8 @@ def build_program(
         package: import path of its main package; `.`: that of `files`.
         requires: version by module.
         usually: how long it takes on two cores, for a person.
+        oldest_go: the Go that the modules ask for. `go build` fetches a newer Go for its own go.mod only, not for a
+            module that it requires.
         flags: more linker flags, such as `-X path.Version=v1`.
         replaces: version by module that stands in the place of what `requires` asks for.
         files: content by name of the main package in this project.
@@ -71,11 +87,11 @@ def build_program(
     with locked(target.parent / f".{target.name}.lock"):
         if target.exists():
             return target
-        if problem := go_problem():
+        if problem := go_problem(oldest_go):
             raise NotPossible(f"{target.name} is built from Go modules, and {problem}.")
         _check_disk(target, DISK_BYTES)
         work.mkdir(parents=True, exist_ok=True)
-        write_atomically(work / "go.mod", _go_mod(requires, replaces or {}))
+        write_atomically(work / "go.mod", _go_mod(requires, replaces or {}, oldest_go))
         for name, content in (files or {}).items():
             (work / name).write_bytes(content)
         partial = target.with_suffix(".partial")
@@ -117,10 +133,10 @@ def _downloaded(module: str, version: str, work: Path) -> dict[str, str]:
     return answer
 
 
-def _go_mod(requires: Mapping[str, str], replaces: Mapping[str, str]) -> str:
+def _go_mod(requires: Mapping[str, str], replaces: Mapping[str, str], oldest_go: str = OLDEST_GO) -> str:
     lines = [f"require {name} {version}" for name, version in requires.items()]
     lines += [f"replace {name} => {name} {version}" for name, version in replaces.items()]
-    return "\n".join(["module build", "", f"go {OLDEST_GO[0]}.{OLDEST_GO[1]}.0", "", *lines, ""])
+    return "\n".join(["module build", "", f"go {oldest_go}", "", *lines, ""])
 
 
 def _check_disk(target: Path, least: int) -> None:

@@ -32,10 +32,10 @@ def engine_problem() -> str | None:
         try:
             engine.find_engine()
         except EngineMissing as missing:
-            problem = None if module_engine.is_built() else go_problem()
+            problem = None if module_engine.is_built() else go_problem(module_engine.PULUMI_GO)
             return f"{missing}, and it cannot be built from Go modules: {problem}" if problem else None
         return None
-    return None if module_engine.is_built() else go_problem()
+    return None if module_engine.is_built() else go_problem(module_engine.PULUMI_GO)
 
 
 def prepare() -> None:

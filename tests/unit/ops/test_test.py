@@ -12,9 +12,10 @@ from tests.support import tiers
 
 @pytest.fixture
 def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing on PATH, and no engine of the project's own."""
+    """Nothing on PATH, no engine of the project's own, and nothing built in the cache."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(engine, "OWN_INSTALLATION", tmp_path / "none")
     monkeypatch.delenv("TEST_CLUSTER", raising=False)
     monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))

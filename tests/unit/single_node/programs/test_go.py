@@ -140,7 +140,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 def test_a_full_disk_is_said_before_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(go, "go_problem", lambda: None)
+    monkeypatch.setattr(go, "go_problem", lambda oldest: None)
     monkeypatch.setattr(go, "DISK_BYTES", 6 * 1024**3)
     monkeypatch.setattr(go.shutil, "disk_usage", lambda path: Usage(10 * 1024**3, 9 * 1024**3, 1024**3))
     with pytest.raises(NotPossible, match=r"1\.0 GB free, and a build needs 6 GB.*RAY_E2E_CACHE"):
@@ -155,7 +155,7 @@ def test_a_disk_that_fills_during_the_build_is_the_reason_in_the_error(
         (tmp_path / "hello.partial").write_text("half a program")
         raise SingleNodeError("`go build` failed")
 
-    monkeypatch.setattr(go, "go_problem", lambda: None)
+    monkeypatch.setattr(go, "go_problem", lambda oldest: None)
     monkeypatch.setattr(go, "go", fails)
     with pytest.raises(SingleNodeError, match="`go build` failed"):
         build(tmp_path / "hello")
@@ -166,20 +166,53 @@ def test_a_disk_that_fills_during_the_build_is_the_reason_in_the_error(
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("version", "toolchain", "problem"),
     [
-        ("go1.24.1", None),
-        ("go1.21.0", None),  # fetches a newer one by itself
-        ("go1.20.3", "Go is 1.20, and 1.24 or newer is needed"),
-        ("nonsense", "`go env GOVERSION` answers 'nonsense'"),
+        ("go1.26.6", "local", None),
+        ("go1.27rc1", "local", None),
+        ("go1.26.5", "auto", None),  # fetches a newer one by itself
+        ("go1.21.0", "go1.22.0+path", None),
+        ("go1.20.3", "", "Go is 1.20.3, and 1.26.6 or newer is needed"),
+        ("nonsense", "", "`go env GOVERSION` answers 'nonsense'"),
+        (
+            "go1.24.9",
+            "local",
+            "Go is 1.24.9, and 1.26.6 or newer is needed; GOTOOLCHAIN=local keeps it from fetching one "
+            "(export GOTOOLCHAIN=auto)",
+        ),
     ],
 )
-def test_an_old_go_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, problem: str | None) -> None:
+def test_an_old_go_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, toolchain: str, problem: str | None
+) -> None:
     fake = tmp_path / "go"
-    fake.write_text(f"#!/bin/sh\necho {answer}\n")
+    fake.write_text(f"#!/bin/sh\necho {version}\necho {toolchain}\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert go.go_problem() == problem
+    assert go.go_problem("1.26.6") == problem
+
+
+def test_a_program_whose_modules_ask_for_a_newer_go_is_refused_before_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "go"
+    fake.write_text("#!/bin/sh\necho go1.24.9\necho local\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(
+        NotPossible, match=r"pulumi is built from Go modules, and Go is 1\.24\.9, and 1\.26\.6 or newer"
+    ):
+        go.build_program(tmp_path / "pulumi", ".", requires={}, usually="", oldest_go="1.26.6")
+    assert not (tmp_path / "build").exists()
+
+
+@needs_go
+def test_the_go_mod_of_a_build_asks_for_the_go_of_its_modules(tmp_path: Path) -> None:
+    # `go build` takes a newer Go for the go.mod of the build, not for one of the modules that it requires.
+    go.build_program(
+        tmp_path / "hello", ".", requires={}, files={"main.go": SOURCE}, usually="", oldest_go=go.FETCHES_NEWER_GO
+    )
+    assert f"\ngo {go.FETCHES_NEWER_GO}\n" in (tmp_path / "build/hello/go.mod").read_text()
 
 
 def test_without_go_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
