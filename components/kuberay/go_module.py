@@ -25,6 +25,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from components.errors import StackError
 
@@ -101,13 +102,21 @@ def proxies(environ: Mapping[str, str] = os.environ) -> list[Proxy]:
         if name == "off":
             break
         if name and name != "direct":
-            found.append(Proxy(name, separator == "|"))
+            found.append(Proxy(_with_scheme(name), separator == "|"))
     return found
+
+
+def _with_scheme(name: str) -> str:
+    """An entry of GOPROXY as a URL. Go reads a name such as `proxy.example.com/go` as one with `https://`."""
+    is_host = any(character in name for character in ".:/") and ":/" not in name and not name.startswith("/")
+    return f"https://{name}" if is_host else name
 
 
 def _of_go_command() -> str:
     """What `go env -w GOPROXY=...` has set; empty without Go."""
-    return _go("env", "GOPROXY", seconds=20).strip()
+    value = _go("env", "GOPROXY", seconds=20).strip()
+    # A launcher of several Go versions prints a sentence where none is chosen.
+    return "" if re.search(r"\s", value) else value
 
 
 def _go(*arguments: str, seconds: float, goproxy: str | None = None) -> str:
@@ -143,6 +152,7 @@ def _download(version: str) -> bytes:
 def _by_go_command(version: str, problems: list[str]) -> bytes | None:
     """The module's zip, from `go mod download`. Adds to `problems` why there is none."""
     goproxy = "".join(f"{proxy.url}{'|' if proxy.next_after_any_error else ','}" for proxy in proxies()).rstrip(",|")
+    answer: Any = None
     output = _go(
         "mod", "download", "-json", f"{MODULE}@{version}", seconds=DOWNLOAD_SECONDS, goproxy=goproxy or "off"
     )  # fmt: skip

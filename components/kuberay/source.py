@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -159,22 +161,30 @@ def _from_module(version: str, files: Path, no_tag: StackError) -> None:
 def _git(version: str, *arguments: str, seconds: float = FETCH_SECONDS) -> None:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             ["git", "-c", "advice.detachedHead=false", *arguments],
             env=environment,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=seconds,
-            check=False,
-        )
+            start_new_session=True,
+        ) as git:
+            try:
+                _, messages = git.communicate(timeout=seconds)
+            except BaseException:
+                with contextlib.suppress(OSError):  # it has just ended
+                    os.killpg(git.pid, signal.SIGKILL)  # with its helpers, which would wait for the answer
+                raise
     except FileNotFoundError as error:
         raise _NotReachable("`git` is not on PATH") from error
     except subprocess.TimeoutExpired as error:
         raise _NotReachable(f"{REPOSITORY}: no answer within {seconds:g} s") from error
-    if done.returncode == 0:
+    if git.returncode == 0:
         return
-    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    if "not found in upstream" in done.stderr:
+    lines = messages.strip().splitlines() or ["no reason given"]
+    # Below the reason there may be advice of several lines.
+    reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+    if "not found in upstream" in messages:
         raise StackError(
             f"kuberay.version: {version}: never published; allowed: a tag of {REPOSITORY}/tags, such as "
             f"{', '.join(sorted(recorded()))}"

@@ -330,7 +330,36 @@ def test_a_repository_that_does_not_answer_is_given_up_for_the_module(
     started = time.monotonic()
     assert source.resolve(VERSION).is_dir()
     assert time.monotonic() - started < 20
+    # Git's helpers would wait for the answer as long as the connection is open.
+    waiting = [path for path in Path("/proc").glob("[0-9]*/cmdline") if source.REPOSITORY in _command_line(path)]
     silent.close()
+    assert not waiting
+
+
+def _command_line(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:  # it has ended
+        return ""
+
+
+@pytest.mark.usefixtures("without_go")
+def test_a_launcher_without_a_go_is_as_no_go(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a manager of Go versions: it answers every command with a sentence."""
+    launcher = tmp_path / "programs" / "go"
+    launcher.write_text("#!/bin/sh\necho no version of go is set\nexit 1\n")
+    launcher.chmod(0o755)
+    serve(package(module_of(tree(VERSION))))
+    assert source.resolve(VERSION).is_dir()
+    monkeypatch.delenv("GOPROXY")
+    assert [proxy.url for proxy in go_module.proxies()] == [go_module.DEFAULT_PROXY]
+
+
+@pytest.mark.usefixtures("without_go")
+def test_the_reason_of_git_is_not_the_advice_below_it(serve: Serve) -> None:
+    serve(b"", status=404)
+    with pytest.raises(StackError, match=r"git tag: .*fatal: .*not appear to be a git repository"):
+        source.fetch(VERSION)
 
 
 def test_where_neither_can_be_had_both_tries_are_named_without_a_password(
@@ -353,6 +382,7 @@ def test_where_neither_can_be_had_both_tries_are_named_without_a_password(
         ("off", []),
         ("https://a,off,https://b", ["https://a,"]),
         ("direct", []),
+        ("proxy.example.com/go,localhost:3000", ["https://proxy.example.com/go,", "https://localhost:3000,"]),
     ],
 )
 def test_goproxy_is_read_as_go_reads_it(value: str, asked: list[str]) -> None:
