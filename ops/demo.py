@@ -107,6 +107,7 @@ def remove() -> int:
         code = demo_cluster.stop(cluster)
     if code == 0:
         shutil.rmtree(DEMO)
+        click.echo("the demo is removed", err=True)
     return code
 
 

@@ -277,7 +277,9 @@ def test_a_node_that_somebody_started_after_the_demos_had_ended_is_not_stopped(
     assert not demo_cluster.choose_cluster().throw_away
     monkeypatch.setattr(single_node, "down", lambda _state: pytest.fail("it was stopped"))
     assert demo.remove() == 0
-    assert "its cluster is gone with all that was there" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "its cluster is gone with all that was there" in said
+    assert "the demo is removed" in said
     assert not demo_cluster.DEMO.exists()
 
 
