@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,8 +136,9 @@ def prepare(cluster: Cluster, local_job: Callable[[], object]) -> tuple[str, str
         forget_deployment()
     # Before the start: `make demo-destroy` removes also what a killed demo has begun.
     cluster.save()
-    version = deployed_version() or demo_cluster.kuberay_version(cluster)
-    slow = demo_cluster.slow_parts(cluster, version)
+    deployed = deployed_version()
+    versions = [deployed] if deployed else demo_cluster.kuberay_versions(cluster)
+    slow = demo_cluster.slow_parts(cluster, versions[0])
 
     def before_engine_build() -> None:
         if not slow:
@@ -148,7 +149,7 @@ def prepare(cluster: Cluster, local_job: Callable[[], object]) -> tuple[str, str
         ask_to_build([*slow, *([] if engine_is_here() else [f"if it cannot be installed, {ENGINE_PART}"])])
         local_job()
     demo_cluster.install_packages(cluster)
-    manifests = ensure_manifests(version)
+    version, manifests = find_manifests(versions)
     ensure_engine(before_engine_build)
     demo_cluster.start(cluster, version)
     identity = demo_cluster.kubeconfig_digest(cluster)
@@ -216,18 +217,26 @@ def _install_engine() -> None:
     pulumi.install_plugins()
 
 
-def ensure_manifests(version: str) -> str:
-    """The value for `kuberay.source`: the directory in KUBERAY_SOURCE, otherwise upstream (cached or fetched).
+def find_manifests(versions: Sequence[str]) -> tuple[str, str]:
+    """The first of some versions whose manifests can be had, and the value for `kuberay.source`.
+
+    They come from the directory in KUBERAY_SOURCE, otherwise from upstream (cached or fetched).
 
     Raises:
-        Unavailable: The manifests are not there.
+        Unavailable: There are manifests of none; the message is that of the first.
     """
     named = os.environ.get("KUBERAY_SOURCE", UPSTREAM)
-    try:
-        source.resolve(version, named)
-    except StackError as error:
-        raise Unavailable(f"KubeRay's manifests: {error} (or set KUBERAY_SOURCE=directory for the demo)") from error
-    return named
+    errors = []
+    for version in versions:
+        try:
+            source.resolve(version, named)
+        except StackError as error:
+            errors.append(error)
+        else:
+            if errors:
+                click.echo(f"KubeRay {version} is used: there are no manifests of {versions[0]}. {errors[0]}", err=True)
+            return version, named
+    raise Unavailable(f"KubeRay's manifests: {errors[0]} For the demo, set KUBERAY_SOURCE to that directory.")
 
 
 def environment(cluster: Cluster) -> dict[str, str]:

@@ -269,15 +269,18 @@ def cached_operators() -> list[str]:
     return sorted((version for version in known if operator.is_built(version)), key=parts)
 
 
-def kuberay_version(cluster: Cluster) -> str:
-    """The version of KubeRay for a new deployment.
+def kuberay_versions(cluster: Cluster) -> list[str]:
+    """The versions of KubeRay that a new deployment can have, the best first.
 
-    The single node pulls no images: it has the default version or the newest whose image is there, else one that can be
-    built.
+    The single node pulls no images: it has the default version, or the newest whose image is there, else one that can
+    be built.
     """
-    if cluster.kind != SINGLE_NODE or operator.is_built(DEFAULT_KUBERAY_VERSION):
-        return DEFAULT_KUBERAY_VERSION
-    return [operator.VERSIONS[-1], *cached_operators()][-1]
+    if cluster.kind != SINGLE_NODE:
+        return [DEFAULT_KUBERAY_VERSION]
+    versions = [*cached_operators()[::-1], operator.VERSIONS[-1]]
+    if DEFAULT_KUBERAY_VERSION in versions:
+        versions.insert(0, DEFAULT_KUBERAY_VERSION)
+    return list(dict.fromkeys(versions))
 
 
 def has_tokens(version: str) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.errors import StackError
+from components.kuberay import source
 from components.settings import from_config
 from ops import demo, demo_cluster, engine
 from ops.demo_cluster import Cluster
@@ -133,8 +135,26 @@ def test_on_the_single_node_kuberay_is_one_whose_image_is_there_else_one_that_ca
     cached: list[str], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operator, "is_built", lambda name: name in cached)
-    assert demo_cluster.kuberay_version(Cluster("/k", "native", "single node")) == version
-    assert demo_cluster.kuberay_version(Cluster(None, "theirs")) == "v1.7.0"
+    assert demo_cluster.kuberay_versions(Cluster("/k", "native", "single node"))[0] == version
+    assert demo_cluster.kuberay_versions(Cluster(None, "theirs")) == ["v1.7.0"]
+
+
+def test_without_the_manifests_of_the_best_version_the_next_one_is_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(operator, "is_built", lambda name: name in ("v1.4.0", "v1.7.0"))
+    versions = demo_cluster.kuberay_versions(Cluster("/k", "native", "single node"))
+    assert versions == ["v1.7.0", "v1.4.0", "v1.5.0"]
+
+    def resolve(version: str, _named: str) -> None:
+        if version != "v1.5.0":
+            raise StackError(f"KubeRay {version} could not be fetched.")
+
+    monkeypatch.setattr(source, "resolve", resolve)
+    assert demo.find_manifests(versions) == ("v1.5.0", "upstream")
+    assert "v1.5.0 is used: there are no manifests of v1.7.0. KubeRay v1.7.0 could not be" in capsys.readouterr().err
+    with pytest.raises(Unavailable, match=r"manifests: KubeRay v1\.7\.0 could not be fetched.*KUBERAY_SOURCE"):
+        demo.find_manifests(["v1.7.0"])
 
 
 def test_the_stack_file_says_what_an_older_kuberay_lacks_and_is_accepted() -> None:
@@ -164,7 +184,7 @@ def test_before_slow_parts_are_built_a_job_runs_on_a_local_ray_once(
     monkeypatch.setattr(single_node, "running_state", lambda: None)
     monkeypatch.setattr(demo_cluster, "slow_parts", lambda *_: ["Kubernetes from Go modules (12 minutes)"])
     monkeypatch.setattr(demo_cluster, "install_packages", lambda _cluster: order.append("packages"))
-    monkeypatch.setattr(demo, "ensure_manifests", lambda _version: order.append("manifests") or "upstream")
+    monkeypatch.setattr(demo, "find_manifests", lambda versions: order.append("manifests") or (versions[0], "upstream"))
     monkeypatch.setattr(demo, "submit_locally", lambda: order.append("local job") or 0)
     monkeypatch.setattr(demo, "ensure_engine", lambda before_build: (before_build(), order.append("engine")))
 
@@ -294,8 +314,8 @@ def test_a_node_that_was_stopped_is_removed_without_an_engine(node: Path, monkey
 
 def test_the_state_of_a_deployment_ends_with_its_node(node: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deployed(on_node(node))
-    for name in ("ensure_engine", "ensure_manifests"):
-        monkeypatch.setattr(demo, name, lambda _: "upstream")
+    monkeypatch.setattr(demo, "ensure_engine", lambda _: None)
+    monkeypatch.setattr(demo, "find_manifests", lambda versions: (versions[0], "upstream"))
     monkeypatch.setattr(demo_cluster, "start", lambda *_: None)
     monkeypatch.setattr(demo_cluster, "slow_parts", lambda *_: [])
     monkeypatch.setattr(demo_cluster, "install_packages", lambda _cluster: None)
@@ -316,8 +336,8 @@ def test_a_node_that_restarts_because_it_was_unhealthy_has_no_deployment(
     node: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed(on_node(node))
-    for name in ("ensure_engine", "ensure_manifests"):
-        monkeypatch.setattr(demo, name, lambda _: "upstream")
+    monkeypatch.setattr(demo, "ensure_engine", lambda _: None)
+    monkeypatch.setattr(demo, "find_manifests", lambda versions: (versions[0], "upstream"))
     monkeypatch.setattr(demo_cluster, "start", lambda *_: (node / "kubeconfig").write_text("of another start"))
     monkeypatch.setattr(demo_cluster, "slow_parts", lambda *_: [])
     monkeypatch.setattr(demo_cluster, "install_packages", lambda _cluster: None)
@@ -329,12 +349,12 @@ def test_a_node_that_never_started_leaves_no_record(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(requirements, "problems", list)
     monkeypatch.setattr(demo, "submit_locally", lambda: 0)
 
-    def fail(_version: str) -> str:
+    def fail(_versions: list[str]) -> tuple[str, str]:
         raise Unavailable("no manifests")
 
     monkeypatch.setattr(demo_cluster, "slow_parts", lambda *_: [])
     monkeypatch.setattr(demo_cluster, "install_packages", lambda _cluster: None)
-    monkeypatch.setattr(demo, "ensure_manifests", fail)
+    monkeypatch.setattr(demo, "find_manifests", fail)
     assert demo.run() == 0
     assert not (tmp_path / "demo").exists()
 
