@@ -14,7 +14,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -26,16 +27,19 @@ from components.settings.versions import DEFAULT_KUBERAY_VERSION, DEFAULT_RAY_VE
 from jobs import local_ray as local
 from jobs.yaml_file import dump_yaml, parse_as_typed
 from ops import demo_cluster, engine, pulumi
-from ops.demo_cluster import DEMO, Cluster
+from ops.demo_cluster import DEMO, STACK, Cluster, stack_file
 from ops.destroy import destroy
-from ops.errors import EngineFailed, EngineMissing, Unavailable
+from ops.errors import EngineMissing, OpsError, Unavailable
+from ops.recover import recover
+from ops.stack_objects import IDENTITY_TYPE
+from single_node.cache import cache_root, write_atomically
 from single_node.errors import SingleNodeError
 from single_node.programs import engine as module_engine
 from single_node.programs.go import go_problem
 
-STACK = "dev"
 SCRIPT_FOLDER = engine.ROOT / "examples" / "walkthrough"
 SCRIPT = "script.py"
+ENGINE_PART = "Pulumi's engine from Go modules (10 to 20 minutes)"
 
 
 @click.command("demo")
@@ -50,18 +54,14 @@ def run() -> int:
     local_job = functools.cache(submit_locally)  # once, whoever asks for it first
     try:
         cluster = demo_cluster.choose_cluster()
-        slow = demo_cluster.slow_parts(cluster)
-        if slow:
-            ask_to_build(slow)
-            local_job()
-        prepare(cluster, local_job)
+        version, manifests, cluster = prepare(cluster, local_job)
     except Unavailable as missing:
         click.echo(f"left out: the deployment. {missing}", err=True)
+        demo_cluster.forget_unused()
         code = local_job()
         click.echo(f"{outcome(code)} on a local Ray; nothing was deployed", err=True)
         return code
-    version = demo_cluster.kuberay_version(cluster)
-    outputs = deploy(cluster, version, ensure_manifests(version))
+    outputs = deploy(cluster, version, manifests)
     settings = {"KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else {}
     code = submit(["--outputs", str(outputs)], settings)
     click.echo("\n".join(summary(cluster, version, code)), err=True)
@@ -93,83 +93,150 @@ def remove() -> int:
         click.echo("nothing to destroy: the demo has deployed nothing", err=True)
         return 0
     code = 0
-    if (DEMO / "outputs.json").is_file() or STACK in _stacks(cluster):
-        code = destroy(
-            STACK, others="refuse", jobs="stop", environment=environment(cluster), config_file=DEMO / "Pulumi.dev.yaml"
+    if not demo_cluster.exists(cluster):
+        click.echo(
+            "no stack to destroy: nothing was deployed, or its cluster is gone with all that was there", err=True
         )
+    elif has_stack(settings := environment(cluster)):
+        if has_dead_lock():
+            recover(STACK, environment=settings, config_file=stack_file())
+        # Without its identity the state has nothing on a cluster: `up` failed before.
+        if any(resource["type"] == IDENTITY_TYPE for resource in engine.stack_state(STACK, environment=settings)):
+            code = destroy(STACK, others="refuse", jobs="stop", environment=settings, config_file=stack_file())
     if code == 0:
         code = demo_cluster.stop(cluster)
     if code == 0:
         shutil.rmtree(DEMO)
+        click.echo("the demo is removed", err=True)
     return code
 
 
 def ask_to_build(parts: list[str]) -> None:
     """Says what is built and how long that takes, and asks at a terminal. Raises Unavailable for a no."""
-    click.echo(f"These parts are built first, once, and cached: {', '.join(parts)}.", err=True)
+    click.echo(f"These parts are built first, once, and cached in {cache_root()}: {', '.join(parts)}.", err=True)
     if sys.stdin.isatty() and not demo_cluster.confirmed("Build them? A job on a local Ray runs before."):
         raise Unavailable("nothing is built; set KUBECONFIG or CONTEXT to use another cluster")
 
 
-def prepare(cluster: Cluster, before_build: Callable[[], object]) -> None:
-    """Has the engine and the cluster ready.
+def prepare(cluster: Cluster, local_job: Callable[[], object]) -> tuple[str, str, Cluster]:
+    """Has everything ready for the deployment. What takes seconds comes before what takes minutes.
 
     Args:
         cluster: The cluster.
-        before_build: Called before the engine is built, which takes long.
+        local_job: Runs a job on a local Ray. Called before something is built.
+
+    Returns:
+        KubeRay's version, where its manifests are, and the cluster that runs now.
 
     Raises:
-        Unavailable: One of them cannot be had; the message says why.
+        Unavailable: Something cannot be had; the message says why.
     """
+    previous = demo_cluster.saved()
+    if previous and not (previous.same_place(cluster) and demo_cluster.exists(previous)):
+        forget_deployment()
     # Before the start: `make demo-destroy` removes also what a killed demo has begun.
     cluster.save()
-    ensure_engine(before_build)
-    demo_cluster.start(cluster)
+    deployed = deployed_version()
+    versions = [deployed] if deployed else demo_cluster.kuberay_versions(cluster)
+    slow = demo_cluster.slow_parts(cluster, versions[0])
+
+    def before_engine_build() -> None:
+        if not slow:
+            ask_to_build([ENGINE_PART])
+        local_job()
+
+    if slow:
+        ask_to_build([*slow, *([] if engine_is_here() else [f"if it cannot be installed, {ENGINE_PART}"])])
+        local_job()
+    demo_cluster.install_packages(cluster)
+    version, manifests = find_manifests(versions)
+    ensure_engine(before_engine_build)
+    demo_cluster.start(cluster, version)
+    identity = demo_cluster.kubeconfig_digest(cluster)
+    if identity != cluster.identity:
+        forget_deployment()
+    cluster = replace(cluster, identity=identity)
+    cluster.save()
     click.echo(f"cluster: context {cluster.context}", err=True)
+    return version, manifests, cluster
+
+
+def forget_deployment() -> None:
+    """Removes the state of a deployment whose cluster is gone, and with it all that was deployed."""
+    shutil.rmtree(DEMO / "state", ignore_errors=True)
+    for file in (stack_file(), DEMO / "outputs.json"):
+        file.unlink(missing_ok=True)
+
+
+def engine_is_here() -> bool:
+    """Whether the Pulumi CLI and its plugins are here."""
+    try:
+        engine.find_engine()
+    except EngineMissing:
+        return False
+    return True
 
 
 def ensure_engine(before_build: Callable[[], object]) -> None:
-    """Installs the Pulumi CLI and its plugins into the project if they are missing, or builds them from Go modules.
+    """Installs the Pulumi CLI and its plugins if they are missing, or builds them from Go modules.
+
+    Args:
+        before_build: Called before the engine is built, which takes long.
 
     Raises:
         Unavailable: They are missing, and can be had in neither way.
     """
-    try:
-        engine.find_engine()
+    if engine_is_here():
         return
-    except EngineMissing:
-        click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
+    own_before = engine.OWN_INSTALLATION.exists()
     try:
-        pulumi.install()
-        pulumi.install_plugins()
+        _install_engine()
         return
     except Unavailable as error:
         not_installed = error
-    # A CLI without its plugins would be found before the one that is built.
-    shutil.rmtree(engine.OWN_INSTALLATION, ignore_errors=True)
+    if not own_before:
+        # A CLI without its plugins would be found before the one that is built.
+        shutil.rmtree(engine.OWN_INSTALLATION, ignore_errors=True)
     if problem := go_problem(module_engine.PULUMI_GO):
         raise Unavailable(f"the engine: {not_installed}; from Go modules it cannot be built: {problem}")
     click.echo(f"{not_installed}", err=True)
-    ask_to_build(["Pulumi's engine from Go modules (10 to 20 minutes)"])
     before_build()
     try:
         module_engine.build()
-    except SingleNodeError as error:
+    except (SingleNodeError, OSError) as error:
         raise Unavailable(f"the engine: {error}") from error
 
 
-def ensure_manifests(version: str) -> str:
-    """The value for `kuberay.source`: the directory in KUBERAY_SOURCE, otherwise upstream (cached or fetched).
+def _install_engine() -> None:
+    """Installs what is missing: the CLI into the project, or the plugins of the CLI that is here."""
+    try:
+        engine.find_cli()
+    except EngineMissing:
+        click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
+        pulumi.install()
+    pulumi.install_plugins()
+
+
+def find_manifests(versions: Sequence[str]) -> tuple[str, str]:
+    """The first of some versions whose manifests can be had, and the value for `kuberay.source`.
+
+    They come from the directory in KUBERAY_SOURCE, otherwise from upstream (cached or fetched).
 
     Raises:
-        Unavailable: The manifests are not there.
+        Unavailable: There are manifests of none; the message is that of the first.
     """
     named = os.environ.get("KUBERAY_SOURCE", UPSTREAM)
-    try:
-        source.resolve(version, named)
-    except StackError as error:
-        raise Unavailable(f"KubeRay's manifests: {error} (or set KUBERAY_SOURCE=directory for the demo)") from error
-    return named
+    errors = []
+    for version in versions:
+        try:
+            source.resolve(version, named)
+        except StackError as error:
+            errors.append(error)
+        else:
+            if errors:
+                click.echo(f"KubeRay {version} is used: there are no manifests of {versions[0]}. {errors[0]}", err=True)
+            return version, named
+    raise Unavailable(f"KubeRay's manifests: {errors[0]} For the demo, set KUBERAY_SOURCE to that directory.")
 
 
 def environment(cluster: Cluster) -> dict[str, str]:
@@ -180,14 +247,7 @@ def environment(cluster: Cluster) -> dict[str, str]:
     return {**settings, "KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else settings
 
 
-def _stacks(cluster: Cluster) -> set[str]:
-    try:
-        return {entry["name"] for entry in engine.stacks(environment=environment(cluster))}
-    except (EngineMissing, EngineFailed):
-        return set()
-
-
-def stack_file(context: str, version: str, manifests: str) -> str:
+def stack_content(context: str, version: str, manifests: str) -> str:
     """The demo's stack file: that of `dev`, with this cluster, version and source, without what the version lacks."""
     content = parse_as_typed((engine.ROOT / f"Pulumi.{STACK}.yaml").read_text())
     config = content["config"]
@@ -202,23 +262,57 @@ def stack_file(context: str, version: str, manifests: str) -> str:
     return dump_yaml(content)
 
 
+def deployed_version() -> str | None:
+    """KubeRay's version in the stack file of an earlier demo, which later ones keep; None: there is none."""
+    if not stack_file().is_file():
+        return None
+    config = parse_as_typed(stack_file().read_text())["config"]
+    return str(config[f"{engine.PROJECT}:kuberay"].get("version", DEFAULT_KUBERAY_VERSION))
+
+
+def has_stack(settings: Mapping[str, str]) -> bool:
+    """Whether the demo's backend has the stack."""
+    return STACK in {entry["name"] for entry in engine.stacks(environment=settings)}
+
+
+def has_dead_lock() -> bool:
+    """Whether the stack is locked by a Pulumi CLI that was killed."""
+    locks = [json.loads(file.read_text()) for file in (DEMO / "state" / ".pulumi" / "locks").rglob("*.json")]
+    return any(not _is_alive(lock["pid"]) for lock in locks)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def deploy(cluster: Cluster, version: str, manifests: str) -> Path:
     """Deploys the dev stack and returns its outputs file.
 
     Raises:
-        EngineFailed: `pulumi up` ended with an error; its output is above.
+        OpsError: `pulumi up` ended with an error; its output is above.
     """
     settings = environment(cluster)
-    config_file = DEMO / f"Pulumi.{STACK}.yaml"
-    if not config_file.is_file():
-        config_file.write_text(stack_file(cluster.context, version, manifests))
-    if STACK not in {entry["name"] for entry in engine.stacks(environment=settings)}:
+    if not stack_file().is_file():
+        write_atomically(stack_file(), stack_content(cluster.context, version, manifests))
+    if not has_stack(settings):
         engine.init_stack(STACK, settings)
+    if has_dead_lock():
+        click.echo("the last `pulumi up` was killed; completing its state", err=True)
+        recover(STACK, environment=settings, config_file=stack_file())
     code = engine.run(
-        ["up", "--yes", "--skip-preview", "--config-file", str(config_file)], stack=STACK, environment=settings
+        ["up", "--yes", "--skip-preview", "--config-file", str(stack_file())], stack=STACK, environment=settings
     )
     if code:
-        raise EngineFailed("pulumi up", code)
+        raise OpsError(
+            f"`pulumi up` ended with {code}; the reason is above. `make demo` continues from here, `make demo-destroy` "
+            "removes what was deployed"
+        )
     outputs = DEMO / "outputs.json"
     outputs.write_text(json.dumps(engine.stack_outputs(STACK, environment=settings)["contract"], indent=2))
     return outputs

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,12 +52,10 @@ def find_engine() -> Path:
         EngineMissing: One of them is not; the message names it.
     """
     cli = find_cli()
-    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
     for plugin in PLUGINS:
         beside = cli.parent / plugin
         kind, name = plugin.removeprefix("pulumi-").split("-", 1)
-        installed = home.glob(f"plugins/{kind}-{name}-v*")
-        if not (shutil.which(plugin, path=_search_path()) or beside.is_file() or any(installed)):
+        if not (shutil.which(plugin, path=_search_path()) or beside.is_file() or _plugins(f"{kind}-{name}")):
             raise EngineMissing(f"{plugin} is neither on PATH nor among Pulumi's plugins (`pulumi plugin install`)")
     return cli
 
@@ -67,14 +66,15 @@ def version() -> str:
 
 
 def provider_version() -> str:
-    """The version of the Kubernetes provider on PATH; "unknown" if the provider is only among the plugins."""
+    """The version of the Kubernetes provider on PATH, otherwise the newest among Pulumi's plugins; else "unknown"."""
     import grpc
     from google.protobuf import empty_pb2
     from pulumi.runtime.proto import provider_pb2_grpc
 
     program = shutil.which("pulumi-resource-kubernetes", path=_search_path())
     if program is None:
-        return "unknown"
+        installed = [folder.name.rpartition("-v")[2] for folder in _plugins("resource-kubernetes")]
+        return max(installed, key=_version_parts, default="unknown")
     process = subprocess.Popen([program, "127.0.0.1:1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
@@ -84,6 +84,16 @@ def provider_version() -> str:
     finally:
         process.kill()
         process.wait()
+
+
+def _plugins(name: str) -> list[Path]:
+    """The folders of the installed versions of a plugin, such as `resource-kubernetes`."""
+    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
+    return [folder for folder in home.glob(f"plugins/{name}-v*") if folder.is_dir()]
+
+
+def _version_parts(version: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", version)]
 
 
 def init_stack(name: str, environment: Mapping[str, str] | None = None) -> None:

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from ops import demo, engine, pulumi
 from ops.errors import EngineMissing, Unavailable
+from single_node.programs import engine as module_engine
 
 
 def archive(script: str = f"echo v{pulumi.VERSION}") -> bytes:
@@ -80,6 +81,8 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+# As the CLI names them in its home.
+PLUGIN_FOLDERS = [name.removeprefix("pulumi-") for name in engine.PLUGINS]
 PROGRAMS = {f"bin/{name}" for name in ("pulumi", *engine.PLUGINS)}
 
 
@@ -166,13 +169,41 @@ def test_the_demo_goes_on_without_a_cli_whose_archive_is_another_one(
     releases: Releases, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     releases.content = archive("echo v6.6.6")
-    monkeypatch.setattr(demo, "go_problem", lambda: "the command `go` is missing")
+    monkeypatch.setattr(demo, "go_problem", lambda _oldest: "the command `go` is missing")
     with pytest.raises(
         Unavailable, match=r"(?s)is not the archive.*from Go modules it cannot be built: .*`go` is missing"
     ):
         demo.ensure_engine(lambda: None)
     with pytest.raises(EngineMissing):
         engine.find_cli()
+
+
+def test_a_cli_on_path_stays_in_use_and_only_its_plugins_are_installed(
+    releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, home = tmp_path / "programs", tmp_path / "home"
+    programs.mkdir()
+    cli = programs / "pulumi"
+    folders = " ".join(f"{home}/plugins/{name}-v1" for name in PLUGIN_FOLDERS)
+    cli.write_text(f'#!/bin/sh\n[ "$1" = install ] && /bin/mkdir -p {folders}\n')
+    cli.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("PULUMI_HOME", str(home))
+    demo.ensure_engine(lambda: None)
+    assert engine.find_engine() == cli
+    assert releases.asked == []
+
+
+def test_without_an_installer_the_engine_is_built_after_the_local_job(
+    releases: Releases, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi, "RELEASES", "http://127.0.0.1:1")
+    monkeypatch.setattr(demo, "go_problem", lambda _oldest: None)
+    order: list[str] = []
+    monkeypatch.setattr(module_engine, "build", lambda: order.append("build"))
+    demo.ensure_engine(lambda: order.append("local job"))
+    assert order == ["local job", "build"]
+    assert not machine.exists()
 
 
 def test_every_platform_that_pulumi_is_released_for_has_a_checksum() -> None:
