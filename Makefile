@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs bench lock environments
+.PHONY: help demo demo-destroy cluster cluster-down pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs bench lock environments
 
 ##@ Start
 help:  ## show this list
@@ -22,6 +22,12 @@ demo: .venv/.ready  ## run a first job: on a cluster with Pulumi if there is one
 
 demo-destroy: .venv/.ready  ## remove what `make demo` deployed
 	$(BIN)/python -m ops demo --destroy
+
+cluster: .venv/.ready  ## start a single-node Kubernetes on this Linux machine, without Docker
+	$(BIN)/python -m ops cluster up
+
+cluster-down: .venv/.ready  ## stop it
+	$(BIN)/python -m ops cluster down
 
 pulumi: .venv/.ready  ## install the Pulumi CLI that the workflows use into .pulumi/
 	$(BIN)/python -m ops pulumi

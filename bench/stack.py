@@ -16,8 +16,8 @@ import yaml
 
 from bench.measure import Sample, command, in_turn, keep, pulumi, pulumi_output, summary
 from ops import engine, render
+from single_node.requirements import kubectl_path
 from tests.support.cluster import Cluster, use_cluster
-from tests.support.native import kubectl_path
 from tests.support.stack import Stack
 
 NAMESPACE, CLUSTER, OPERATOR_NAMESPACE = "ray-cluster", "raycluster-autoscaler", "ray-system"

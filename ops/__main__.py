@@ -10,10 +10,12 @@ import click
 from components.errors import ClusterError, StackError
 from jobs.spec.shown import visible
 from ops.errors import OpsError
+from single_node.errors import SingleNodeError
 
 # Command -> one line of help. Listing the commands loads none of them.
 COMMANDS = {
     "demo": "Deploy with what this machine has and run a first job.",
+    "cluster": "Run a single-node Kubernetes on this machine, without Docker.",
     "pulumi": "Install the Pulumi CLI that the workflows use.",
     "test": "Run all tests that this machine can run.",
     "outputs": "Write a stack's outputs to a file.",
@@ -59,7 +61,7 @@ def main() -> None:
     """Exits with 1 and one message for an error of Pulumi, the cluster, the settings or this package."""
     try:
         ops()
-    except (OpsError, ClusterError, StackError) as error:
+    except (OpsError, ClusterError, StackError, SingleNodeError) as error:
         click.echo(visible(f"error: {error}", lines=True), err=True)
         sys.exit(1)
 

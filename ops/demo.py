@@ -1,19 +1,21 @@
-"""`make demo`: from an empty machine to a job's result. `make demo-destroy` removes it.
+"""`make demo`: from an empty machine to a job's result on Kubernetes. `make demo-destroy` removes it.
 
-With a cluster and Pulumi: deploy the `dev` stack on a file backend, run the walkthrough's script as a job, print its
-log and how to destroy the stack. Otherwise: say within seconds what is missing, and run the job on a local Ray.
-The exit code is 0 only if the job succeeded. Without a terminal it asks no questions.
+Deploys the `dev` stack on a file backend, runs the walkthrough's script as a job, and prints its log and how to go on.
+Where the cluster or the engine have to be built first, or cannot be had, a job runs on a local Ray first. The exit code
+is 0 only if the job succeeded. Without a terminal it asks no questions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,189 +23,220 @@ import click
 from components.errors import StackError
 from components.kuberay import source
 from components.settings.kuberay import UPSTREAM
-from components.settings.versions import DEFAULT_KUBERAY_VERSION
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, DEFAULT_RAY_VERSION
 from jobs import local_ray as local
-from jobs.kubernetes.kubeconfig import KubeconfigRefused, kubeconfig_files, read_kubeconfig
 from jobs.yaml_file import dump_yaml, parse_as_typed
-from ops import engine, pulumi
+from ops import demo_cluster, engine, pulumi
+from ops.demo_cluster import DEMO, STACK, Cluster, stack_file
 from ops.destroy import destroy
-from ops.errors import EngineFailed, EngineMissing, Unavailable
+from ops.errors import EngineMissing, OpsError, Unavailable
+from ops.recover import recover
+from ops.stack_objects import IDENTITY_TYPE
+from single_node.cache import cache_root, write_atomically
+from single_node.errors import SingleNodeError
+from single_node.programs import engine as module_engine
+from single_node.programs.go import go_problem
 
-STACK = "dev"
-DEMO = engine.ROOT / ".demo"
-KIND_CLUSTER = "ray-on-kubernetes-demo"
 SCRIPT_FOLDER = engine.ROOT / "examples" / "walkthrough"
 SCRIPT = "script.py"
+ENGINE_PART = "Pulumi's engine from Go modules (10 to 20 minutes)"
 
 
 @click.command("demo")
 @click.option("--destroy", "destroying", is_flag=True, help="Destroy the demo's stack and its throw-away cluster.")
 def demo_command(destroying: bool) -> None:
-    """Deploy with what this machine has and run a first job: on a cluster with Pulumi, otherwise on a local Ray."""
+    """Deploy to a cluster and run a first job. What this machine lacks is installed or built, after a question."""
     sys.exit(remove() if destroying else run())
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The cluster that the demo deploys to.
-
-    Args:
-        kubeconfig: Path of the kubeconfig; None for the usual one.
-        context: Its context.
-        throw_away: The demo created the cluster, and `make demo-destroy` deletes it.
-    """
-
-    kubeconfig: str | None
-    context: str
-    throw_away: bool = False
 
 
 def run() -> int:
     """Runs the demo; returns 0 only if the job succeeded."""
-    DEMO.mkdir(exist_ok=True)
+    local_job = functools.cache(submit_locally)  # once, whoever asks for it first
     try:
-        cluster = choose_cluster()
-        click.echo(f"cluster: context {cluster.context}", err=True)
-        ensure_engine()
-        manifests = ensure_manifests()
+        cluster = demo_cluster.choose_cluster()
+        version, manifests, cluster = prepare(cluster, local_job)
     except Unavailable as missing:
-        click.echo(f"left out: the deployment. {missing}\nrunning the job on a local Ray instead", err=True)
-        code = submit_locally()
+        click.echo(f"left out: the deployment. {missing}", err=True)
+        demo_cluster.forget_unused()
+        code = local_job()
         click.echo(f"{outcome(code)} on a local Ray; nothing was deployed", err=True)
         return code
-    outputs = deploy(cluster, manifests)
+    outputs = deploy(cluster, version, manifests)
     settings = {"KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else {}
     code = submit(["--outputs", str(outputs)], settings)
-    click.echo(f"{outcome(code)} on {cluster.context}", err=True)
+    click.echo("\n".join(summary(cluster, version, code)), err=True)
     target_option = f"--outputs {outputs.relative_to(engine.ROOT)}"
-    click.echo(f"submit more: .venv/bin/python -m jobs submit {target_option} -- python -c 'print(1)'", err=True)
+    kubeconfig = f"KUBECONFIG={cluster.kubeconfig} " if cluster.kubeconfig else ""
+    click.echo(
+        f"submit more: {kubeconfig}.venv/bin/python -m jobs submit {target_option} -- python -c 'print(1)'", err=True
+    )
     click.echo("remove it:   make demo-destroy", err=True)
     return code
 
 
+def summary(cluster: Cluster, version: str, code: int) -> list[str]:
+    """Three lines: what ran where, with which versions, and what of the defaults was off."""
+    off = "nothing" if demo_cluster.has_tokens(version) else f"token authentication (KubeRay {version} has none)"
+    place = f"{cluster.context}{f' ({cluster.kind})' if cluster.kind else ''}"
+    return [
+        f"\n{outcome(code)} on the RayCluster of stack {STACK}, Kubernetes context {place}",
+        f"versions: Pulumi {engine.version()}, Kubernetes provider {engine.provider_version()}, KubeRay {version}, "
+        f"Ray {DEFAULT_RAY_VERSION}",
+        f"off, of the defaults: {off}",
+    ]
+
+
 def remove() -> int:
-    """Destroys the demo's stack, then the kind cluster if the demo created it."""
-    record = DEMO / "cluster.json"
-    if not record.is_file():
+    """Destroys the demo's stack, then the cluster if the demo created it."""
+    cluster = demo_cluster.saved()
+    if cluster is None:
         click.echo("nothing to destroy: the demo has deployed nothing", err=True)
         return 0
-    cluster = Cluster(**json.loads(record.read_text()))
-    code = destroy(
-        STACK, others="refuse", jobs="stop", environment=environment(cluster), config_file=DEMO / "Pulumi.dev.yaml"
-    )
-    if code == 0 and cluster.throw_away:
-        code = subprocess.run(["kind", "delete", "cluster", "--name", KIND_CLUSTER], check=False).returncode
+    code = 0
+    if not demo_cluster.exists(cluster):
+        click.echo(
+            "no stack to destroy: nothing was deployed, or its cluster is gone with all that was there", err=True
+        )
+    elif has_stack(settings := environment(cluster)):
+        if has_dead_lock():
+            recover(STACK, environment=settings, config_file=stack_file())
+        # Without its identity the state has nothing on a cluster: `up` failed before.
+        if any(resource["type"] == IDENTITY_TYPE for resource in engine.stack_state(STACK, environment=settings)):
+            code = destroy(STACK, others="refuse", jobs="stop", environment=settings, config_file=stack_file())
+    if code == 0:
+        code = demo_cluster.stop(cluster)
     if code == 0:
         shutil.rmtree(DEMO)
+        click.echo("the demo is removed", err=True)
     return code
 
 
-def current_context() -> str | None:
-    """The kubeconfig's current context; None if there is no kubeconfig or no current context.
+def ask_to_build(parts: list[str]) -> None:
+    """Says what is built and how long that takes, and asks at a terminal. Raises Unavailable for a no."""
+    click.echo(f"These parts are built first, once, and cached in {cache_root()}: {', '.join(parts)}.", err=True)
+    if sys.stdin.isatty() and not demo_cluster.confirmed("Build them? A job on a local Ray runs before."):
+        raise Unavailable("nothing is built; set KUBECONFIG or CONTEXT to use another cluster")
+
+
+def prepare(cluster: Cluster, local_job: Callable[[], object]) -> tuple[str, str, Cluster]:
+    """Has everything ready for the deployment. What takes seconds comes before what takes minutes.
+
+    Args:
+        cluster: The cluster.
+        local_job: Runs a job on a local Ray. Called before something is built.
+
+    Returns:
+        KubeRay's version, where its manifests are, and the cluster that runs now.
 
     Raises:
-        Unavailable: A kubeconfig cannot be read. The message does not repeat its content, which holds credentials.
+        Unavailable: Something cannot be had; the message says why.
     """
-    if not any(file.is_file() for file in kubeconfig_files(None)):
-        return None
+    previous = demo_cluster.saved()
+    if previous and not (previous.same_place(cluster) and demo_cluster.exists(previous)):
+        forget_deployment()
+    # Before the start: `make demo-destroy` removes also what a killed demo has begun.
+    cluster.save()
+    deployed = deployed_version()
+    versions = [deployed] if deployed else demo_cluster.kuberay_versions(cluster)
+    slow = demo_cluster.slow_parts(cluster, versions[0])
+
+    def before_engine_build() -> None:
+        if not slow:
+            ask_to_build([ENGINE_PART])
+        local_job()
+
+    if slow:
+        ask_to_build([*slow, *([] if engine_is_here() else [f"if it cannot be installed, {ENGINE_PART}"])])
+        local_job()
+    demo_cluster.install_packages(cluster)
+    version, manifests = find_manifests(versions)
+    ensure_engine(before_engine_build)
+    demo_cluster.start(cluster, version)
+    identity = demo_cluster.kubeconfig_digest(cluster)
+    if identity != cluster.identity:
+        forget_deployment()
+    cluster = replace(cluster, identity=identity)
+    cluster.save()
+    click.echo(f"cluster: context {cluster.context}", err=True)
+    return version, manifests, cluster
+
+
+def forget_deployment() -> None:
+    """Removes the state of a deployment whose cluster is gone, and with it all that was deployed."""
+    shutil.rmtree(DEMO / "state", ignore_errors=True)
+    for file in (stack_file(), DEMO / "outputs.json"):
+        file.unlink(missing_ok=True)
+
+
+def engine_is_here() -> bool:
+    """Whether the Pulumi CLI and its plugins are here."""
     try:
-        config = read_kubeconfig(None, option="KUBECONFIG")
-    except KubeconfigRefused as error:
-        raise Unavailable(str(error)) from error
-    return (config.current_context or None) if config else None
-
-
-def choose_cluster() -> Cluster:
-    """CONTEXT or KUBECONFIG if set, else the current context if the user agrees, else a throw-away kind cluster.
-
-    Raises:
-        Unavailable: There is no cluster and none can be created.
-    """
-    context, named = os.environ.get("CONTEXT"), os.environ.get("KUBECONFIG")
-    if named and not any(Path(place).expanduser().is_file() for place in named.split(os.pathsep)):
-        raise Unavailable(f"KUBECONFIG={named}: no such file")
-    current = current_context()
-    if context or (named and current):
-        return Cluster(None, context or str(current))
-    if current and _confirmed(f"Deploy Ray to the current context {current}?"):
-        return Cluster(None, current)
-    return _kind_cluster(current)
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
+        engine.find_engine()
+    except EngineMissing:
         return False
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    return True
 
 
-def _kind_cluster(declined: str | None) -> Cluster:
-    """The demo's own kind cluster, created if it does not exist."""
-    hint = f" (to use the current context {declined}: CONTEXT={declined})" if declined else ""
-    if shutil.which("kind") is None:
-        raise Unavailable(f"no cluster: set KUBECONFIG or CONTEXT, or install kind and Docker{hint}")
-    docker = shutil.which("docker")
-    if docker is None or _exit_code([docker, "info"]):
-        raise Unavailable(
-            f"no cluster: set KUBECONFIG or CONTEXT; kind is installed but no Docker engine answers{hint}"
-        )
-    kubeconfig = DEMO / "kubeconfig"
-    existing = subprocess.run(["kind", "get", "clusters"], capture_output=True, text=True, check=False).stdout.split()
-    if KIND_CLUSTER not in existing:
-        click.echo(f"creating a throw-away cluster: kind create cluster --name {KIND_CLUSTER}", err=True)
-        command = [
-            "kind",
-            "create",
-            "cluster",
-            "--name",
-            KIND_CLUSTER,
-            "--wait",
-            "120s",
-            "--kubeconfig",
-            str(kubeconfig),
-        ]
-        if subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode:
-            raise Unavailable("kind could not create a cluster; its output is above")
-    return Cluster(str(kubeconfig), f"kind-{KIND_CLUSTER}", throw_away=True)
+def ensure_engine(before_build: Callable[[], object]) -> None:
+    """Installs the Pulumi CLI and its plugins if they are missing, or builds them from Go modules.
 
-
-def _exit_code(command: list[str]) -> int:
-    try:
-        return subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=10, check=False
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return 1
-
-
-def ensure_engine() -> None:
-    """Installs the Pulumi CLI and its plugins into the project if they are missing.
+    Args:
+        before_build: Called before the engine is built, which takes long.
 
     Raises:
-        Unavailable: They are missing and cannot be installed.
+        Unavailable: They are missing, and can be had in neither way.
     """
+    if engine_is_here():
+        return
+    own_before = engine.OWN_INSTALLATION.exists()
+    try:
+        _install_engine()
+        return
+    except Unavailable as error:
+        not_installed = error
+    if not own_before:
+        # A CLI without its plugins would be found before the one that is built.
+        shutil.rmtree(engine.OWN_INSTALLATION, ignore_errors=True)
+    if problem := go_problem(module_engine.PULUMI_GO):
+        raise Unavailable(f"the engine: {not_installed}; from Go modules it cannot be built: {problem}")
+    click.echo(f"{not_installed}", err=True)
+    before_build()
+    try:
+        module_engine.build()
+    except (SingleNodeError, OSError) as error:
+        raise Unavailable(f"the engine: {error}") from error
+
+
+def _install_engine() -> None:
+    """Installs what is missing: the CLI into the project, or the plugins of the CLI that is here."""
     try:
         engine.find_cli()
-    except EngineMissing as missing:
+    except EngineMissing:
         click.echo(f"installing the Pulumi CLI {pulumi.VERSION} into {engine.OWN_INSTALLATION.name}/", err=True)
-        try:
-            pulumi.install()
-        except Unavailable as error:
-            raise Unavailable(f"{missing}, and it could not be installed: {error}") from error
+        pulumi.install()
     pulumi.install_plugins()
 
 
-def ensure_manifests() -> str:
-    """The value for `kuberay.source`: the directory in KUBERAY_SOURCE, otherwise upstream (cached or fetched).
+def find_manifests(versions: Sequence[str]) -> tuple[str, str]:
+    """The first of some versions whose manifests can be had, and the value for `kuberay.source`.
+
+    They come from the directory in KUBERAY_SOURCE, otherwise from upstream (cached or fetched).
 
     Raises:
-        Unavailable: The manifests are not there.
+        Unavailable: There are manifests of none; the message is that of the first.
     """
     named = os.environ.get("KUBERAY_SOURCE", UPSTREAM)
-    try:
-        source.resolve(DEFAULT_KUBERAY_VERSION, named)
-    except StackError as error:
-        raise Unavailable(f"KubeRay's manifests: {error} (or set KUBERAY_SOURCE=directory for the demo)") from error
-    return named
+    errors = []
+    for version in versions:
+        try:
+            source.resolve(version, named)
+        except StackError as error:
+            errors.append(error)
+        else:
+            if errors:
+                click.echo(f"KubeRay {version} is used: there are no manifests of {versions[0]}. {errors[0]}", err=True)
+            return version, named
+    raise Unavailable(f"KubeRay's manifests: {errors[0]} For the demo, set KUBERAY_SOURCE to that directory.")
 
 
 def environment(cluster: Cluster) -> dict[str, str]:
@@ -214,29 +247,74 @@ def environment(cluster: Cluster) -> dict[str, str]:
     return {**settings, "KUBECONFIG": cluster.kubeconfig} if cluster.kubeconfig else settings
 
 
-def deploy(cluster: Cluster, manifests: str) -> Path:
+def stack_content(context: str, version: str, manifests: str) -> str:
+    """The demo's stack file: that of `dev`, with this cluster, version and source, without what the version lacks."""
+    content = parse_as_typed((engine.ROOT / f"Pulumi.{STACK}.yaml").read_text())
+    config = content["config"]
+    config[f"{engine.PROJECT}:kubeContext"] = context
+    kuberay = config.setdefault(f"{engine.PROJECT}:kuberay", {})
+    kuberay["source"] = manifests
+    if version != DEFAULT_KUBERAY_VERSION:
+        kuberay["version"] = version
+    if not demo_cluster.has_tokens(version):
+        for ray in config[f"{engine.PROJECT}:clusters"]:
+            ray["auth"] = "disabled"
+    return dump_yaml(content)
+
+
+def deployed_version() -> str | None:
+    """KubeRay's version in the stack file of an earlier demo, which later ones keep; None: there is none."""
+    if not stack_file().is_file():
+        return None
+    config = parse_as_typed(stack_file().read_text())["config"]
+    return str(config[f"{engine.PROJECT}:kuberay"].get("version", DEFAULT_KUBERAY_VERSION))
+
+
+def has_stack(settings: Mapping[str, str]) -> bool:
+    """Whether the demo's backend has the stack."""
+    return STACK in {entry["name"] for entry in engine.stacks(environment=settings)}
+
+
+def has_dead_lock() -> bool:
+    """Whether the stack is locked by a Pulumi CLI that was killed."""
+    locks = [json.loads(file.read_text()) for file in (DEMO / "state" / ".pulumi" / "locks").rglob("*.json")]
+    return any(not _is_alive(lock["pid"]) for lock in locks)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def deploy(cluster: Cluster, version: str, manifests: str) -> Path:
     """Deploys the dev stack and returns its outputs file.
 
     Raises:
-        EngineFailed: `pulumi up` ended with an error; its output is above.
+        OpsError: `pulumi up` ended with an error; its output is above.
     """
     settings = environment(cluster)
-    config_file = DEMO / f"Pulumi.{STACK}.yaml"
-    if not config_file.is_file():
-        content = parse_as_typed((engine.ROOT / config_file.name).read_text())
-        content["config"][f"{engine.PROJECT}:kubeContext"] = cluster.context
-        content["config"].setdefault(f"{engine.PROJECT}:kuberay", {})["source"] = manifests
-        config_file.write_text(dump_yaml(content))
-    if STACK not in {entry["name"] for entry in engine.stacks(environment=settings)}:
+    if not stack_file().is_file():
+        write_atomically(stack_file(), stack_content(cluster.context, version, manifests))
+    if not has_stack(settings):
         engine.init_stack(STACK, settings)
+    if has_dead_lock():
+        click.echo("the last `pulumi up` was killed; completing its state", err=True)
+        recover(STACK, environment=settings, config_file=stack_file())
     code = engine.run(
-        ["up", "--yes", "--skip-preview", "--config-file", str(config_file)], stack=STACK, environment=settings
+        ["up", "--yes", "--skip-preview", "--config-file", str(stack_file())], stack=STACK, environment=settings
     )
     if code:
-        raise EngineFailed("pulumi up", code)
+        raise OpsError(
+            f"`pulumi up` ended with {code}; the reason is above. `make demo` continues from here, `make demo-destroy` "
+            "removes what was deployed"
+        )
     outputs = DEMO / "outputs.json"
     outputs.write_text(json.dumps(engine.stack_outputs(STACK, environment=settings)["contract"], indent=2))
-    (DEMO / "cluster.json").write_text(json.dumps(cluster.__dict__))
     return outputs
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ops.errors import EngineFailed, EngineMissing
+from single_node.programs import engine as module_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "ray-on-kubernetes"
@@ -25,7 +28,8 @@ PLUGINS = ("pulumi-language-python", "pulumi-resource-kubernetes", "pulumi-resou
 
 
 def find_cli() -> Path:
-    """The project's own Pulumi CLI, which `make pulumi` installs; otherwise the one on PATH.
+    """The project's own Pulumi CLI, which `make pulumi` installs; otherwise that on PATH; otherwise the one that the
+    demo has built from Go modules.
 
     Raises:
         EngineMissing: There is no CLI.
@@ -33,7 +37,7 @@ def find_cli() -> Path:
     own = OWN_INSTALLATION / "bin" / "pulumi"
     if own.is_file():
         return own
-    on_path = shutil.which("pulumi")
+    on_path = shutil.which("pulumi", path=_search_path())
     if on_path:
         return Path(on_path)
     raise EngineMissing(
@@ -48,12 +52,10 @@ def find_engine() -> Path:
         EngineMissing: One of them is not; the message names it.
     """
     cli = find_cli()
-    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
     for plugin in PLUGINS:
         beside = cli.parent / plugin
         kind, name = plugin.removeprefix("pulumi-").split("-", 1)
-        installed = home.glob(f"plugins/{kind}-{name}-v*")
-        if not (shutil.which(plugin) or beside.is_file() or any(installed)):
+        if not (shutil.which(plugin, path=_search_path()) or beside.is_file() or _plugins(f"{kind}-{name}")):
             raise EngineMissing(f"{plugin} is neither on PATH nor among Pulumi's plugins (`pulumi plugin install`)")
     return cli
 
@@ -64,14 +66,15 @@ def version() -> str:
 
 
 def provider_version() -> str:
-    """The version of the Kubernetes provider on PATH; "unknown" if the provider is only among the plugins."""
+    """The version of the Kubernetes provider on PATH, otherwise the newest among Pulumi's plugins; else "unknown"."""
     import grpc
     from google.protobuf import empty_pb2
     from pulumi.runtime.proto import provider_pb2_grpc
 
-    program = shutil.which("pulumi-resource-kubernetes")
+    program = shutil.which("pulumi-resource-kubernetes", path=_search_path())
     if program is None:
-        return "unknown"
+        installed = [folder.name.rpartition("-v")[2] for folder in _plugins("resource-kubernetes")]
+        return max(installed, key=_version_parts, default="unknown")
     process = subprocess.Popen([program, "127.0.0.1:1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
@@ -81,6 +84,16 @@ def provider_version() -> str:
     finally:
         process.kill()
         process.wait()
+
+
+def _plugins(name: str) -> list[Path]:
+    """The folders of the installed versions of a plugin, such as `resource-kubernetes`."""
+    home = Path(os.environ.get("PULUMI_HOME", Path.home() / ".pulumi"))
+    return [folder for folder in home.glob(f"plugins/{name}-v*") if folder.is_dir()]
+
+
+def _version_parts(version: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", version)]
 
 
 def init_stack(name: str, environment: Mapping[str, str] | None = None) -> None:
@@ -191,7 +204,16 @@ def _capture(arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, s
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
-    environment = {**os.environ, "PULUMI_SKIP_UPDATE_CHECK": "true", **(extra or {})}
+    # RAY_PULUMI_PYTHON is for the engine that is built from Go modules; the official one does not read it.
+    own = {"PULUMI_SKIP_UPDATE_CHECK": "true", "RAY_PULUMI_PYTHON": sys.executable, "PATH": _search_path()}
+    return {**os.environ, **own, **(extra or {})}
+
+
+def _search_path() -> str:
+    """PATH of the CLI's processes: the project's own installation first, the built engine last."""
+    folders = [os.environ.get("PATH", "")]
     if OWN_INSTALLATION.is_dir():
-        environment["PATH"] = f"{OWN_INSTALLATION / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
-    return environment
+        folders.insert(0, str(OWN_INSTALLATION / "bin"))
+    if module_engine.is_built():
+        folders.append(str(module_engine.engine_dir()))
+    return os.pathsep.join(folders)

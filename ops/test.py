@@ -6,9 +6,11 @@ The one file outside tests/ that imports tests.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +44,16 @@ class Outcome:
         state: "passed", "failed" or "left out".
         detail: pytest's last line, or why the tier was left out.
         seconds: How long it ran.
+        engine: What an end-to-end run used: engine, provider, KubeRay.
+        left_out: What was left out of the tier: `COUNT: REASON`.
     """
 
     tier: str
     state: str
     detail: str
     seconds: float = 0.0
+    engine: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def run(tiers: list[str], arguments: list[str]) -> int:
@@ -56,6 +62,9 @@ def run(tiers: list[str], arguments: list[str]) -> int:
     print("\nSummary")
     for outcome in outcomes:
         print(f"  {outcome.tier:8} {outcome.state:9} {outcome.seconds:6.0f} s  {outcome.detail}")
+        for line in (outcome.engine, *outcome.left_out):
+            if line:
+                print(f"  {'':8} {line}")
     failed = [outcome.tier for outcome in outcomes if outcome.state == "failed"]
     left_out = [outcome.tier for outcome in outcomes if outcome.state == "left out"]
     print(f"\nfailed: {', '.join(failed) or 'none'}; left out: {', '.join(left_out) or 'none'}")
@@ -79,7 +88,17 @@ def run_tier(tier: str, arguments: list[str]) -> Outcome:
     done = _run(["pytest", TIERS[tier].folder, *TIERS[tier].options, *arguments], capture=True)
     lines = [line.strip("= ") for line in done.stdout.splitlines() if " in " in line and line.startswith("=")]
     detail = lines[-1] if lines else f"pytest ended with {done.returncode}"
-    return Outcome(tier, "failed" if done.returncode else "passed", detail, time.monotonic() - started)
+    state, seconds = "failed" if done.returncode else "passed", time.monotonic() - started
+    engine = next((line for line in done.stdout.splitlines() if line.startswith("engine v")), "")
+    return Outcome(tier, state, detail, seconds, engine, left_out_tests(done.stdout))
+
+
+def left_out_tests(output: str) -> tuple[str, ...]:
+    """Returns the tests that pytest's output says were skipped, by reason: `left out: COUNT, REASON`."""
+    counts: Counter[str] = Counter()
+    for count, reason in re.findall(r"^SKIPPED \[(\d+)\] \S+: (.*)$", output, re.M):
+        counts[reason] += int(count)
+    return tuple(f"left out: {count}, {reason}" for reason, count in counts.items())
 
 
 def _run(command: list[str], capture: bool = False) -> subprocess.CompletedProcess[str]:

@@ -63,12 +63,12 @@ class Api:
         if isinstance(error, errors.Forbidden):
             return Forbidden(f"{name}: not allowed: {error.message} Ask for that right, or use another context.")
         if isinstance(error, errors.NotAllowed):
-            return ClusterError(f"{name}: the credentials are not accepted (401). Log in again, then retry.")
+            return ClusterError(f"{name}: the login failed. {error.message} {error.remedy}".rstrip())
         if isinstance(error, errors.KubeError | errors.NotThere | errors.Refused):
             return ClusterError(f"{name}: {error.message} {error.remedy}".rstrip())
         return ClusterError(
-            f"{name}: the cluster does not answer. {error.message} "
-            "Is it running, and does the context point to it? Try `kubectl cluster-info`."
+            f"{name}: the cluster does not answer. {error.message} {error.remedy} "
+            "Does the context point to it? Try `kubectl cluster-info`."
         )
 
     def call(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 from components.errors import StackError
+from components.kuberay import go_module
 from components.kuberay.files import write_atomically
 from components.settings.kuberay import UPSTREAM
 from components.settings.versions import SPLIT_CONFIG, at_least
@@ -20,6 +23,8 @@ CACHE = ROOT / ".cache"
 DIGESTS = Path(__file__).with_name("digests.json")
 REPOSITORY = "https://github.com/ray-project/kuberay"
 FETCH_SECONDS = 300
+# For a first answer: behind a firewall that drops packets git would wait for minutes.
+ANSWER_SECONDS = 20
 MANIFEST_SUFFIXES = {".yaml", ".yml", ".json"}
 
 CRD_FOLDER = "ray-operator/config/crd"
@@ -100,22 +105,21 @@ def record(version: str, folder: Path | None = None) -> str:
 
 
 def fetch(version: str) -> Path:
-    """Returns the directory with the files of an upstream tag, from the cache or over the network. Raises
-    StackError."""
+    """Returns the directory with the files of an upstream version: from the cache, the git tag, or the Go module.
+
+    Raises:
+        StackError: the version was never published, or neither can be fetched.
+    """
     tree = CACHE / "kuberay" / version
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=tree.parent, prefix=f".{version}-") as scratch:
-        clone, files = Path(scratch, "clone"), Path(scratch, "tree")
-        _git(
-            version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone)
-        )
-        _git(version, "-C", str(clone), "sparse-checkout", "set", *folders(version))
-        for folder in folders(version):
-            if not (clone / folder).is_dir():
-                raise StackError(f"KubeRay {version}: the upstream tag has no folder {folder}")
-            shutil.copytree(clone / folder, files / folder)
+        files = Path(scratch, "tree")
+        try:
+            _from_tag(version, Path(scratch, "clone"), files)
+        except _NotReachable as no_tag:
+            _from_module(version, files, no_tag)
         try:
             files.rename(tree)
         except OSError:
@@ -124,36 +128,68 @@ def fetch(version: str) -> Path:
     return tree
 
 
-def _git(version: str, *arguments: str) -> None:
+class _NotReachable(StackError):
+    """The repository cannot be read from here; the Go module perhaps can."""
+
+
+def _from_tag(version: str, clone: Path, files: Path) -> None:
+    _git(version, "ls-remote", REPOSITORY, f"refs/tags/{version}", seconds=ANSWER_SECONDS)
+    _git(version, "clone", "--depth=1", "--filter=blob:none", "--sparse", "--branch", version, REPOSITORY, str(clone))
+    _git(version, "-C", str(clone), "sparse-checkout", "set", *folders(version))
+    for folder in folders(version):
+        if not (clone / folder).is_dir():
+            raise StackError(f"KubeRay {version}: the upstream tag has no folder {folder}")
+        shutil.copytree(clone / folder, files / folder)
+
+
+def _from_module(version: str, files: Path, no_tag: StackError) -> None:
+    problem = "it lacks folders that this version needs"
+    if go_module.has_folders(folders(version)):
+        try:
+            go_module.extract(version, folders(version), MANIFEST_SUFFIXES, files)
+        except StackError as error:
+            shutil.rmtree(files, ignore_errors=True)
+            problem = str(error)
+        else:
+            return
+    raise StackError(
+        f"KubeRay {version} could not be fetched.\n  git tag: {no_tag}\n  Go module: {problem}\n"
+        "Set `kuberay.source` to a directory with the files of that version, or GOPROXY to a module proxy that has it."
+    ) from None
+
+
+def _git(version: str, *arguments: str, seconds: float = FETCH_SECONDS) -> None:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             ["git", "-c", "advice.detachedHead=false", *arguments],
             env=environment,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=FETCH_SECONDS,
-            check=False,
-        )
+            start_new_session=True,
+        ) as git:
+            try:
+                _, messages = git.communicate(timeout=seconds)
+            except BaseException:
+                with contextlib.suppress(OSError):  # it has just ended
+                    os.killpg(git.pid, signal.SIGKILL)  # with its helpers, which would wait for the answer
+                raise
     except FileNotFoundError as error:
-        raise StackError("`git` is not on PATH; install it, or set `kuberay.source` to a directory") from error
+        raise _NotReachable("`git` is not on PATH") from error
     except subprocess.TimeoutExpired as error:
-        raise StackError(
-            f"KubeRay {version}: fetching {REPOSITORY} took more than {FETCH_SECONDS} s; "
-            "try again, or set `kuberay.source` to a directory with these files"
-        ) from error
-    if done.returncode == 0:
+        raise _NotReachable(f"{REPOSITORY}: no answer within {seconds:g} s") from error
+    if git.returncode == 0:
         return
-    reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    if "not found in upstream" in done.stderr:
+    lines = messages.strip().splitlines() or ["no reason given"]
+    # Below the reason there may be advice of several lines.
+    reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])
+    if "not found in upstream" in messages:
         raise StackError(
             f"kuberay.version: {version}: never published; allowed: a tag of {REPOSITORY}/tags, such as "
             f"{', '.join(sorted(recorded()))}"
         )
-    raise StackError(
-        f"KubeRay {version} could not be fetched from {REPOSITORY}: {reason}. "
-        "Without a network set `kuberay.source` to a directory with the files of that version."
-    )
+    raise _NotReachable(f"{REPOSITORY}: {reason}")
 
 
 def _local(source: str) -> Path:

@@ -69,7 +69,8 @@ class Stack:
             self.provider = self._provider(self.cluster)
             self.raycluster_hooks = self._raycluster_hooks(self.cluster, running_jobs)
         else:
-            self.provider = kubernetes.Provider("render", render_yaml_to_directory=settings.render_to)
+            # Without "" the SDK takes KUBECONFIG of the environment, which providers before 4.32 refuse here.
+            self.provider = kubernetes.Provider("render", render_yaml_to_directory=settings.render_to, kubeconfig="")
         self.options = pulumi.ResourceOptions(provider=self.provider)
         if has_secure_env():
             secret_env.encrypt()

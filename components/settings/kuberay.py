@@ -65,7 +65,8 @@ class KubeRay(Model):
     create_namespace: bool = True
     """Whether the stack creates and deletes that namespace; `false`: it exists."""
     source: Annotated[str, Field(min_length=1)] = UPSTREAM
-    """`upstream`: fetch the tag. Otherwise a directory that holds the files of that version."""
+    """`upstream`: fetch the git tag, or that version's Go module (GOPROXY) if the tag cannot be reached. Otherwise a
+    directory that holds the files of that version."""
     image: Image | None = None
     """Image of the operator, with a tag or digest. Default: upstream's image of that version."""
     image_registry: Annotated[str, Field(min_length=1)] | None = None

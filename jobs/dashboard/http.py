@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ..deadline import Backoff, Deadline, bounded
 from ..errors import JobsError, NotAllowed, Refused, ServerFault, Unreachable
@@ -180,7 +181,7 @@ class HttpClient:
             return tunnel_error
         if tunnel_error is not None:
             return Unreachable(f"{message}: {tunnel_error.message}", tunnel_error.remedy)
-        return Unreachable(f"{message}: {reason(error)}", hint(error))
+        return Unreachable(f"{message}: {reason(error)}", hint(error) or proxy_hint(self.base_url))
 
     async def ask(
         self,
@@ -356,6 +357,16 @@ def hint(error: BaseException) -> str:
     if "Name or service not known" in text or "nodename nor servname" in text or "getaddrinfo" in text:
         return "The host name cannot be resolved: check --address."
     return ""
+
+
+def proxy_hint(url: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Returns a sentence if the environment names a proxy for the URL, which is not used; empty otherwise."""
+    parts = urlsplit(url)
+    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        return ""
+    names = (f"{parts.scheme}_proxy".upper(), f"{parts.scheme}_proxy", "ALL_PROXY", "all_proxy")
+    name = next((name for name in names if environ.get(name)), "")
+    return f"{name} of the environment is not used for the address of a dashboard." if name else ""
 
 
 def json_of(response: httpx.Response, where: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from kr8s import APITimeoutError, ServerError
 
 from ..dashboard._httpx import httpx
-from ..dashboard.http import hint, read_answer, reason
+from ..dashboard.http import read_answer, reason
 from ..deadline import bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from ..spec.shown import shown
@@ -61,7 +61,7 @@ class Kube:
         config = read_kubeconfig(kubeconfig, option="--kubeconfig")
         name = config.choose(context, option="--context") if config else None
         where = f"the Kubernetes API (context {name})" if name else "the Kubernetes API (service account)"
-        api = await _bounded(log_in(config, name or ""), where, "", seconds)
+        api = await _bounded(log_in(config, name or ""), where, "/version", seconds)
         api.timeout = httpx.Timeout(seconds)
         return cls(api, where, seconds)
 
@@ -220,9 +220,7 @@ def error_of_exception(error: BaseException, where: str, subject: str) -> JobsEr
     if status:
         return error_of_status(status, str(error), where, subject)
     if isinstance(error, httpx.TransportError | OSError) and not isinstance(error, FileNotFoundError):
-        return Unreachable(
-            f"Cannot reach {where}: {reason(error)}", hint(error) or "Is the cluster running, and is a VPN needed?"
-        )
+        return Unreachable(f"Cannot reach {where}: {reason(error)}", _hint(error))
     if isinstance(error, FileNotFoundError):
         return Refused(
             f"{where}: a file or program that the kubeconfig names is missing: {error.filename or error}",
@@ -231,6 +229,17 @@ def error_of_exception(error: BaseException, where: str, subject: str) -> JobsEr
     return Unreachable(
         f"{where}: {type(error).__name__}: {shown(str(error), 300)}", "Is the kubeconfig's user complete?"
     )
+
+
+def _hint(error: BaseException) -> str:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            "Check the kubeconfig's cluster: certificate-authority, tls-server-name; without the first, SSL_CERT_FILE."
+        )
+    if isinstance(error, httpx.ProxyError):
+        return "Check proxy-url of the kubeconfig, or HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment."
+    return "Is the cluster running, and is a VPN needed?"
 
 
 def error_of_status(status: int, message: str, where: str, subject: str) -> JobsError:

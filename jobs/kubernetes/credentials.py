@@ -1,7 +1,6 @@
 """What a context of the kubeconfig says about the connection: server, TLS, proxy, and who the user is.
 
-The fields are those of client-go (`tools/clientcmd/api/v1`). A field that is not supported is refused by name: the
-request would otherwise be sent as another user, or in another way, than kubectl sends it.
+Which fields there are is in `fields`; the rules are those of client-go.
 """
 
 from __future__ import annotations
@@ -9,30 +8,19 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-import ssl
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import certifi
-
 from ..errors import Refused
 from . import kubeconfig
 from .exec_plugin import PluginCredentials, run_plugin
+from .fields import CLUSTER, USER, check_fields
 from .kubeconfig import Kubeconfig
 from .proxies import proxy_for
-
-CLUSTER_FIELDS = {
-    *("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority"),
-    *("certificate-authority-data", "proxy-url", "disable-compression", "extensions"),
-}
-USER_FIELDS = {
-    *("client-certificate", "client-certificate-data", "client-key", "client-key-data", "token", "tokenFile"),
-    *("as", "as-uid", "as-groups", "as-user-extra", "username", "password", "auth-provider", "exec", "extensions"),
-}
+from .tls import NamedContext, tls_context
 
 
 @dataclass(frozen=True)
@@ -43,14 +31,12 @@ class Credentials:
         server: URL of the API server.
         headers: headers of every request: the token, and whom the user acts as.
         tls: the TLS settings.
-        tls_server_name: name in the server's certificate; empty: that of the URL.
         proxy: URL of the proxy; None: there is none.
     """
 
     server: str
     headers: tuple[tuple[str, str], ...]
-    tls: ssl.SSLContext
-    tls_server_name: str
+    tls: NamedContext
     proxy: str | None
 
 
@@ -67,8 +53,8 @@ def service_account(environ: Mapping[str, str] = os.environ) -> Credentials:
     except (OSError, KeyError) as error:
         raise Refused(f"The ServiceAccount of this pod is not complete: {error}.", "Name a kubeconfig.") from None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    headers = (("Authorization", f"Bearer {token.strip()}"),)
-    return Credentials(server, headers, tls_context(authority, "", ""), "", proxy_for(server, environ=environ))
+    headers = (_header("Authorization", f"Bearer {token}", "The token of this pod's ServiceAccount"),)
+    return Credentials(server, headers, tls_context(authority, "", ""), proxy_for(server, environ=environ))
 
 
 async def read_credentials(config: Kubeconfig, context: str, environ: Mapping[str, str] = os.environ) -> Credentials:
@@ -86,97 +72,49 @@ async def read_credentials(config: Kubeconfig, context: str, environ: Mapping[st
     names = config.entry("contexts", context)[1]
     cluster_file, cluster = config.entry("clusters", str(names.get("cluster") or ""))
     user_file, user = config.entry("users", str(names["user"])) if names.get("user") else (cluster_file, {})
-    _refuse_unknown("cluster", cluster, CLUSTER_FIELDS)
-    _refuse_unknown("user", user, USER_FIELDS)
+    check_fields("The cluster of the kubeconfig's context", cluster, CLUSTER)
+    check_fields("The user of the kubeconfig's context", user, USER)
     server = str(cluster.get("server") or "")
-    if urlsplit(server).scheme not in ("https", "http"):
-        raise Refused(f"The cluster of the kubeconfig's context {context} has no server.", "Allowed: an https:// URL.")
+    if not _is_url(server):
+        raise Refused(
+            f"The cluster of the kubeconfig's context {context} has no server that can be used.",
+            "Allowed: https://HOST:PORT.",
+        )
     authority = _material("certificate-authority", cluster, cluster_file)
     plugin, token = PluginCredentials(), _token(user, user_file)
     # As in client-go, nothing secret goes over plain http.
     secure = server.lower().startswith("https:")
-    if user.get("exec") and not token and secure:
+    if user.get("exec") and secure and not token and not user.get("username"):
         encoded = {"certificate-authority-data": base64.b64encode(authority.encode()).decode()} if authority else {}
-        plugin = await run_plugin(user["exec"], {**cluster, **encoded}, environ)
+        plugin = await run_plugin(user["exec"], {**cluster, **encoded}, user_file.parent, environ)
     certificate = plugin.certificate or _material("client-certificate", user, user_file)
     key = plugin.key or _material("client-key", user, user_file)
-    verify = not cluster.get("insecure-skip-tls-verify")
+    name, verify = str(cluster.get("tls-server-name") or ""), not cluster.get("insecure-skip-tls-verify")
     return Credentials(
         server=server,
         headers=(*(_authorization(user, token or plugin.token) if secure else ()), *_impersonation(user)),
-        tls=tls_context(authority, certificate, key, verify=verify, environ=environ),
-        tls_server_name=str(cluster.get("tls-server-name") or ""),
+        tls=tls_context(authority, certificate, key, server_name=name, verify=verify, environ=environ),
         proxy=proxy_for(server, str(cluster.get("proxy-url") or ""), environ),
     )
 
 
-def tls_context(
-    authority: str, certificate: str, key: str, *, verify: bool = True, environ: Mapping[str, str] = os.environ
-) -> ssl.SSLContext:
-    """Returns the TLS settings of a connection.
-
-    Args:
-        authority: the authorities to trust, as PEM; empty: those of this machine, SSL_CERT_FILE and SSL_CERT_DIR.
-        certificate: the client's certificate as PEM; empty: none.
-        key: its key as PEM.
-        verify: whether the server's certificate is verified.
-        environ: the environment.
-
-    Raises:
-        Refused: one of them is no PEM, or SSL_CERT_FILE or SSL_CERT_DIR does not exist.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif authority:
-        try:
-            context.load_verify_locations(cadata=authority)
-        except ssl.SSLError:
-            raise Refused("certificate-authority of the kubeconfig's cluster is no certificate.") from None
-    else:
-        _trust_this_machine(context, environ)
-    if bool(certificate) != bool(key):
-        missing = "client-key" if certificate else "client-certificate"
-        raise Refused(f"The kubeconfig's user has no {missing}.", "A client certificate needs both.")
-    if certificate:
-        _load_client_certificate(context, certificate, key)
-    return context
+def _is_url(server: str) -> bool:
+    try:
+        parts = urlsplit(server)
+        plain = server.split() == [server] and not parts.query and not parts.fragment
+        return plain and parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False  # the port
 
 
-def _trust_this_machine(context: ssl.SSLContext, environ: Mapping[str, str]) -> None:
-    for name, exists in (("SSL_CERT_FILE", os.path.isfile), ("SSL_CERT_DIR", os.path.isdir)):
-        if (place := environ.get(name)) and not all(map(exists, place.split(os.pathsep))):
-            raise Refused(f"{name}={place}: not there.", "Set it to certificates of this machine, or remove it.")
-    context.load_default_certs()  # OpenSSL reads both variables
-    if not environ.get("SSL_CERT_FILE") and not environ.get("SSL_CERT_DIR"):
-        context.load_verify_locations(certifi.where())
-
-
-def _load_client_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    # Python reads a client's certificate only from files. They are gone when this ends.
-    with tempfile.TemporaryDirectory(prefix="rayjobs-") as folder:
-        certificate_file, key_file = Path(folder, "certificate"), Path(folder, "key")
-        for file, content in ((certificate_file, certificate), (key_file, key)):
-            file.touch(mode=0o600)
-            file.write_text(content)
-        try:
-            # An empty password: OpenSSL would otherwise ask for one at the terminal.
-            context.load_cert_chain(certificate_file, key_file, password="")
-        except ssl.SSLError:
-            raise Refused(
-                "client-certificate and client-key of the kubeconfig's user cannot be used: they do not belong "
-                "together, or the key is encrypted."
-            ) from None
-
-
-def _refuse_unknown(kind: str, entry: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(str(field)[:60] for field in entry if field not in known)
-    if unknown:
+def _header(name: str, value: str, field: str) -> tuple[str, str]:
+    """Returns a header of which no error can show the value. Spaces around it are removed, as Go does."""
+    value = value.strip()
+    if any(character < " " or character == "\x7f" for character in value):
         raise Refused(
-            f"The {kind} of the kubeconfig's context has {', '.join(unknown)}, which is not supported.",
-            "Remove it, or use another context. Without it the connection would differ from kubectl's.",
+            f"{field} has a line break or another control character (value not shown).", "Remove the character."
         )
+    return name, value
 
 
 def _material(field: str, entry: Mapping[str, Any], file: Path) -> str:
@@ -206,14 +144,17 @@ def _read(field: str, file: Path, name: str) -> str:
 def _token(user: Mapping[str, Any], file: Path) -> str:
     # As in client-go, a file is read again at each login and comes first.
     if name := user.get("tokenFile"):
-        return _read("tokenFile", file, str(name)).strip()
-    if token := user.get("token"):
-        return str(token)
+        token = _read("tokenFile", file, str(name)).strip()
+        if not token:
+            raise Refused(f"tokenFile of the kubeconfig {file}: {file.parent / str(name)} is empty.", "Log in again.")
+        return token
+    if user.get("token"):
+        return str(user["token"])
     provider = user.get("auth-provider")
     if not provider:
         return ""
-    settings = provider.get("config") or {} if isinstance(provider, Mapping) else {}
-    if isinstance(provider, Mapping) and provider.get("name") == "oidc" and settings.get("id-token"):
+    settings = provider.get("config")
+    if provider.get("name") == "oidc" and isinstance(settings, Mapping) and settings.get("id-token"):
         return str(settings["id-token"])
     raise Refused(
         "auth-provider of the kubeconfig's user is not supported: kubectl has removed it too.",
@@ -223,10 +164,12 @@ def _token(user: Mapping[str, Any], file: Path) -> str:
 
 def _authorization(user: Mapping[str, Any], token: str) -> list[tuple[str, str]]:
     if token:
-        return [("Authorization", f"Bearer {token}")]
+        return [_header("Authorization", f"Bearer {token}", "The token of the kubeconfig's user")]
     if user.get("username"):
         pair = f"{user['username']}:{user.get('password') or ''}"
         return [("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")]
+    if user.get("password"):
+        raise Refused("The kubeconfig's user has a password and no username.", "Add `username`.")
     return []
 
 
@@ -238,11 +181,11 @@ def _impersonation(user: Mapping[str, Any]) -> list[tuple[str, str]]:
         if any(user.get(field) for field in ("as-groups", "as-uid", "as-user-extra")):
             raise Refused("The kubeconfig's user has as-groups, as-uid or as-user-extra, and no `as`.", "Add `as`.")
         return []
-    headers = [("Impersonate-User", str(name))]
-    headers += [("Impersonate-Group", str(group)) for group in user.get("as-groups") or []]
+    headers = [("Impersonate-User", str(name), "as")]
+    headers += [("Impersonate-Group", str(group), "as-groups") for group in user.get("as-groups") or []]
     if uid := user.get("as-uid"):
-        headers.append(("Impersonate-Uid", str(uid)))
+        headers.append(("Impersonate-Uid", str(uid), "as-uid"))
     for key, values in (user.get("as-user-extra") or {}).items():
         escaped = quote(str(key).lower(), safe="!#$&'*+-.^_`|~")
-        headers += [(f"Impersonate-Extra-{escaped}", str(value)) for value in values]
-    return headers
+        headers += [(f"Impersonate-Extra-{escaped}", str(value), "as-user-extra") for value in values or []]
+    return [_header(header, value, f"{field} of the kubeconfig's user") for header, value, field in headers]

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import NotAllowed, Refused
+from .fields import EXEC, TEXT, check_fields
 
 API_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 INTERACTIVE_MODES = ("Never", "IfAvailable", "Always")
@@ -49,20 +51,21 @@ def exec_info(plugin: Mapping[str, Any], cluster: Mapping[str, Any], *, interact
 
 
 async def run_plugin(
-    plugin: Mapping[str, Any], cluster: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+    plugin: Mapping[str, Any], cluster: Mapping[str, Any], folder: Path, environ: Mapping[str, str] = os.environ
 ) -> PluginCredentials:
     """Runs the program. What it writes to stderr is shown, as kubectl shows it: it may tell the user where to log in.
 
     Args:
         plugin: `exec` of the user.
         cluster: see `exec_info`.
+        folder: the folder of the kubeconfig. A relative path of the program starts there.
         environ: the environment; `env` of the plugin is added.
 
     Raises:
         Refused: the kubeconfig's entry cannot be used, or the program is not installed.
         NotAllowed: the program failed, or returned no credentials.
     """
-    command = _check(plugin)
+    command = _check(plugin, folder)
     mode = plugin.get("interactiveMode") or "IfAvailable"
     interactive = mode != "Never" and sys.stdin is not None and sys.stdin.isatty()
     if mode == "Always" and not interactive:
@@ -71,11 +74,11 @@ async def run_plugin(
             "Run the command in a terminal, or use another user in the kubeconfig.",
         )
     info = json.dumps(exec_info(plugin, cluster, interactive=interactive))
-    own = {entry["name"]: entry["value"] for entry in plugin.get("env") or []}
+    own = {entry["name"]: entry.get("value") or "" for entry in plugin.get("env") or []}
     try:
         process = await asyncio.create_subprocess_exec(
             command,
-            *(str(argument) for argument in plugin.get("args") or []),
+            *(plugin.get("args") or []),
             env={**environ, **own, "KUBERNETES_EXEC_INFO": info},
             stdin=None if interactive else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -98,14 +101,15 @@ async def run_plugin(
     return _credentials(command, output, str(plugin["apiVersion"]))
 
 
-def _check(plugin: Mapping[str, Any]) -> str:
-    version, command = plugin.get("apiVersion"), plugin.get("command")
+def _check(plugin: Mapping[str, Any], folder: Path) -> str:
+    check_fields("exec of the kubeconfig's user", plugin, EXEC)
+    version, command = plugin.get("apiVersion"), str(plugin.get("command") or "")
     if version not in API_VERSIONS:
         raise Refused(
             f"exec of the kubeconfig's user has the apiVersion {str(version)[:100]}.",
             f"Allowed: {', '.join(API_VERSIONS)}. Update the login program, and write its entry anew.",
         )
-    if not isinstance(command, str) or not command:
+    if not command:
         raise Refused("exec of the kubeconfig's user names no command.", "Write the user's entry anew.")
     mode = plugin.get("interactiveMode") or "IfAvailable"
     if mode not in INTERACTIVE_MODES:
@@ -114,16 +118,19 @@ def _check(plugin: Mapping[str, Any]) -> str:
             f"Allowed: {', '.join(INTERACTIVE_MODES)}.",
         )
     for entry in plugin.get("env") or []:
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("name", "value")):
-            raise Refused("exec of the kubeconfig's user: `env` has an entry without name and value.")
-    return os.path.expanduser(command)
+        check_fields("env in exec of the kubeconfig's user", entry, {"name": TEXT, "value": TEXT})
+        if not entry.get("name"):
+            raise Refused("env in exec of the kubeconfig's user has an entry without a name.", "Name the variable.")
+    path = os.path.expanduser(command)
+    # A bare name is searched in PATH.
+    return str(folder.absolute() / path) if os.sep in path else path
 
 
 def _credentials(command: str, output: bytes, version: str) -> PluginCredentials:
     try:
         answer = json.loads(output)
         status = answer["status"]
-        found = PluginCredentials(
+        credentials = PluginCredentials(
             str(status.get("token") or ""),
             str(status.get("clientCertificateData") or ""),
             str(status.get("clientKeyData") or ""),
@@ -139,9 +146,9 @@ def _credentials(command: str, output: bytes, version: str) -> PluginCredentials
             f"{str(answer.get('apiVersion'))[:100]}, and its entry has {version}.",
             "Write the user's entry anew with this version of the program.",
         )
-    if not found.token and not (found.certificate and found.key):
+    if not credentials.token and not (credentials.certificate and credentials.key):
         raise NotAllowed(
             f"The login program {command} of the kubeconfig returned neither a token nor a certificate with its key.",
             "Log in with it again.",
         )
-    return found
+    return credentials

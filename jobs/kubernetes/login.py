@@ -10,6 +10,7 @@ from kr8s._api import Api
 from kr8s._auth import KubeAuth
 
 from ..dashboard._httpx import httpx
+from ..dashboard.http import reason
 from .credentials import Credentials, read_credentials, service_account
 from .kubeconfig import Kubeconfig
 
@@ -23,7 +24,6 @@ class _Login(KubeAuth):  # type: ignore[misc]
     """
 
     server: str
-    tls_server_name: str | None
 
     def __init__(self, config: Kubeconfig | None, context: str) -> None:
         super().__init__(kubeconfig=False, namespace="default")
@@ -37,7 +37,6 @@ class _Login(KubeAuth):  # type: ignore[misc]
         else:
             self.credentials = await read_credentials(self.config, self.context)
         self.server = self.credentials.server
-        self.tls_server_name = self.credentials.tls_server_name or None
 
     async def ssl_context(self) -> ssl.SSLContext | bool:
         return self.credentials.tls if self.credentials else True
@@ -53,9 +52,11 @@ class _Api(Api):  # type: ignore[misc]
             with contextlib.suppress(RuntimeError):
                 await self._session.aclose()
         credentials: Credentials = self.auth.credentials
+        headers = [("User-Agent", self.__version__), ("Content-Type", "application/json"), *credentials.headers]
         self._session = httpx.AsyncClient(
             base_url=credentials.server,
-            headers=[("User-Agent", self.__version__), ("Content-Type", "application/json"), *credentials.headers],
+            # As bytes: a name may have letters beyond ASCII.
+            headers=[(name.encode(), value.encode()) for name, value in headers],
             verify=credentials.tls,
             timeout=self._timeout,
             follow_redirects=True,
@@ -75,7 +76,12 @@ async def log_in(config: Kubeconfig | None, context: str) -> Any:
     api.auth = _Login(config, context)
     try:
         return await api
-    except BaseException:
+    except BaseException as error:
         if api._session is not None:
             await api._session.aclose()
+        credentials = api.auth.credentials
+        if isinstance(error, httpx.TransportError) and credentials is not None and credentials.proxy:
+            # Without its user and password.
+            proxy = httpx.URL(credentials.proxy).copy_with(userinfo=b"")
+            raise httpx.ProxyError(f"{reason(error)} (through the proxy {proxy})") from error
         raise

@@ -83,9 +83,9 @@ def _matches(
             return False  # Go ignores it too
         return address is not None and address.version == network.version and address in network
     name, entry_port = entry, ""
-    if found := re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d+)", entry):
-        name, entry_port = found[1], found[2]
-    name = name.strip("[]")
+    # Without a port, brackets around an address mean nothing to Go.
+    if parts := re.fullmatch(r"(\[[^\]]*\]|[^:]*):(\d*)", entry):
+        name, entry_port = parts[1].strip("[]"), parts[2]
     if not name or (entry_port and int(entry_port) != port):
         return False
     if other := _address(name):

@@ -18,6 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kubernetes)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(300, func_only=True))
+    # These start and stop the single node themselves, so they run before the others share one.
+    items.sort(key=lambda item: item.path != Path(__file__).with_name("test_single_node.py"))
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import pytest
 
 from components.manifests import redis
 from components.settings import parse
+from single_node.node import until
 from tests.support.cluster import Cluster
-from tests.support.native_node import until
 from tests.support.ray_head import RayHead, head_manifests
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from single_node.images import RAY_IMAGE
 from tests.support.cluster import Cluster, Manifest
-from tests.support.native_images import RAY_IMAGE
 from tests.support.ray_head import RayHead
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,11 +11,17 @@ import pytest
 
 from components.cluster.api import Api
 from ops import engine
-from tests.support.capabilities import kuberay_version, lacking
+from tests.support.capabilities import engine_problem, kuberay_version, lacking, prepare
 from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
 from tests.support.stack import Stack
 
 ROWS: list[tuple[str, str, float]] = []
+
+
+def pytest_configure() -> None:
+    """Before the tests are collected: their marks say what they need of the engine."""
+    if engine_problem() is None:
+        prepare()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,10 +49,9 @@ def _a_ledger_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def cluster() -> Iterator[Cluster]:
     """A Kubernetes for the whole session, with the engine there as well."""
     try:
-        engine.find_engine()
         with use_cluster() as running:
             yield running
-    except (ClusterUnavailableError, engine.EngineMissing) as error:
+    except ClusterUnavailableError as error:
         pytest.skip(str(error))
 
 

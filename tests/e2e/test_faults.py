@@ -160,7 +160,7 @@ def test_credentials_that_are_not_accepted_are_named_and_never_shown(
 ) -> None:
     another_kubeconfig(changed(cluster.kubeconfig, tmp_path / "kubeconfig", token="expired-credential"))
     text = refused(stack)
-    assert "the credentials are not accepted (401)" in text
+    assert "does not accept the credentials (HTTP 401)" in text
     assert "expired-credential" not in text
 
 

@@ -20,9 +20,9 @@ from components.cluster.api import Api
 from components.manifests import redis
 from components.settings import parse
 from ops import stack_objects
+from single_node.node import until
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
-from tests.support.native_node import until
 from tests.support.ray_head import RayHead
 from tests.support.stack import ROOT, SHARED, Stack
 

@@ -16,7 +16,6 @@ from tests.support.checkout import checkout, commit, edit, git, ops
 
 pytestmark = [
     pytest.mark.engine,
-    pytest.mark.needs("render"),
     pytest.mark.timeout(600),
 ]
 

@@ -8,23 +8,55 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from functools import cache
 
 from components.kuberay import source
-from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least, parts
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, TOKEN_AUTH_KUBERAY, at_least, parts
 from ops import engine
-from tests.support.native_images import images_dir
-
-# The versions of the operator that Go modules give.
-MODULE_VERSIONS = ("v1.4.0", "v1.5.0")
-TOKEN_AUTHENTICATION = "v1.5.1"  # the first KubeRay with it
-# The first Kubernetes provider that ...
-RENDER_BESIDE_KUBECONFIG = "4.32.0"  # renders to files although the environment has a kubeconfig
+from ops.errors import EngineMissing
+from single_node import operator
+from single_node.images import images_dir
+from single_node.programs import engine as module_engine
+from single_node.programs.go import go_problem
 
 
 def from_modules() -> bool:
     """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
     return os.environ.get("TEST_ENGINE") == "modules"
+
+
+def engine_problem() -> str | None:
+    """Why there is no engine here and none can be built; None: there is one, or one can be."""
+    if not from_modules():
+        try:
+            engine.find_engine()
+        except EngineMissing as missing:
+            problem = None if module_engine.is_built() else go_problem(module_engine.PULUMI_GO)
+            return f"{missing}, and it cannot be built from Go modules: {problem}" if problem else None
+        return None
+    return None if module_engine.is_built() else go_problem(module_engine.PULUMI_GO)
+
+
+def prepare() -> None:
+    """Builds the engine and the operators from Go modules where there are none, or where TEST_ENGINE asks for them.
+
+    Raises:
+        SingleNodeError: one of them cannot be built.
+    """
+    try:
+        missing = from_modules()
+        engine.find_engine()
+    except EngineMissing:
+        missing = True
+    if missing:
+        os.environ["PATH"] = f"{module_engine.build()}{os.pathsep}{os.environ['PATH']}"
+        os.environ["RAY_PULUMI_PYTHON"] = sys.executable
+    if os.environ.get("TEST_CLUSTER") != "current" and not operator_versions():
+        for version in operator.VERSIONS:
+            operator.build(version)
+        operator_versions.cache_clear()
+        kuberay_version.cache_clear()
 
 
 @cache
@@ -39,7 +71,7 @@ def operator_versions() -> list[str]:
         versions = [
             file.stem.removeprefix("kuberay-operator-") for file in images_dir().glob("kuberay-operator-v*.tar")
         ]
-    return sorted((name for name in versions if not from_modules() or name in MODULE_VERSIONS), key=parts)
+    return sorted((name for name in versions if not from_modules() or name in operator.VERSIONS), key=parts)
 
 
 @cache
@@ -66,7 +98,7 @@ def lacking(need: str) -> str | None:
     """Why this machine does not have what a test needs; None: it does.
 
     Args:
-        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication` or `render`.
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay` or `token authentication`.
 
     Raises:
         ValueError: No capability has this name.
@@ -79,9 +111,5 @@ def lacking(need: str) -> str | None:
         return None if upgrade() else f"{need} (operators here: {', '.join(operator_versions()) or 'none'})"
     if need == "token authentication":
         version = kuberay_version()
-        return None if at_least(version, TOKEN_AUTHENTICATION) else f"{need} (KubeRay {version} has none)"
-    if need == "render":
-        version = provider_version()
-        enough = at_least(version, RENDER_BESIDE_KUBECONFIG)
-        return None if enough else f"{need} (needs Kubernetes provider {RENDER_BESIDE_KUBECONFIG}, here is {version})"
+        return None if at_least(version, TOKEN_AUTH_KUBERAY) else f"{need} (KubeRay {version} has none)"
     raise ValueError(f"{need}: no such capability")

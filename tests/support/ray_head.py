@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from single_node.images import RAY_IMAGE, RAY_VERSION
+from single_node.node import until
 from tests.support.cluster import Cluster, ClusterError, Manifest
-from tests.support.native_images import RAY_IMAGE, RAY_VERSION
-from tests.support.native_node import until
 
 TOKEN_KEY = "auth_token"
 PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080}

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from components.cluster.crds import CRDS_PATH
-from components.settings.versions import DEFAULT_KUBERAY_VERSION, at_least
+from components.settings.versions import DEFAULT_KUBERAY_VERSION, TOKEN_AUTH_KUBERAY, at_least
 from ops import changes, engine, stack_objects
 from tests.support import capabilities
 
@@ -38,7 +38,7 @@ def use_kuberay(config: dict[str, Any], version: str | None = None) -> None:
         kuberay["version"] = version
     if (SHARED / version).is_dir():
         kuberay["source"] = str(SHARED / version)
-    if not at_least(version, capabilities.TOKEN_AUTHENTICATION):
+    if not at_least(version, TOKEN_AUTH_KUBERAY):
         for cluster in config.get(f"{engine.PROJECT}:clusters", []):
             cluster["auth"] = "disabled"
 

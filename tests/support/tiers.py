@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ops.engine import find_engine
-from ops.errors import EngineMissing
-from tests.support import native
-from tests.support.native_images import images_dir
+from single_node import requirements
+from single_node.programs.go import go_problem
+from tests.support.capabilities import engine_problem, operator_versions
 
 
 def jobs_needs() -> str | None:
@@ -22,7 +21,7 @@ def cluster_needs() -> str | None:
     """What the cluster tier lacks here. With TEST_CLUSTER it is never left out: without that cluster its tests fail."""
     if os.environ.get("TEST_CLUSTER"):
         return None
-    missing = native.missing()
+    missing = [*requirements.problems(), *filter(None, [requirements.packages_problem()])]
     if missing:
         return f"TEST_CLUSTER is not set, and the native cluster cannot run here: {'; '.join(missing)}"
     return None
@@ -30,16 +29,10 @@ def cluster_needs() -> str | None:
 
 def e2e_needs() -> str | None:
     """What the end-to-end tier lacks here."""
-    try:
-        find_engine()
-    except EngineMissing as missing:
-        return str(missing)
-    if reason := cluster_needs():
+    if reason := engine_problem() or cluster_needs():
         return reason
-    if os.environ.get("TEST_CLUSTER", "native") == "native" and not any(images_dir().glob("kuberay-operator-*.tar")):
-        return (
-            "the native cluster has no operator image: put kuberay-operator-VERSION.tar into its images folder (README)"
-        )
+    if os.environ.get("TEST_CLUSTER", "native") == "native" and not operator_versions() and (problem := go_problem()):
+        return f"the single node has no image of the operator, and none can be built: {problem}"
     return None
 
 

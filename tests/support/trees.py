@@ -12,7 +12,7 @@ from components.kuberay import source
 from components.kuberay.crds import crd_documents
 from tests.support.stack import SHARED
 
-VERSIONS = ("v0.3.0", "v1.6.2", "v1.7.0")
+VERSIONS = ("v0.3.0", "v1.4.0", "v1.5.0", "v1.6.2", "v1.7.0")
 
 
 def crds_of(version: str) -> list[str]:

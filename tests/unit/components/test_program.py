@@ -99,9 +99,11 @@ def test_the_crds_do_not_go_through_the_engine(kubeconfig: str) -> None:
     assert len(str([r.inputs for r in graph.registered if CRDS in r.parent])) < 20_000
 
 
-def test_render_mode_touches_no_cluster_and_renders_the_crds_too() -> None:
+def test_render_mode_touches_no_cluster_and_renders_the_crds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", "/a/kubeconfig")
     graph = render()
     assert graph.one(PROVIDER).inputs["renderYamlToDirectory"] == "rendered"
+    assert not graph.one(PROVIDER).inputs.get("kubeconfig")
     assert directory(graph, CRDS).inputs["directory"] == ".cache/overlays/test/crds"
     assert not [r for r in graph.registered if "ClusterIdentity" in r.type]
     assert graph.outputs["contract"]["clusterUid"] is None

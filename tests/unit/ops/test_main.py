@@ -26,6 +26,6 @@ def test_a_command_is_the_file_of_its_name_with_a_page_of_help(name: str) -> Non
 def test_a_make_target_calls_the_command_of_its_name() -> None:
     makefile = (ROOT / "Makefile").read_text()
     called = re.findall(r"(?m)^([a-z-]+):.*\n\t\$\(BIN\)/python -m ops ([a-z]+)", makefile)
-    own_names = {"demo-destroy": "demo", "unit": "test", "lint": "test"}
+    own_names = {"demo-destroy": "demo", "cluster-down": "cluster", "unit": "test", "lint": "test"}
     assert [(target, command) for target, command in called if own_names.get(target, target) != command] == []
     assert {command for _, command in called} == set(COMMANDS) - {"manifests"}

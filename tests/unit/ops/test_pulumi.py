@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from ops import demo, engine, pulumi
 from ops.errors import EngineMissing, Unavailable
+from single_node.programs import engine as module_engine
 from tests.support.http_server import JsonHandler, serve
 
 
@@ -59,6 +60,7 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Linux machine without Pulumi; returns the project's folder for it."""
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / ".pulumi"
     monkeypatch.setattr(engine, "OWN_INSTALLATION", folder)
     monkeypatch.setattr(pulumi.platform, "system", lambda: "Linux")
@@ -73,6 +75,8 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+# As the CLI names them in its home.
+PLUGIN_FOLDERS = [name.removeprefix("pulumi-") for name in engine.PLUGINS]
 PROGRAMS = {f"bin/{name}" for name in ("pulumi", *engine.PLUGINS)}
 
 
@@ -151,16 +155,49 @@ def test_a_platform_without_a_recorded_checksum_is_refused_before_anything_is_do
 
 
 def test_the_demo_installs_the_same_archive_or_says_why_it_cannot(releases: Releases) -> None:
-    demo.ensure_engine()
+    demo.ensure_engine(lambda: None)
     assert pulumi.installed_version() == pulumi.VERSION
 
 
-def test_the_demo_goes_on_without_a_cli_whose_archive_is_another_one(releases: Releases, machine: Path) -> None:
+def test_the_demo_goes_on_without_a_cli_whose_archive_is_another_one(
+    releases: Releases, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     releases.content = archive("echo v6.6.6")
-    with pytest.raises(Unavailable, match=r"not on PATH.*could not be installed"):
-        demo.ensure_engine()
+    monkeypatch.setattr(demo, "go_problem", lambda _oldest: "the command `go` is missing")
+    with pytest.raises(
+        Unavailable, match=r"(?s)is not the archive.*from Go modules it cannot be built: .*`go` is missing"
+    ):
+        demo.ensure_engine(lambda: None)
     with pytest.raises(EngineMissing):
         engine.find_cli()
+
+
+def test_a_cli_on_path_stays_in_use_and_only_its_plugins_are_installed(
+    releases: Releases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, home = tmp_path / "programs", tmp_path / "home"
+    programs.mkdir()
+    cli = programs / "pulumi"
+    folders = " ".join(f"{home}/plugins/{name}-v1" for name in PLUGIN_FOLDERS)
+    cli.write_text(f'#!/bin/sh\n[ "$1" = install ] && /bin/mkdir -p {folders}\n')
+    cli.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("PULUMI_HOME", str(home))
+    demo.ensure_engine(lambda: None)
+    assert engine.find_engine() == cli
+    assert releases.asked == []
+
+
+def test_without_an_installer_the_engine_is_built_after_the_local_job(
+    releases: Releases, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulumi, "RELEASES", "http://127.0.0.1:1")
+    monkeypatch.setattr(demo, "go_problem", lambda _oldest: None)
+    order: list[str] = []
+    monkeypatch.setattr(module_engine, "build", lambda: order.append("build"))
+    demo.ensure_engine(lambda: order.append("local job"))
+    assert order == ["local job", "build"]
+    assert not machine.exists()
 
 
 def test_every_platform_that_pulumi_is_released_for_has_a_checksum() -> None:

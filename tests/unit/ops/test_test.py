@@ -12,16 +12,20 @@ from tests.support import tiers
 
 @pytest.fixture
 def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing on PATH, and no engine of the project's own."""
+    """Nothing on PATH, no engine of the project's own, and nothing built in the cache."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PULUMI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(engine, "OWN_INSTALLATION", tmp_path / "none")
     monkeypatch.delenv("TEST_CLUSTER", raising=False)
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.mark.usefixtures("bare_machine")
 def test_end_to_end_is_left_out_naming_the_engine() -> None:
-    assert "Pulumi CLI is not on PATH" in str(tiers.e2e_needs())
+    reason = str(tiers.e2e_needs())
+    assert "Pulumi CLI is not on PATH" in reason
+    assert "cannot be built from Go modules: the command `go` is missing" in reason
 
 
 @pytest.mark.usefixtures("bare_machine")

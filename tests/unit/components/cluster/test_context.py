@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import ssl
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 
 from components.cluster.context import connect
 from components.errors import StackError
+from jobs.kubernetes import tls
 from tests.support.api_server import UID, api_server, kubeconfig
 from tests.support.tls import make_ca
 
@@ -93,7 +93,7 @@ def test_a_cluster_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
 
 def test_expired_credentials_are_said_to_be(tmp_path: Path) -> None:
     with api_server(tmp_path, status=401) as config:
-        assert "not accepted (401)" in problem(str(config))
+        assert "does not accept the credentials (HTTP 401)" in problem(str(config))
 
 
 def test_a_right_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_keys_are_on_disk_only_in_a_private_folder(tmp_path: Path, monkeypatch: 
     temporary.mkdir()
     modes: list[tuple[int, int]] = []
 
-    class Watched(ssl.SSLContext):
+    class Watched(tls.NamedContext):
         def load_cert_chain(self, certfile: Any, keyfile: Any = None, password: Any = None) -> None:
             folder = Path(keyfile).parent
             assert folder.parent == temporary
@@ -140,6 +140,33 @@ def test_keys_are_on_disk_only_in_a_private_folder(tmp_path: Path, monkeypatch: 
     with api_server(tmp_path) as config:
         with_inline_keys(config, tmp_path)
         monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-        monkeypatch.setattr(ssl, "SSLContext", Watched)
+        monkeypatch.setattr(tls, "NamedContext", Watched)
         assert connect(str(config), "").uid == UID
     assert modes == [(0o700, 1)]
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "words"),
+    [
+        ({"as-groups": ["team"]}, {}, "and no `as`"),
+        ({"as": "jane", "as-groups": "team"}, {}, "as-groups has to be a list of texts"),
+        ({}, {"proxy-url": "socks5://me:hunter2@127.0.0.1:9"}, "through the proxy socks5://127.0.0.1:9"),
+        ({}, {"proxy-url": "ftp://me:hunter2@proxy"}, "proxy-url of the kubeconfig is no proxy"),
+        ({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/false"}}, {}, "/bin/false"),
+    ],
+)
+def test_the_programs_own_requests_name_what_a_kubeconfig_has_wrong(
+    user: dict[str, Any], cluster: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with api_server(tmp_path) as config:
+        content = yaml.safe_load(config.read_text())
+        if "exec" in user:
+            content["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
+            del content["users"][0]["user"]["token"]
+        content["users"][0]["user"].update(user)
+        content["clusters"][0]["cluster"].update(cluster)
+        config.write_text(yaml.safe_dump(content))
+        with pytest.raises(StackError) as error:
+            connect(str(config), "")
+    assert words in str(error.value)
+    assert "hunter2" not in str(error.value)

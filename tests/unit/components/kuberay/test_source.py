@@ -83,7 +83,8 @@ def test_a_version_that_was_never_published_is_named(upstream: Path) -> None:
 
 def test_without_a_network_the_local_source_is_offered(upstream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "REPOSITORY", "https://127.0.0.1:1/kuberay")
-    with pytest.raises(StackError, match=r"could not be fetched.*kuberay\.source"):
+    monkeypatch.setenv("GOPROXY", "off")
+    with pytest.raises(StackError, match=r"(?s)could not be fetched.*Go module:.*kuberay\.source"):
         source.resolve("v1.7.0")
 
 

@@ -4,126 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
-import socket
-import socketserver
-import ssl
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx_ws
 import pytest
 import yaml
 
-from jobs.errors import JobsError, NotAllowed, Refused
+from jobs.errors import JobsError, NotAllowed, NotThere, Refused, Unreachable
 from jobs.kubernetes import kubeconfig
 from jobs.kubernetes.api import Kube
-from tests.support.api_server import UID, VERSION, kubeconfig_of
-from tests.support.http_server import JsonHandler, running
+from tests.support.api_server import kubeconfig_of
+from tests.support.connecting_proxy import connecting_proxy
+from tests.support.http_server import running
+from tests.support.identity_server import Server, cluster_of, identity, kubectl, kubectl_refuses, plugin
 from tests.support.tls import make_ca
-
-KUBECTL = Path(sys.executable).with_name("kubectl")
-PLUGIN_VERSION = "client.authentication.k8s.io/v1"
-
-
-class Server(ThreadingHTTPServer):
-    """A stand-in for the API server that keeps the headers of each request; over TLS with a certificate."""
-
-    def __init__(self, certificate: Path | None = None) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.headers: list[list[tuple[str, str]]] = []
-        self.subjects: list[str] = []
-        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.server_port}"
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self.socket = context.wrap_socket(self.socket, server_side=True)
-
-    def require_certificate_of(self, authority: Path) -> None:
-        """Refuses clients without a certificate of this authority, and keeps the names of the others."""
-        assert isinstance(self.socket, ssl.SSLSocket)
-        self.socket.context.load_verify_locations(authority)
-        self.socket.context.verify_mode = ssl.CERT_REQUIRED
-
-
-class _Handler(JsonHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        self.server.headers.append(list(self.headers.items()))
-        if isinstance(self.connection, ssl.SSLSocket) and (certificate := self.connection.getpeercert()):
-            names = [value for part in certificate["subject"] for key, value in part if key == "commonName"]
-            self.server.subjects = [str(name) for name in names]
-        answers = {"/version": VERSION, "/api/v1/namespaces/kube-system": {"metadata": {"uid": UID}}}
-        path = self.path.rstrip("/")
-        self.answer(answers.get(path, {"message": "not there"}), 200 if path in answers else 404)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    _, certificate = make_ca(tmp_path)
-    with running(Server(certificate)) as server:
-        yield server
-
-
-@pytest.fixture
-def connect(server: Server, tmp_path: Path) -> Callable[..., list[tuple[str, str]]]:
-    """Asks the server for the cluster's identity; returns the headers of the last request."""
-
-    def ask(user: dict[str, Any], **cluster: Any) -> list[tuple[str, str]]:
-        file = kubeconfig_of(tmp_path, user, {**cluster_of(server), **cluster})
-
-        async def run() -> None:
-            kube = await Kube.open(str(file), None)
-            try:
-                assert await kube.cluster_uid() == UID
-            finally:
-                await kube.close()
-
-        asyncio.run(run())
-        return server.headers[-1]
-
-    return ask
-
-
-def cluster_of(server: Server) -> dict[str, Any]:
-    return {"server": server.url, "certificate-authority": "ca.pem"}
-
-
-def identity(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers that say who asks."""
-    return sorted((name.title(), value) for name, value in headers if name.lower().startswith(("auth", "impersonate")))
-
-
-def plugin(folder: Path, status: dict[str, Any], code: int = 0, **fields: Any) -> dict[str, Any]:
-    """A user whose login program writes KUBERNETES_EXEC_INFO to a file and prints `status`."""
-    script = folder / "login-program"
-    answer = {"apiVersion": PLUGIN_VERSION, "kind": "ExecCredential", "status": status}
-    script.write_text(
-        f"#!{sys.executable}\nimport os, sys\n"
-        f"open({str(folder / 'info')!r}, 'w').write(os.environ['KUBERNETES_EXEC_INFO'])\n"
-        f"open({str(folder / 'own')!r}, 'w').write(os.environ.get('OWN', ''))\n"
-        f"print({json.dumps(answer)!r})\nsys.exit({code})\n"
-    )
-    script.chmod(0o755)
-    return {"exec": {"apiVersion": PLUGIN_VERSION, "command": str(script), "interactiveMode": "Never", **fields}}
-
-
-def kubectl(server: Server, file: Path) -> list[tuple[str, str]]:
-    """The headers that kubectl sends with the same kubeconfig."""
-    if not KUBECTL.exists():
-        pytest.skip("kubectl is not installed")
-    environ = {key: value for key, value in os.environ.items() if "PROXY" not in key.upper()}
-    command = [str(KUBECTL), "--kubeconfig", str(file), "get", "--raw", "/version"]
-    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=30)
-    return server.headers[-1]
-
 
 IMPERSONATION = {
     "token": "t",
@@ -192,6 +90,22 @@ def test_without_provide_cluster_info_it_is_told_only_whether_it_may_ask(
     assert json.loads((tmp_path / "info").read_text())["spec"] == {"interactive": False}
 
 
+def test_a_login_program_runs_again_when_its_token_has_expired(server: Server, tmp_path: Path) -> None:
+    file = kubeconfig_of(tmp_path, plugin(tmp_path, {"token": "first"}), cluster_of(server))
+
+    async def run() -> None:
+        kube = await Kube.open(str(file), None)
+        try:
+            server.expired_token = "first"
+            plugin(tmp_path, {"token": "second"})
+            await kube.cluster_uid()
+        finally:
+            await kube.close()
+
+    asyncio.run(run())
+    assert identity(server.headers[-1]) == [("Authorization", "Bearer second")]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -199,7 +113,10 @@ def test_without_provide_cluster_info_it_is_told_only_whether_it_may_ask(
         ({"command": "/no/such/program", "installHint": "Install it from example.com."}, "cannot be started"),
         ({"interactiveMode": "Always"}, "there is no terminal"),
         ({"interactiveMode": "Often"}, "interactiveMode Often"),
-        ({"env": [{"name": "A"}]}, "without name and value"),
+        ({"env": [{"value": "A"}]}, "without a name"),
+        ({"env": [{"name": "A", "value": 1}]}, "value has to be a text"),
+        ({"args": "a b"}, "args has to be a list of texts"),
+        ({"argument": ["a"]}, "argument, which is not supported"),
         ({"command": ""}, "names no command"),
     ],
 )
@@ -223,29 +140,6 @@ def test_a_login_that_fails_is_named_by_its_program(
     with pytest.raises(NotAllowed, match=words) as refused:
         connect(plugin(tmp_path, status, code))
     assert "login-program" in refused.value.message
-
-
-@pytest.mark.parametrize(
-    ("user", "cluster", "words"),
-    [
-        ({"token": "t", "as-groups": ["a"]}, {}, "and no `as`"),
-        ({"auth-provider": {"name": "gcp"}}, {}, "auth-provider"),
-        ({"token": "t", "impersonate": "x"}, {}, "impersonate, which is not supported"),
-        ({"token": "t"}, {"new-field": "x"}, "new-field, which is not supported"),
-        ({"tokenFile": "missing"}, {}, "tokenFile of the kubeconfig"),
-        ({"client-certificate-data": base64.b64encode(b"x").decode()}, {}, "has no client-key"),
-        ({"token": "t"}, {"certificate-authority-data": base64.b64encode(b"x").decode()}, "is no certificate"),
-        ({"token": "t"}, {"certificate-authority": "missing.crt"}, "missing.crt cannot be read: No such file"),
-        ({"token": "t"}, {"server": ""}, "has no server"),
-        ({"token": "t"}, {"proxy-url": "ftp://x"}, "proxy-url of the kubeconfig is no proxy"),
-    ],
-)
-def test_a_field_that_is_wrong_or_not_supported_is_refused_by_name(
-    user: dict[str, Any], cluster: dict[str, Any], words: str, connect: Callable[..., Any]
-) -> None:
-    with pytest.raises(Refused) as refused:
-        connect(user, **cluster)
-    assert words in refused.value.message, refused.value.message
 
 
 def test_a_user_that_no_file_has_is_refused(tmp_path: Path, server: Server) -> None:
@@ -275,58 +169,58 @@ def test_an_entry_is_taken_from_the_first_file_that_has_it_and_its_paths_are_rel
     assert identity(server.headers[-1]) == [("Authorization", "Bearer of-first")]
 
 
-class _Socks(socketserver.StreamRequestHandler):
-    """SOCKS 5 without authentication, for one connection."""
-
-    def handle(self) -> None:
-        _version, count = self.rfile.read(2)
-        self.rfile.read(count)
-        self.wfile.write(b"\x05\x00")
-        kind = self.rfile.read(4)[3]
-        host = self.rfile.read(self.rfile.read(1)[0]).decode() if kind == 3 else socket.inet_ntoa(self.rfile.read(4))
-        port = int.from_bytes(self.rfile.read(2), "big")
-        self.server.asked.append(f"{host}:{port}")  # type: ignore[attr-defined]
-        self.wfile.write(b"\x05\x00\x00\x01" + bytes(6))
-        with socket.create_connection(("127.0.0.1", port)) as upstream:
-            thread = threading.Thread(target=_copy, args=(upstream, self.connection), daemon=True)
-            thread.start()
-            _copy(self.connection, upstream)
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-
-
-@pytest.fixture
-def socks() -> Iterator[Any]:
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Socks)
-    server.daemon_threads = True
-    server.asked = []  # type: ignore[attr-defined]
-    with running(server):
-        yield server
-
-
-@pytest.mark.parametrize("how", ["proxy-url", "ALL_PROXY"])
-def test_a_socks_proxy_leads_to_the_server(
-    how: str, socks: Any, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@pytest.mark.parametrize("setting", ["proxy-url", "ALL_PROXY", "https_proxy"])
+def test_a_proxy_leads_to_the_server_whose_certificate_has_the_tls_server_name(
+    setting: str, scheme: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"socks5://127.0.0.1:{socks.server_address[1]}"
-    name = {"server": f"https://k8s.example.com:{server.server_port}", "tls-server-name": "127.0.0.1"}
-    cluster = {**cluster_of(server), **name}
-    if how == "ALL_PROXY":
-        monkeypatch.setenv(how, address)
-    else:
-        cluster[how] = address
-    file = kubeconfig_of(tmp_path, {"token": "t"}, cluster)
+    address = f"k8s.example.com:{server.server_port}"
+    cluster = {**cluster_of(server), "server": f"https://{address}", "tls-server-name": "127.0.0.1"}
+    with connecting_proxy(scheme) as proxy:
+        if setting == "proxy-url":
+            cluster[setting] = proxy.url
+        else:
+            monkeypatch.setenv(setting, proxy.url)
+        file = kubeconfig_of(tmp_path, {"token": "t"}, cluster)
 
-    async def run() -> None:
-        kube = await Kube.open(str(file), None)
-        await kube.close()
+        async def run() -> None:
+            await (await Kube.open(str(file), None)).close()
 
-    asyncio.run(run())
-    assert socks.asked == [f"k8s.example.com:{server.server_port}"]
+        asyncio.run(run())
+        assert proxy.asked == [address]
+        if setting == "proxy-url":
+            kubectl(server, file)
+            assert proxy.asked == [address, address]
+
+
+def test_a_tunnel_is_opened_as_the_same_user_and_through_the_same_proxy(server: Server, tmp_path: Path) -> None:
+    with connecting_proxy("http") as proxy:
+        file = kubeconfig_of(tmp_path, IMPERSONATION, {**cluster_of(server), "proxy-url": proxy.url})
+
+        async def run() -> list[tuple[str, str]]:
+            kube = await Kube.open(str(file), None)
+            of_request = server.headers[-1]
+            server.headers.clear()
+            try:
+                with pytest.raises(httpx_ws.WebSocketUpgradeError):  # the stand-in has no pods
+                    async with kube.api.open_websocket(version="v1", url="pods/p/portforward", namespace="n"):
+                        pass
+            finally:
+                await kube.close()
+            return of_request
+
+        of_request = asyncio.run(run())
+        assert ("upgrade", "websocket") in [(name.lower(), value) for name, value in server.headers[-1]]
+        assert identity(server.headers[-1]) == identity(of_request)
+        assert set(proxy.asked) == {f"127.0.0.1:{server.server_port}"}
+
+
+def test_a_proxy_that_is_down_is_named_without_its_password(connect: Callable[..., Any]) -> None:
+    with pytest.raises(Unreachable) as error:
+        connect({"token": "t"}, **{"proxy-url": "http://me:hunter2@127.0.0.1:9"})
+    assert "through the proxy http://127.0.0.1:9" in error.value.message
+    assert "proxy-url" in error.value.remedy
+    assert "hunter2" not in f"{error.value.message}{error.value.remedy}"
 
 
 @pytest.mark.parametrize("no_proxy", ["fd00::/8", "[::1]", "a:b:c", "*"])
@@ -336,6 +230,27 @@ def test_no_value_of_no_proxy_ends_in_a_traceback(
     monkeypatch.setenv("NO_PROXY", no_proxy)
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     assert identity(connect({"token": "t"})) == [("Authorization", "Bearer t")]
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+def test_certificates_of_the_environment_are_trusted_where_the_kubeconfig_names_no_authority(
+    name: str, server: Server, connect: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    file = folder / "ours.pem"
+    file.write_bytes((tmp_path / "ca.pem").read_bytes())
+    (folder / "README").write_text("no certificate")
+    monkeypatch.setenv(name, str(folder if name == "SSL_CERT_DIR" else file))
+    user, cluster = {"token": "t"}, {"certificate-authority": ""}
+    if name == "REQUESTS_CA_BUNDLE":  # of Python programs; kubectl does not read it
+        with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED") as error:
+            connect(user, **cluster)
+        assert "SSL_CERT_FILE" in error.value.remedy
+        assert kubectl_refuses(kubeconfig_of(tmp_path, user, {**cluster_of(server), **cluster}))
+    else:
+        assert identity(connect(user, **cluster)) == [("Authorization", "Bearer t")]
+        kubectl(server, kubeconfig_of(tmp_path, user, {**cluster_of(server), **cluster}))
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -348,8 +263,26 @@ def test_certificates_of_the_environment_that_are_not_there_are_refused_by_name(
 
 
 def test_fields_that_change_nothing_here_are_accepted(connect: Callable[..., Any]) -> None:
-    headers = dict(connect({"token": "t", "extensions": []}, **{"disable-compression": True, "extensions": []}))
+    cluster = {"disable-compression": True, "extensions": [], "api-version": "v1"}
+    headers = dict(connect({"token": "t", "extensions": []}, **cluster))
     assert headers["Accept-Encoding"] == "identity"
+
+
+def test_the_namespace_of_the_context_is_not_used(server: Server, tmp_path: Path) -> None:
+    file = kubeconfig_of(tmp_path, {"token": "t"}, cluster_of(server))
+    content = yaml.safe_load(file.read_text())
+    content["contexts"][0]["context"]["namespace"] = "of-the-context"
+    file.write_text(yaml.safe_dump(content))
+
+    async def run() -> None:
+        kube = await Kube.open(str(file), None)
+        try:
+            with pytest.raises(NotThere, match=r"pods in namespace of-the-stack"):
+                await kube.pods("of-the-stack", {})
+        finally:
+            await kube.close()
+
+    asyncio.run(run())
 
 
 def test_a_server_whose_certificate_is_not_to_be_verified_is_used(connect: Callable[..., Any]) -> None:

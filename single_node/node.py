@@ -1,7 +1,8 @@
 """Processes, network and leftovers of the native cluster: start, look, and stop without a trace.
 
-Every process is the leader of its own session and outlives the program that started it; what is needed to stop it is in
-the state directory and, for containers, in their root cgroup. So an end by `kill -9` of anybody can be tidied up.
+Every process is the leader of its own session and outlives the program that started it. It can be found by its file in
+the state directory, by its environment and, for containers, in their root cgroup. So an end by `kill -9` of anybody can
+be tidied up.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.support.native_build import NativeError, say
-from tests.support.native_config import (
+from .cache import write_atomically
+from .config import (
     HOST_ADDRESS,
     HOST_LINK,
     NAMESPACE,
@@ -25,9 +26,16 @@ from tests.support.native_config import (
     SERVICE_RANGE,
     containerd_socket,
 )
+from .errors import SingleNodeError
+from .progress import say
 
 # What the kubelet sets for the whole machine; put back at the end.
+BRIDGED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 KERNEL_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+# In each process's environment: the state directory. It finds one that was started just before a kill, without a file.
+MARKER = "RAY_SINGLE_NODE_STATE"
+# What the kubelet and runc need of cgroup v2.
+CONTROLLERS = ("cpu", "cpuset", "hugetlb", "memory", "pids")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -35,7 +43,7 @@ def run(*command: str, quiet: bool = False) -> str:
     """Runs a short command and returns its stdout. `quiet`: a failure is expected and no error."""
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": _path()}, check=False)
     if done.returncode != 0 and not quiet:
-        raise NativeError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise SingleNodeError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
@@ -48,7 +56,7 @@ def until(met: Callable[[], bool], what: str, seconds: float, pause: float = 0.2
     deadline = time.monotonic() + seconds
     while not met():
         if time.monotonic() > deadline:
-            raise NativeError(f"{what}: not within {seconds:.0f} s.")
+            raise SingleNodeError(f"{what}: not within {seconds:.0f} s.")
         time.sleep(pause)
 
 
@@ -65,13 +73,33 @@ def start(state: Path, name: str, command: list[str]) -> None:
         process = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{NAMESPACE}", "--", *command],
             cwd=state,
-            env={**environment, "PATH": _path()},
+            env={**environment, "PATH": _path(), MARKER: str(state)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    (state / "pids" / name).write_text(f"{process.pid} {_birth(process.pid)}")
+    write_atomically(state / "pids" / name, f"{process.pid} {_birth(process.pid)}")
+
+
+def mark(state: Path) -> None:
+    """Marks a directory as a cluster's, and of this boot: pids and start times repeat after a restart."""
+    write_atomically(state / "boot", _boot_id())
+
+
+def is_state(folder: Path) -> bool:
+    """Whether a folder is a cluster's state directory, or can become one because it is empty or missing."""
+    parts = ("boot", "pids", "logs/etcd.log", "logs/containerd.log")
+    return not folder.exists() or not any(folder.iterdir()) or any((folder / part).exists() for part in parts)
+
+
+def _of_earlier_boot(state: Path) -> bool:
+    boot = state / "boot"
+    return boot.exists() and boot.read_text() != _boot_id()
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _birth(pid: int) -> str | None:
@@ -86,9 +114,11 @@ def _birth(pid: int) -> str | None:
 def running(state: Path) -> dict[str, int | None]:
     """Name -> pid of every process that was started in this state directory; None: it is gone."""
     processes: dict[str, int | None] = {}
-    for file in sorted((state / "pids").glob("*")):
+    earlier = _of_earlier_boot(state)
+    for file in sorted((state / "pids").glob("[!.]*")):
         pid, _, birth = file.read_text().partition(" ")
-        processes[file.name] = int(pid) if pid and _birth(int(pid)) == birth else None
+        alive = not earlier and pid.isdigit() and _birth(int(pid)) == birth
+        processes[file.name] = int(pid) if alive else None
     return processes
 
 
@@ -119,6 +149,7 @@ def stop_all(state: Path) -> None:
     for name in ("kubelet", *running(state)):
         if name != "containerd":
             stop(state, name)
+    until(lambda: not _kill(_unrecorded(state)), "the end of the processes without a pid file", 20)
     tasks = list((state / "containerd").glob("io.containerd.runtime.v2.task/*/*"))
     sockets = [(task / "address").read_text() for task in tasks if (task / "address").exists()]
     until(lambda: not _kill(_containers()), "the end of the containers' processes", 20)
@@ -140,6 +171,21 @@ def _kill(pids: Iterator[int]) -> bool:
     return bool(targets)
 
 
+def _unrecorded(state: Path) -> Iterator[int]:
+    """Processes of this state directory without a pid file. containerd and its shims end later, in their order."""
+    recorded = set(running(state).values())
+    marker = f"{MARKER}={state}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        try:
+            ours = marker in (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes().split(b"\0")[0] if ours else b""
+        except OSError:
+            continue
+        if ours and pid not in recorded and b"containerd-shim" not in command and _birth(pid) is not None:
+            yield pid
+
+
 def _containers() -> Iterator[int]:
     # Cgroups vanish meanwhile. os.walk ignores that; rglob would raise.
     for folder in (path for cgroup in root_cgroups() for path, _, _ in os.walk(cgroup)):
@@ -153,7 +199,7 @@ def _shims(state: Path) -> Iterator[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError:
             continue
         if b"containerd-shim" in words[0] and str(containerd_socket(state)).encode() in words:
             yield int(folder.name)
@@ -174,13 +220,13 @@ def create_network() -> None:
     # Service addresses need a route before iptables can rewrite them. There is no other way out, so that what asks
     # for one (an image's registry, say) is refused at once and not after a timeout.
     run("ip", "-n", NAMESPACE, "route", "add", SERVICE_RANGE, "via", HOST_ADDRESS)
-    run("modprobe", "-q", "br_netfilter", quiet=True) if shutil.which("modprobe") else None
+    if modprobe := shutil.which("modprobe", path=_path()):
+        run(modprobe, "-q", "br_netfilter", quiet=True)
     inside = ("nsenter", f"--net=/run/netns/{NAMESPACE}", "--", "sh", "-c")
     run(*inside, "echo 1 > /proc/sys/net/ipv4/ip_forward")
-    bridged = "/proc/sys/net/bridge/bridge-nf-call-iptables"
-    if not Path(bridged).exists():
-        raise NativeError("The kernel module br_netfilter is missing: services do not work without it.")
-    run(*inside, f"echo 1 > {bridged}")
+    if not BRIDGED.exists():
+        raise SingleNodeError("The kernel module br_netfilter cannot be loaded: services do not work without it.")
+    run(*inside, f"echo 1 > {BRIDGED}")
 
 
 def root_cgroups() -> list[Path]:
@@ -196,16 +242,37 @@ def _hierarchies() -> list[Path]:
 def create_cgroups() -> None:
     """The containers' root cgroup, in every hierarchy."""
     for mount in _hierarchies():
-        (mount / NAMESPACE).mkdir(exist_ok=True)
+        try:
+            _enable_controllers(mount)
+            (mount / NAMESPACE).mkdir(exist_ok=True)
+        except OSError as error:
+            raise SingleNodeError(f"The cgroups at {mount} cannot be used: {error.strerror}.") from error
         # A cpuset of version 1 starts empty, and nothing can run in it until it is filled.
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (mount / "cpuset.cpu_exclusive").exists():
                 (mount / NAMESPACE / name).write_text((mount / name).read_text())
 
 
+def _enable_controllers(mount: Path) -> None:
+    """Cgroup v2: children of the root have only the controllers that it enables. They stay enabled at the end."""
+    enabled = mount / "cgroup.subtree_control"
+    if not enabled.exists():
+        return
+    available = (mount / "cgroup.controllers").read_text().split()
+    missing = set(CONTROLLERS) & set(available) - set(enabled.read_text().split())
+    try:
+        for name in sorted(missing):
+            enabled.write_text(f"+{name}")
+    except OSError as error:
+        raise SingleNodeError(
+            f"The cgroup controllers {', '.join(sorted(missing))} cannot be enabled in {enabled}: {error.strerror}. "
+            "In a container: its processes have to be in a child of the root cgroup."
+        ) from error
+
+
 def save_kernel_settings(state: Path) -> None:
     values = {name: Path("/proc/sys", name).read_text().strip() for name in KERNEL_SETTINGS}
-    (state / "kernel-settings.json").write_text(json.dumps(values))
+    write_atomically(state / "kernel-settings.json", json.dumps(values))
 
 
 def remove_leftovers(state: Path, root: Path) -> None:
@@ -222,8 +289,9 @@ def remove_leftovers(state: Path, root: Path) -> None:
                 _remove_cgroup(folder)
     settings = state / "kernel-settings.json"
     if settings.exists():
-        for name, value in json.loads(settings.read_text()).items():
-            Path("/proc/sys", name).write_text(value)
+        if not _of_earlier_boot(state):
+            for name, value in json.loads(settings.read_text()).items():
+                Path("/proc/sys", name).write_text(value)
         settings.unlink()
 
 

@@ -11,8 +11,9 @@ import json
 import subprocess
 from pathlib import Path
 
-from tests.support.native_build import NativeError, bin_dir
-from tests.support.native_images import COREDNS_IMAGE, PAUSE_IMAGE
+from .errors import SingleNodeError
+from .images import COREDNS_IMAGE, PAUSE_IMAGE
+from .programs.kubernetes import bin_dir
 
 NODE_NAME = "native"
 CONTEXT = "native"
@@ -68,7 +69,7 @@ def _key(folder: Path, name: str) -> None:
 def _openssl(folder: Path, arguments: str) -> None:
     done = subprocess.run(["openssl", *arguments.split()], cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise NativeError(f"`openssl {arguments.split()[0]}` failed: {done.stderr.strip()}")
+        raise SingleNodeError(f"`openssl {arguments.split()[0]}` failed: {done.stderr.strip()}")
 
 
 def write_kubeconfig(target: Path, pki: Path, client: str) -> None:
