@@ -11,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ops.engine import ROOT
+from single_node.errors import NotPossible
+from tests.support.builds import BUILT_FOR, builds_beside
 from tests.support.tiers import TIERS
 
 # The programs of this virtual environment.
@@ -58,7 +61,23 @@ class Outcome:
 
 def run(tiers: list[str], arguments: list[str]) -> int:
     """Runs the tiers (all if none is named) and prints a summary; returns 0 if none failed."""
-    outcomes = [run_lint() if tier == "lint" else run_tier(tier, arguments) for tier in tiers or ["lint", *TIERS]]
+    names = tiers or ["lint", *TIERS]
+    outcomes = []
+    with ExitStack() as beside:
+        refused = ""
+        try:
+            beside.enter_context(
+                builds_beside([tier for tier in names if tier in BUILT_FOR and not TIERS[tier].needs()])
+            )
+        except NotPossible as error:
+            refused = str(error)
+        for tier in names:
+            if tier == "lint":
+                outcomes.append(run_lint())
+            elif refused and tier in BUILT_FOR:
+                outcomes.append(Outcome(tier, "left out", refused))
+            else:
+                outcomes.append(run_tier(tier, arguments))
     print("\nSummary")
     for outcome in outcomes:
         print(f"  {outcome.tier:8} {outcome.state:9} {outcome.seconds:6.0f} s  {outcome.detail}")
@@ -85,10 +104,14 @@ def run_tier(tier: str, arguments: list[str]) -> Outcome:
     if reason:
         return Outcome(tier, "left out", reason)
     started = time.monotonic()
+    # Here and not in pytest, which would hide for minutes what is built.
+    if tier in BUILT_FOR and _run(["python", "-m", "tests.support.builds", tier]).returncode:
+        return Outcome(tier, "failed", "what it runs on cannot be built: see above", time.monotonic() - started)
+    built = time.monotonic()
     done = _run(["pytest", TIERS[tier].folder, *TIERS[tier].options, *arguments], capture=True)
     lines = [line.strip("= ") for line in done.stdout.splitlines() if " in " in line and line.startswith("=")]
     detail = lines[-1] if lines else f"pytest ended with {done.returncode}"
-    state, seconds = "failed" if done.returncode else "passed", time.monotonic() - started
+    state, seconds = "failed" if done.returncode else "passed", time.monotonic() - built
     engine = next((line for line in done.stdout.splitlines() if line.startswith("engine v")), "")
     return Outcome(tier, state, detail, seconds, engine, left_out_tests(done.stdout))
 

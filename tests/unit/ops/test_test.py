@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ops import engine, test
-from tests.support import tiers
+from single_node.errors import NotPossible
+from single_node.node import until
+from tests.support import builds, tiers
 
 
 @pytest.fixture
@@ -56,3 +59,40 @@ def test_the_summary_says_what_was_left_out_and_why_without_failing(capsys: pyte
     assert "e2e      left out" in said
     assert "Pulumi CLI is not on PATH" in said
     assert said.strip().endswith("failed: none; left out: e2e")
+
+
+def test_a_person_who_refuses_the_packages_has_the_fast_tiers_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise NotPossible("Packages are missing. Install them: apt-get install etcd-server")
+
+    monkeypatch.setitem(tiers.TIERS, "cluster", tiers.Tier("tests/cluster", lambda: None))
+    monkeypatch.setattr(builds, "problems", list)
+    monkeypatch.setattr(builds, "missing_packages", lambda: ["etcd-server"])
+    monkeypatch.setattr(builds, "install_packages", refuse)
+    assert test.run(["unit", "cluster"], ["--collect-only", "-q", "-k", "the_unit_tier_runs_everywhere"]) == 0
+    said = capsys.readouterr().out
+    assert "unit     passed" in said
+    assert "cluster  left out       0 s  Packages are missing. Install them: apt-get install etcd-server" in said
+
+
+def test_what_is_built_beside_the_fast_tiers_ends_with_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_E2E_CACHE", str(tmp_path))
+    monkeypatch.setattr(builds, "problems", list)
+    monkeypatch.setattr(builds, "missing_packages", list)
+    build = tmp_path / "python"
+    build.write_text("#!/bin/sh\necho building\necho $$ > pid\nsleep 600 & wait\n")
+    build.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(build))
+    monkeypatch.chdir(tmp_path)
+    with builds.builds_beside(["e2e"]):
+        until(lambda: (tmp_path / "pid").exists(), "the build", 10)
+        pid = int((tmp_path / "pid").read_text())
+    assert (tmp_path / "builds.log").read_text() == "building\n"
+    until(lambda: not group_members(pid), "the end of its processes", 10)
+
+
+def group_members(pid: int) -> list[str]:
+    done = subprocess.run(["ps", "-o", "pid,stat", "--no-headers", "-g", str(pid)], capture_output=True, text=True)
+    return [line for line in done.stdout.splitlines() if " Z" not in line]

@@ -75,7 +75,8 @@ def test_a_process_whose_starter_was_killed_before_the_pid_file_is_found(
 def test_a_folder_with_other_files_is_refused_and_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "problems", list)
     monkeypatch.setattr(cluster, "OWNER", tmp_path / "owner")
-    project = tmp_path / "project"
+    monkeypatch.chdir(tmp_path)
+    project = Path("project")  # a short path: sockets of the cluster would be in it
     (project / "config").mkdir(parents=True)
     for act in (cluster.up, cluster.down):
         with pytest.raises(NotPossible, match="has files that are not the cluster's"):
