@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -121,24 +122,30 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
     Raises:
         ClusterError: the server refuses, or a CRD is not established in time.
     """
-    for document in documents:
-        metadata = {
-            "name": document["metadata"]["name"],
-            "annotations": {
-                **(document["metadata"].get("annotations") or {}),
-                OWNER_ANNOTATION: owner,
-                VERSION_ANNOTATION: version,
-                DIGEST_ANNOTATION: digest(document["spec"]),
-            },
-        }
-        manifest = {
-            "apiVersion": document["apiVersion"],
-            "kind": document["kind"],
-            "metadata": metadata,
-            "spec": document["spec"],
-        }
-        api.apply(f"{CRDS_PATH}/{metadata['name']}", manifest, force=True)
-    return {name: _established(api, name) for name in summary(documents)}
+    with ThreadPoolExecutor(max_workers=len(documents)) as threads:
+        applied = threads.map(lambda document: _apply(api, document, version=version, owner=owner), documents)
+        return dict(applied)
+
+
+def _apply(api: Api, document: Crd, *, version: str, owner: str) -> tuple[str, str]:
+    """Returns the name and the digest of the live spec of one CRD."""
+    metadata = {
+        "name": document["metadata"]["name"],
+        "annotations": {
+            **(document["metadata"].get("annotations") or {}),
+            OWNER_ANNOTATION: owner,
+            VERSION_ANNOTATION: version,
+            DIGEST_ANNOTATION: digest(document["spec"]),
+        },
+    }
+    manifest = {
+        "apiVersion": document["apiVersion"],
+        "kind": document["kind"],
+        "metadata": metadata,
+        "spec": document["spec"],
+    }
+    api.apply(f"{CRDS_PATH}/{metadata['name']}", manifest, force=True)
+    return metadata["name"], _established(api, metadata["name"])
 
 
 def live_digests(api: Api, names: Sequence[str]) -> dict[str, str | None]:

@@ -14,6 +14,7 @@ from components.errors import StackError
 from components.kuberay.files import write_atomically
 from components.kuberay.source import APISERVER_FOLDER, CRD_FOLDER, MANAGER_FOLDER, RBAC_FOLDER, ROOT
 from components.manifests import operator
+from components.manifests.access import SKIP_AWAIT_ANNOTATION
 from components.settings.kuberay import OPERATOR, KubeRay
 from components.settings.versions import SPLIT_CONFIG, at_least
 from jobs.yaml_file import dump_yaml, parse_documents
@@ -85,6 +86,8 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
     folders = [RBAC_FOLDER, MANAGER_FOLDER] + ([APISERVER_FOLDER] if kuberay.apiserver else [])
     # Patched by target: a patch by name would have to state the manifest's own namespace, which the overlay replaces.
     patches = [_patch("Deployment", patch) for patch in [_deployment_patch(kuberay, tree)] if patch]
+    # Only metrics go through it. Pulumi would wait ten seconds for its endpoints.
+    patches.append(_patch("Service", _named("v1", "Service", annotations={SKIP_AWAIT_ANNOTATION: "true"})))
     if annotations := kuberay.service_account.annotations:
         patches.append(_patch("ServiceAccount", _named("v1", "ServiceAccount", annotations=annotations)))
     if kuberay.watch_namespaces:
@@ -96,7 +99,7 @@ def operator_kustomization(kuberay: KubeRay, tree: Path, folder: Path) -> Object
         resources=[_relative(tree / name, folder) for name in folders],
         images=images(kuberay),
         **({"replicas": [{"name": OPERATOR, "count": kuberay.replicas}]} if kuberay.replicas else {}),
-        **({"patches": patches} if patches else {}),
+        patches=patches,
     )
 
 

@@ -16,6 +16,8 @@ Object = dict[str, Any]
 SERVE_PORT = 8000
 METRICS_PORTS = (METRICS_PORT, 44217, 44227)  # Ray, autoscaler, dashboard
 OPERATOR_PORTS = (DASHBOARD_PORT, AGENT_PORT, SERVE_PORT)
+# Pulumi does not wait until the object is ready.
+SKIP_AWAIT_ANNOTATION = "pulumi.com/skipAwait"
 
 
 def _metadata(cluster: RayClusterSettings, name: str, **more: Any) -> Object:
@@ -98,7 +100,7 @@ def ingress(cluster: RayClusterSettings) -> Object | None:
         return None
     backend = {"service": {"name": cluster.head_service, "port": {"number": DASHBOARD_PORT}}}
     # Without this annotation Pulumi waits for an address, which many controllers never write.
-    annotations = {**settings.annotations, "pulumi.com/skipAwait": "true"}
+    annotations = {**settings.annotations, SKIP_AWAIT_ANNOTATION: "true"}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
@@ -126,7 +128,7 @@ def load_balancer(cluster: RayClusterSettings) -> Object | None:
     if settings is None:
         return None
     # Pulumi waits for an endpoint, and a suspended cluster has none.
-    annotations = {**settings.annotations, **({"pulumi.com/skipAwait": "true"} if cluster.suspend else {})}
+    annotations = {**settings.annotations, **({SKIP_AWAIT_ANNOTATION: "true"} if cluster.suspend else {})}
     return {
         "apiVersion": "v1",
         "kind": "Service",

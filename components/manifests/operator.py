@@ -11,6 +11,10 @@ from components.settings.kuberay import OPERATOR, KubeRay
 
 Object = dict[str, Any]
 
+# Upstream asks for the first time after 10 s, and the operator is there after 2. Everything in `up` waits for it. As
+# upstream, it counts as not ready after half a minute without an answer.
+READINESS = {"initialDelaySeconds": 1, "periodSeconds": 2, "failureThreshold": 13}
+
 
 def pod_template(kuberay: KubeRay, upstream: Mapping[str, Any]) -> Object:
     """Merges the settings, and then their `podTemplate`, into the pod template of upstream's Deployment."""
@@ -21,6 +25,7 @@ def pod_template(kuberay: KubeRay, upstream: Mapping[str, Any]) -> Object:
     container = {
         "args": operator_args(_container(upstream).get("args") or [], args) if args else [],
         "resources": {"limits": sizes, "requests": sizes} if sizes else {},
+        "readinessProbe": READINESS if _container(upstream).get("readinessProbe") else {},
         "env": env_list(kuberay.env),
     }
     spec = {

@@ -66,9 +66,24 @@ def test_the_operators_resources_are_set(tmp_path: Path) -> None:
     assert sizes == {"limits": {"cpu": "250m", "memory": "1Gi"}, "requests": {"cpu": "250m", "memory": "1Gi"}}
 
 
-def test_nothing_said_leaves_the_deployment_as_upstream_has_it(tmp_path: Path) -> None:
+def test_without_settings_the_operator_has_upstreams_resources(tmp_path: Path) -> None:
     sizes = container(rendered(tmp_path))["resources"]["limits"]
     assert sizes == {"cpu": "100m", "memory": "512Mi"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_up_waits_for_an_operator_that_answers_and_not_for_its_metrics_service(version: str, tmp_path: Path) -> None:
+    objects = rendered(tmp_path, version)
+    probe = container(objects)["readinessProbe"]
+    assert (probe["initialDelaySeconds"], probe["periodSeconds"], probe["httpGet"]["port"]) == (1, 2, "http")
+    assert container(objects)["livenessProbe"]["initialDelaySeconds"] == 10
+    assert objects["Service/kuberay-operator"]["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
+
+
+def test_a_readiness_probe_of_the_settings_wins(tmp_path: Path) -> None:
+    own = {"name": "kuberay-operator", "readinessProbe": {"initialDelaySeconds": 60}}
+    probe = container(rendered(tmp_path, podTemplate={"spec": {"containers": [own]}}))["readinessProbe"]
+    assert (probe["initialDelaySeconds"], probe["periodSeconds"]) == (60, 2)
 
 
 def test_the_bundled_apiserver_comes_only_when_asked_for(tmp_path: Path) -> None:
