@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components.manifests import redis
+from components.manifests import pod_end, redis
 from components.manifests.merge import deep_merge, drop_empty
 from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, env_list, template
 from components.settings.pods import Pod, WorkerGroup
@@ -128,6 +128,7 @@ def _head(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
             cluster,
             head,
             "ray-head",
+            pod_end.head(),
             ports=HEAD_PORTS,
             volumes=[TOKEN_VOLUME] if token_volume else [],
             mount_token=cluster.autoscaling.enabled and not token_volume,
@@ -147,5 +148,5 @@ def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup) ->
         **counts,
         **drop_empty(options),
         **_group(group, group.ray_start_params, group.ray_resources),
-        "template": template(cluster, group, "ray-worker"),
+        "template": template(cluster, group, "ray-worker", pod_end.worker()),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.manifests import pod_end
 from components.manifests.pods import TOKEN_MOUNT, TOKEN_VOLUME
 from components.manifests.raycluster import WAIT_ANNOTATION, manifest
 from components.settings import parse
@@ -40,7 +41,8 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
         pytest.skip("upstream's sample is not part of a fetched tree")
     upstream = next(iter(yaml.safe_load_all(sample.read_text())))["spec"]
     # Decided otherwise: Ray's version, at least one worker, autoscaler v2, token authentication, a ServiceAccount
-    # whose token the autoscaler alone gets; no `replicas`, which it owns; no ConfigMap of example scripts.
+    # whose token the autoscaler alone gets; no `replicas`, which it owns; no ConfigMap of example scripts; hooks that
+    # end Ray with its pod.
     upstream["rayVersion"] = "2.60.0"
     upstream["authOptions"] = {"mode": "token"}
     upstream["autoscalerOptions"]["version"] = "v2"
@@ -52,6 +54,7 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
     head["template"]["spec"]["volumes"] = [TOKEN_VOLUME]
     worker["minReplicas"] = 1
     worker.pop("replicas")
+    container(head)["lifecycle"], container(worker)["lifecycle"] = pod_end.head(), pod_end.worker()
     for one in (head, worker):
         container(one)["image"] = "rayproject/ray:2.60.0"
         one["template"]["spec"]["serviceAccountName"] = "raycluster-autoscaler-ray"
