@@ -131,12 +131,13 @@ def _run(command: list[str], capture: bool = False) -> subprocess.CompletedProce
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if not capture:
         return subprocess.run(command, cwd=ROOT, env=environment, text=True, check=False)
-    output = []
+    output = b""
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            output.append(line)
-    return subprocess.CompletedProcess(command, process.returncode, "".join(output), "")
+        while chunk := os.read(process.stdout.fileno(), 65536):  # as it arrives: a line of dots takes minutes
+            output += chunk
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+    return subprocess.CompletedProcess(command, process.returncode, output.decode(errors="replace"), "")

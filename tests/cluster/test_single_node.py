@@ -55,6 +55,11 @@ def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def add_link(name: str) -> None:
+    """Adds a network link, with a peer that goes away with it. Not every kernel has links of the kind `dummy`."""
+    output("ip", "link", "add", name, "type", "veth", "peer", "name", "raypeer0")
+
+
 def traces(state: Path) -> dict[str, set[str]]:
     """What a cluster can leave on the machine, by kind."""
     folders = {
@@ -179,13 +184,13 @@ def test_files_of_an_earlier_boot_and_a_taken_link_do_not_hinder_a_start(
     state: Path, before: dict[str, set[str]]
 ) -> None:
     # A machine that went down with a running cluster: its pid is another process's now.
+    (state / "pids").mkdir()
     with subprocess.Popen(["sleep", "300"]) as bystander:
-        (state / "pids").mkdir()
-        (state / "pids" / "etcd").write_text(f"{bystander.pid} {node._birth(bystander.pid)}")
-        (state / "boot").write_text("another-boot")
-        output("ip", "link", "add", HOST_LINK, "type", "dummy")
-        output("ip", "netns", "add", NAMESPACE)
         try:
+            (state / "pids" / "etcd").write_text(f"{bystander.pid} {node._birth(bystander.pid)}")
+            (state / "boot").write_text("another-boot")
+            add_link(HOST_LINK)
+            output("ip", "netns", "add", NAMESPACE)
             succeed(state, "up")
             assert bystander.poll() is None
         finally:
@@ -197,7 +202,7 @@ def test_files_of_an_earlier_boot_and_a_taken_link_do_not_hinder_a_start(
 def test_an_address_that_another_link_has_is_named_before_anything_is_begun(
     state: Path, before: dict[str, set[str]]
 ) -> None:
-    output("ip", "link", "add", "raytaken0", "type", "dummy")
+    add_link("raytaken0")
     try:
         output("ip", "addr", "add", f"{HOST_ADDRESS}/30", "dev", "raytaken0")
         refused = run(state, "up")

@@ -45,11 +45,10 @@ def prepare() -> None:
         SingleNodeError: one of them cannot be built.
     """
     try:
-        missing = from_modules()
-        engine.find_engine()
+        ours = from_modules() or engine.find_engine().parent == module_engine.engine_dir()
     except EngineMissing:
-        missing = True
-    if missing:
+        ours = True
+    if ours:  # on PATH: tests call the CLI themselves too
         os.environ["PATH"] = f"{module_engine.build()}{os.pathsep}{os.environ['PATH']}"
         os.environ["RAY_PULUMI_PYTHON"] = sys.executable
     if os.environ.get("TEST_CLUSTER") != "current" and not operator_versions():
