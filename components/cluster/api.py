@@ -130,9 +130,14 @@ class Api:
             raise ClusterError(f"apply {path}: the API server does not know this kind of object")
         return answer
 
-    def delete(self, path: str) -> None:
-        """Requests the deletion of an object; it need not exist."""
-        self.call("DELETE", path, body={"propagationPolicy": "Foreground"})
+    def delete(self, path: str, *, propagation: str = "Foreground") -> None:
+        """Requests the deletion of an object; it need not exist.
+
+        Args:
+            path: path of the object.
+            propagation: Kubernetes' propagation policy: `Foreground` keeps it until its dependents are gone.
+        """
+        self.call("DELETE", path, body={"propagationPolicy": propagation})
 
     def cluster_uid(self) -> str:
         """Returns the UID of the namespace `kube-system`: the cluster's identity, under any name of the context."""

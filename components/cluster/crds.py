@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from components.cluster.api import Api
@@ -123,12 +122,13 @@ def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> di
         ClusterError: the server refuses, or a CRD is not established in time.
     """
     with ThreadPoolExecutor(max_workers=len(documents)) as threads:
-        applied = threads.map(lambda document: _apply(api, document, version=version, owner=owner), documents)
-        return dict(applied)
+        applied = list(threads.map(lambda document: _apply(api, document, version=version, owner=owner), documents))
+    _wait(lambda: _all_served(api, applied), "every CRD to be established")
+    return {crd["metadata"]["name"]: digest(crd["spec"]) for crd in applied}
 
 
-def _apply(api: Api, document: Crd, *, version: str, owner: str) -> tuple[str, str]:
-    """Returns the name and the digest of the live spec of one CRD."""
+def _apply(api: Api, document: Crd, *, version: str, owner: str) -> dict[str, Any]:
+    """Returns the live CRD."""
     metadata = {
         "name": document["metadata"]["name"],
         "annotations": {
@@ -144,8 +144,25 @@ def _apply(api: Api, document: Crd, *, version: str, owner: str) -> tuple[str, s
         "metadata": metadata,
         "spec": document["spec"],
     }
-    api.apply(f"{CRDS_PATH}/{metadata['name']}", manifest, force=True)
-    return metadata["name"], _established(api, metadata["name"])
+    return api.apply(f"{CRDS_PATH}/{metadata['name']}", manifest, force=True)
+
+
+def _all_served(api: Api, crds: Sequence[Crd]) -> bool:
+    """Whether the API server lists the kind of each CRD, which it does once the CRD is established.
+
+    The CRDs themselves say so too, but they are megabytes: to ask for them until then takes seconds of its time.
+    """
+    needed = {(crd["spec"]["group"], _stored_version(crd)) for crd in crds}
+    served = {
+        (resource["name"], *group_version)
+        for group_version in needed
+        for resource in (api.get("/apis/{}/{}".format(*group_version)) or {}).get("resources", [])
+    }
+    return {(crd["spec"]["names"]["plural"], crd["spec"]["group"], _stored_version(crd)) for crd in crds} <= served
+
+
+def _stored_version(crd: Crd) -> str:
+    return str(next(version["name"] for version in crd["spec"]["versions"] if version["storage"]))
 
 
 def live_digests(api: Api, names: Sequence[str]) -> dict[str, str | None]:
@@ -162,8 +179,7 @@ def remaining_objects(api: Api, names: Sequence[str]) -> list[str]:
         if live is None:
             continue
         spec = live["spec"]
-        version = next(entry["name"] for entry in spec["versions"] if entry["storage"])
-        listing = api.get(f"/apis/{spec['group']}/{version}/{spec['names']['plural']}") or {"items": []}
+        listing = api.get(f"/apis/{spec['group']}/{_stored_version(live)}/{spec['names']['plural']}") or {"items": []}
         kind = spec["names"]["kind"]
         objects += [
             f"{kind} {item['metadata'].get('namespace')}/{item['metadata']['name']}" for item in listing["items"]
@@ -185,32 +201,23 @@ def remove(api: Api, names: Sequence[str]) -> None:
             f"the CRDs are kept: these objects would be deleted with them: {shown}. Delete them first; or set "
             "`kuberay.retainCrds: true`, run `pulumi up`, and destroy again."
         )
-    for name in names:
-        api.delete(f"{CRDS_PATH}/{name}")
-    for name in names:
-        _wait(partial(_gone, api, name), f"CRD {name} to be gone")
+    if not names:
+        return
+    # Nothing depends on a CRD. In the foreground it would wait for the garbage collector, which is busy with what the
+    # stack has deleted before.
+    with ThreadPoolExecutor(max_workers=len(names)) as threads:
+        list(threads.map(lambda name: api.delete(f"{CRDS_PATH}/{name}", propagation="Background"), names))
+    _wait(lambda: not set(names) & _names(api), f"the CRDs to be gone: {', '.join(names)}")
 
 
-def _gone(api: Api, name: str) -> bool | None:
-    return get(api, name) is None or None
+def _names(api: Api) -> set[str]:
+    return {metadata["name"] for metadata in api.metadata(CRDS_PATH)}
 
 
-def _established(api: Api, name: str) -> str:
-    def established_digest() -> str | None:
-        live = get(api, name)
-        conditions = (live or {}).get("status", {}).get("conditions") or []
-        if live and any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
-            return digest(live["spec"])
-        return None
-
-    return str(_wait(established_digest, f"CRD {name} to be established"))
-
-
-def _wait(poll: Callable[[], Any], event: str) -> Any:
-    """Polls until `poll` returns something other than None, and returns it. Raises ClusterError after WAIT_SECONDS."""
+def _wait(condition: Callable[[], bool], event: str) -> None:
+    """Polls until the condition is true. Raises ClusterError after WAIT_SECONDS."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while (result := poll()) is None:
+    while not condition():
         if time.monotonic() > deadline:
             raise ClusterError(f"waited {WAIT_SECONDS:.0f} s for {event}. `kubectl describe crd` shows the reason.")
         time.sleep(0.2)
-    return result

@@ -89,7 +89,6 @@ def template(
     cluster: RayClusterSettings,
     pod: Pod,
     container: str,
-    lifecycle: dict[str, Any],
     *,
     ports: tuple[tuple[str, int], ...] = (),
     volumes: Sequence[dict[str, Any]] = (),
@@ -101,7 +100,6 @@ def template(
         cluster: settings of the cluster.
         pod: settings of the head or of a worker group.
         container: name of the Ray container, which KubeRay expects first.
-        lifecycle: its hooks.
         ports: name and number of its ports.
         volumes: added to those of the settings.
         mount_token: whether every container gets the token of the ServiceAccount.
@@ -118,7 +116,6 @@ def template(
         "env": env_list(pod.env),
         "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
         "volumeMounts": pod.volume_mounts,
-        "lifecycle": lifecycle,
         "securityContext": deep_merge(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
     }
     spec = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from components.manifests import pod_end, redis
+from components.manifests import redis
 from components.manifests.merge import deep_merge, drop_empty
 from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, env_list, template
 from components.settings.pods import Pod, WorkerGroup
@@ -16,8 +16,11 @@ from components.settings.versions import AUTOSCALER_VERSION, V1_API, at_least
 # the next update of ours is a conflict. With it, and without `replicas` from us, no worker is lost.
 FORCE_ANNOTATION = "pulumi.com/patchForce"
 WAIT_ANNOTATION = "pulumi.com/waitFor"
-# A namespace of the stack is deleted right after the RayCluster and waits for its pods anyway. Waiting for the pods
-# here too made a destroy half as long again.
+# Seconds until the autoscaler ends after it has lost its head; Ray's default is 60. It ignores SIGTERM, so a head pod
+# that is deleted would last for its whole grace period, although Ray itself ends at once when nothing runs.
+GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+# Pods are awaited before their namespace is deleted: its controller looks for them only every quarter of a minute. A
+# suspended cluster has none, and the garbage collector needs half a second for each.
 DELETION_ANNOTATION = "pulumi.com/deletionPropagationPolicy"
 
 
@@ -52,7 +55,7 @@ def manifest(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any
                 **redis.deletion_annotation(cluster),
                 FORCE_ANNOTATION: "true",
                 WAIT_ANNOTATION: json.dumps(ready_when(cluster)),
-                **({DELETION_ANNOTATION: "background"} if cluster.create_namespace else {}),
+                **({DELETION_ANNOTATION: "background"} if cluster.suspend and cluster.create_namespace else {}),
             },
         },
         "spec": deep_merge(drop_empty(spec), cluster.spec),
@@ -96,7 +99,7 @@ def _autoscaler(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, 
         },
         **({"securityContext": RESTRICTED_CONTAINER} if cluster.pod_security else {}),
         **({"volumeMounts": [TOKEN_MOUNT]} if _autoscaler_has_mounts(kuberay_version) else {}),
-        **drop_empty({"env": env_list(scaling.env)}),
+        "env": env_list({GCS_PATIENCE: "5", **scaling.env}),
     }
 
 
@@ -128,7 +131,6 @@ def _head(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
             cluster,
             head,
             "ray-head",
-            pod_end.head(),
             ports=HEAD_PORTS,
             volumes=[TOKEN_VOLUME] if token_volume else [],
             mount_token=cluster.autoscaling.enabled and not token_volume,
@@ -148,5 +150,5 @@ def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup) ->
         **counts,
         **drop_empty(options),
         **_group(group, group.ray_start_params, group.ray_resources),
-        "template": template(cluster, group, "ray-worker", pod_end.worker()),
+        "template": template(cluster, group, "ray-worker"),
     }

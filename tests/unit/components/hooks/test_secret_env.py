@@ -40,7 +40,8 @@ def test_the_values_of_all_environment_variables_are_secrets_and_nothing_else_is
         return found(with_secret_env(manifest(cluster, "v1.7.0")))
 
     assert asyncio.run(marked()) == [
-        ".spec.autoscalerOptions.env.0.value",
+        ".spec.autoscalerOptions.env.0.value",  # set by this project
+        ".spec.autoscalerOptions.env.1.value",
         ".spec.headGroupSpec.template.spec.containers.0.env.1.value",
         ".spec.workerGroupSpecs.0.template.spec.containers.0.env.0.value",
         ".spec.workerGroupSpecs.0.template.spec.containers.1.env.0.value",

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.manifests import pod_end
 from components.manifests.pods import TOKEN_MOUNT, TOKEN_VOLUME
-from components.manifests.raycluster import WAIT_ANNOTATION, manifest
+from components.manifests.raycluster import DELETION_ANNOTATION, GCS_PATIENCE, WAIT_ANNOTATION, manifest
 from components.settings import parse
 from tests.support.trees import tree
 
@@ -41,20 +40,20 @@ def test_defaults_are_upstreams_autoscaling_sample_but_for_what_is_decided_other
         pytest.skip("upstream's sample is not part of a fetched tree")
     upstream = next(iter(yaml.safe_load_all(sample.read_text())))["spec"]
     # Decided otherwise: Ray's version, at least one worker, autoscaler v2, token authentication, a ServiceAccount
-    # whose token the autoscaler alone gets; no `replicas`, which it owns; no ConfigMap of example scripts; hooks that
-    # end Ray with its pod.
+    # whose token the autoscaler alone gets; no `replicas`, which it owns; no ConfigMap of example scripts;
+    # an autoscaler that ends with its head.
     upstream["rayVersion"] = "2.60.0"
     upstream["authOptions"] = {"mode": "token"}
     upstream["autoscalerOptions"]["version"] = "v2"
     for empty in ("securityContext", "env", "envFrom"):
         assert not upstream["autoscalerOptions"].pop(empty)
+    upstream["autoscalerOptions"]["env"] = [{"name": GCS_PATIENCE, "value": "5"}]
     upstream["autoscalerOptions"]["volumeMounts"] = [TOKEN_MOUNT]
     head, worker = upstream["headGroupSpec"], upstream["workerGroupSpecs"][0]
     container(head).pop("volumeMounts")
     head["template"]["spec"]["volumes"] = [TOKEN_VOLUME]
     worker["minReplicas"] = 1
     worker.pop("replicas")
-    container(head)["lifecycle"], container(worker)["lifecycle"] = pod_end.head(), pod_end.worker()
     for one in (head, worker):
         container(one)["image"] = "rayproject/ray:2.60.0"
         one["template"]["spec"]["serviceAccountName"] = "raycluster-autoscaler-ray"
@@ -68,6 +67,16 @@ def test_the_token_is_where_an_autoscaler_can_read_it_in_every_version() -> None
         assert (spec["automountServiceAccountToken"], spec.get("volumes")) == (mounted, volumes)
     off = made(autoscaling={"enabled": False})["spec"]["headGroupSpec"]["template"]["spec"]
     assert (off["automountServiceAccountToken"], off.get("volumes")) == (False, None)
+
+
+def test_the_autoscaler_ends_soon_after_its_head_unless_the_settings_say_when() -> None:
+    env = made(autoscaling={"env": {GCS_PATIENCE: "60", "OWN": "1"}})["spec"]["autoscalerOptions"]["env"]
+    assert env == [{"name": GCS_PATIENCE, "value": "60"}, {"name": "OWN", "value": "1"}]
+
+
+def test_a_destroy_waits_for_the_pods_of_a_cluster_that_has_some() -> None:
+    assert DELETION_ANNOTATION not in made()["metadata"]["annotations"]
+    assert made(suspend=True)["metadata"]["annotations"][DELETION_ANNOTATION] == "background"
 
 
 def test_replicas_are_never_declared_while_autoscaling_is_on() -> None:
