@@ -235,7 +235,8 @@ async def connect_async(
         verify: With `address`: whether to verify TLS, or the path of a CA file.
         allow_unauthenticated: Accept an `address` of another machine without a token.
         ledger: The file of the local job history. By default RAYJOBS_LEDGER, or a file of this user.
-        patience: How long a method keeps trying without any answer, in seconds, before it raises Unreachable.
+        patience: How long a method keeps trying without any answer, in seconds, before it raises Unreachable. A server
+            that was never reached is tried for 5 seconds.
         note: Called with messages for a person, such as the progress of a job.
 
     Yields:

@@ -69,6 +69,8 @@ async def submit_once(
         try:
             job = await client.find_job(submission_id, deadline)
         except Unreachable as unreachable:
+            if not client.http.reached:
+                raise  # Nothing was ever sent.
             raise _unclear(submission_id, unreachable) from unreachable
         if job is not None:
             return attach(spec, job)
