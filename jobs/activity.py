@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from .deadline import Deadline
+if TYPE_CHECKING:
+    from .deadline import Deadline
 
 
 @dataclass(eq=False)
@@ -16,25 +18,35 @@ class Activity:
     """One wait, or one piece of work.
 
     Attributes:
-        text: A clause without a full stop, such as `Waiting for an answer from X`. Empty: nothing is shown while it
-            lasts, because another program uses the terminal.
+        text: A clause without a full stop, such as `Waiting for an answer from X`. Empty: nothing is shown.
         until: When it is given up; None: never.
-        total: The bytes to do; None if there are none, or their number is not known.
-        done: The bytes that are done.
+        total: What there is to do, in `unit`; None if that is not known.
+        unit: `bytes` or `jobs`.
+        done: The part that is done.
         detail: Its state, or the last failure. It may change at any time.
+        announced: A line with its text was printed already.
+        plain: No line is replaced while it lasts, because another program uses the terminal.
         began: When it began, in seconds of the monotonic clock.
     """
 
     text: str
     until: Deadline | None = None
     total: int | None = None
+    unit: str = "bytes"
     done: int = 0
     detail: str = ""
+    announced: bool = False
+    plain: bool = False
     began: float = field(default_factory=time.monotonic)
 
-    def set_done(self, done: int, total: int) -> None:
-        """Sets the bytes that are done, and their total."""
-        self.done, self.total = done, total
+    def restart(self, text: str, until: Deadline | None) -> None:
+        """Begins again, with a text that was printed already."""
+        self.text, self.until, self.announced = text, until, True
+        self.detail, self.began = "", time.monotonic()
+
+    def add(self, amount: int) -> None:
+        """Adds to the part that is done."""
+        self.done += amount
 
     @property
     def seconds(self) -> float:
@@ -51,6 +63,7 @@ class Listener(Protocol):
 
 
 _listeners: list[Listener] = []
+_muted: ContextVar[bool] = ContextVar("muted", default=False)
 
 
 @contextmanager
@@ -64,10 +77,28 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def activity(text: str, until: Deadline | None = None, *, total: int | None = None) -> Iterator[Activity]:
+def muted() -> Iterator[None]:
+    """Tells no listener about the activities of this task: nobody waits for them."""
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
+@contextmanager
+def activity(
+    text: str,
+    until: Deadline | None = None,
+    *,
+    total: int | None = None,
+    unit: str = "bytes",
+    announced: bool = False,
+    plain: bool = False,
+) -> Iterator[Activity]:
     """Gives an Activity that lasts until the end of the context. See Activity."""
-    current = Activity(text, until, total)
-    listeners = list(_listeners)
+    current = Activity(text, until, total, unit, announced=announced, plain=plain)
+    listeners = [] if _muted.get() else list(_listeners)
     for listener in listeners:
         listener.started(current)
     try:

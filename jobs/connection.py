@@ -34,6 +34,7 @@ class Connection:
         target: The target that was opened.
         url: The URL at which this process reaches the Jobs API.
         identity: The name of the cluster in the ledger.
+        kube: The Kubernetes API of the cluster; None for an address and for the local Ray.
     """
 
     client: RayJobsApi
@@ -41,6 +42,7 @@ class Connection:
     url: str
     identity: str
     token: Callable[[], Awaitable[str | None]] | None = None
+    kube: Kube | None = None
     watcher: JobWatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +163,8 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
         client = RayJobsApi(http, agent_route=access.agent)
-        yield Connection(client, target, http.base_url, target.identity or http.base_url, access.read_token)
+        identity = target.identity or http.base_url
+        yield Connection(client, target, http.base_url, identity, access.read_token, kube=kube)
 
 
 class _ClusterAccess:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
 from ..spec.shown import redacted, visible
+from .status_line import STATUS_LINE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,22 +105,18 @@ class Lines(_Stateless):
 
 
 class LiveTable:
-    """A table on stderr that is redrawn: the running jobs, the failed ones, and the counts of all."""
+    """A table above the status line that is redrawn: the running jobs, the failed ones, and the counts of all."""
 
     def __init__(self, batch: str, items: Callable[[], list[BatchItem]]) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self.batch, self.items, self.started = batch, items, time.time()
-        console = Console(stderr=True)
-        self._live = Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False)
+        self._shown = ExitStack()
 
     def __enter__(self) -> LiveTable:
-        self._live.start()
+        self._shown.enter_context(STATUS_LINE.table(self.table))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+        self._shown.close()
 
     def changed(self, item: BatchItem) -> None:
         """Does nothing: the table is redrawn twice a second."""

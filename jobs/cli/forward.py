@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..activity import activity
 from ..errors import Interrupted, Refused
 from .help import TARGET_HELP, Command, option
 from .options import target_options
@@ -122,7 +123,8 @@ async def _run_command(command: tuple[str, ...], variables: dict[str, str], head
     except OSError as error:
         raise Refused(f"Could not run {command[0]!r}: {error.strerror}.", "Check the command after `--`.") from None
     try:
-        code = await process.wait()
+        with activity("", plain=True):  # The command has the terminal.
+            code = await process.wait()
     except asyncio.CancelledError:
         # Ctrl-C reached the command too, SIGTERM did not. In both cases its end is waited for.
         if process.returncode is None:

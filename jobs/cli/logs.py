@@ -10,8 +10,8 @@ from ..errors import Interrupted, JobsError
 from .help import RESULT_HELP, TARGET_HELP, Command, option
 from .ledger_log import find_log_of_target, print_ledger_log
 from .options import patience_option, target_options
-from .output import notify_end, print_error, write_stdout
-from .runner import detached, with_session
+from .output import print_error, report_end, write_stdout
+from .runner import detached, pending_explained, with_session
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -49,7 +49,8 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
         nonlocal submission_id
         submission_id = await session.submission_id_of(submission_id)
         if follow:
-            return await session.run_to_end(submission_id, write, known_to_exist=False, offset=offset)
+            async with pending_explained(session):
+                return await session.run_to_end(submission_id, write, known_to_exist=False, offset=offset)
         await session.print_log(submission_id, write, offset=offset)
         return None
 
@@ -66,5 +67,5 @@ def logs_command(submission_id: str, follow: bool, offset: int, patience: float,
         print_error(f"Error: {error}")
         raise SystemExit(error.exit_code if follow or not log.same_cluster else 0) from None
     if result is not None:
-        notify_end(result)
+        report_end(result)
         raise SystemExit(result.exit_code)

@@ -9,9 +9,11 @@ import sys
 
 import click
 
+from ..activity import listening
 from ..errors import COMMAND
 from .help import as_typed
 from .runner import on_sigterm, report, terminating_signals
+from .status_line import STATUS_LINE
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
@@ -83,7 +85,7 @@ def main() -> None:
         signal.signal(number, on_sigterm)
     try:
         # Not cli.main(), which handles a closed stdout in its own way.
-        with cli.make_context(COMMAND, sys.argv[1:]) as context:
+        with listening(STATUS_LINE), cli.make_context(COMMAND, sys.argv[1:]) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -66,6 +67,19 @@ def with_session(
             return await work(session)
 
     return run(main)
+
+
+@asynccontextmanager
+async def pending_explained(session: Session) -> AsyncIterator[None]:
+    """The status line says why a job that is waited for is still PENDING."""
+    from ..diagnose.pending import PendingReasons
+
+    reasons = PendingReasons(session.connection)
+    session.describe = reasons.describe
+    try:
+        yield
+    finally:
+        await reasons.close()
 
 
 def for_each_job(

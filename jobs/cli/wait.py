@@ -9,12 +9,12 @@ import click
 from ..errors import worst_exit_code
 from .help import RESULT_HELP, TARGET_HELP, Command, option
 from .options import output_option, patience_option, target_options
-from .output import notify_end, print_json
-from .runner import with_session
+from .output import print_json, report_end
+from .runner import pending_explained, with_session
 
 if TYPE_CHECKING:
     from ..session import Session
-    from ..spec.job_info import Result
+    from ..spec.job_info import JobInfo
     from ..target.options import TargetOptions
 
 
@@ -35,14 +35,23 @@ def wait_command(
       rayjobs wait ID1 ID2 ID3 && rayjobs submit -- python merge.py
     """
     from ..deadline import Deadline
+    from ..spec.job_info import Result
+
+    reported: set[str] = set()
+
+    def report(job: JobInfo) -> None:
+        reported.add(job.submission_id)
+        report_end(Result(job.submission_id, job.status, job))
 
     async def wait(session: Session) -> list[Result]:
-        return await session.wait(submission_ids, deadline=Deadline(timeout))
+        async with pending_explained(session):
+            return await session.wait(submission_ids, deadline=Deadline(timeout), on_end=report)
 
     results = with_session(target_options, wait, patience=patience)
     if output == "json":
         records = [result.as_json() for result in results]
         print_json(records[0] if len(records) == 1 else records)
     for result in results:
-        notify_end(result)
+        if result.submission_id not in reported:
+            report_end(result)
     raise SystemExit(worst_exit_code(result.exit_code for result in results))

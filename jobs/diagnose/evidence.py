@@ -89,13 +89,27 @@ async def gather(
     return evidence
 
 
+async def gather_from(connection: Connection, submission_id: str) -> Evidence:
+    """Reads as `gather` does, over a connection that is open already."""
+    evidence, target = Evidence(submission_id), connection.target
+    if isinstance(target, ClusterTarget) and connection.kube is not None:
+        evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
+        await _read_kubernetes(connection.kube, evidence, target.cluster.namespace, target.cluster.name)
+    await _or_error(_read_ray(connection, evidence), evidence)
+    return evidence
+
+
 async def _read_from_ray(target: Target, evidence: Evidence, notify: Callable[[str], None]) -> None:
     async def read() -> None:
         async with open_connection(target, notify=notify) as connection:
             await _read_ray(connection, evidence)
 
+    await _or_error(read(), evidence)
+
+
+async def _or_error(read: Awaitable[None], evidence: Evidence) -> None:
     try:
-        await bounded(read(), SECONDS)
+        await bounded(read, SECONDS)
     except asyncio.TimeoutError:
         evidence.ray_error = Unreachable(f"Ray did not answer within {SECONDS:.0f} s.")
     except JobsError as error:

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..activity import activity
+from ..deadline import Deadline
 from ..errors import DeadlinePassed, LocalFault, Refused
 from ..private_file import other_owner, read_regular
 
@@ -69,15 +71,16 @@ def read_contract_output(pulumi: str, project: Path, stack: str | None, environ:
         command += ["--stack", stack]
     shown = f"`pulumi stack output contract{f' --stack {stack}' if stack else ''}` in {project}"
     try:
-        done = subprocess.run(
-            command,
-            cwd=project,
-            env={**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PULUMI_SECONDS,
-            check=False,
-        )
+        with activity(f"Waiting for {shown}", Deadline(PULUMI_SECONDS)):
+            done = subprocess.run(
+                command,
+                cwd=project,
+                env={**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PULUMI_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise DeadlinePassed(f"{shown} did not answer within {PULUMI_SECONDS:.0f} s.") from None
     except OSError as error:
