@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
 from ..spec.shown import redacted, visible
+from .output import outcome_text
 from .status_line import STATUS_LINE
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Lines(_Stateless):
     def changed(self, item: BatchItem) -> None:
         if item.error is not None:
             self.write(f"Job {item.submission_id}: {item.error}")
+        elif item.result is not None:
+            self.write(outcome_text(item.result))
         elif item.status not in (WAITING, SUBMITTING):
             self.write(f"Job {item.submission_id} is {item.status}.")
 

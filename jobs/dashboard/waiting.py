@@ -22,7 +22,7 @@ from ..errors import DeadlinePassed, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.submission_id import has_form_of_job_id
 from .client import RayJobsApi, unknown_job
-from .orphans import SETTLE_SECONDS, OrphanCheck
+from .orphans import CHECKING, SETTLE_SECONDS, OrphanCheck
 
 LOOKS_UNTIL_LOST = 3
 LOOK_SECONDS = 1.0
@@ -52,7 +52,7 @@ class JobWatcher:
         """Reads the job; its job id of Ray may be given too. Raises UnknownJob."""
         job = await self.client.find_job(submission_id, deadline)
         if job is not None and await self.orphans.wake_job_manager_if_orphaned(job, at_once=True):
-            await asyncio.sleep(SETTLE_SECONDS)
+            await _settle()
             job = await self.client.find_job(submission_id, deadline)
         if job is None:
             raise unknown_job(submission_id, self.client.http.where)
@@ -72,7 +72,7 @@ class JobWatcher:
         dead."""
         jobs = await self.client.list_jobs(deadline)
         if await self.orphans.wake_job_manager_if_any_orphaned(jobs):
-            await asyncio.sleep(SETTLE_SECONDS)
+            await _settle()
             jobs = await self.client.list_jobs(deadline)
         return jobs
 
@@ -202,6 +202,11 @@ class Poller:
         self._counted_at[submission_id] = now
         if self._absences[submission_id] >= LOOKS_UNTIL_LOST:
             self.lost.add(submission_id)
+
+
+async def _settle() -> None:
+    with activity(CHECKING, Deadline(SETTLE_SECONDS)):
+        await asyncio.sleep(SETTLE_SECONDS)
 
 
 def _state(last: dict[str, JobInfo], describe: Callable[[JobInfo], str]) -> str:
