@@ -76,5 +76,5 @@ patience_option = option(
     type=click.FloatRange(min=1),
     default=300.0,
     metavar="SECONDS",
-    help="How long to keep trying without any answer (default 300).",
+    help="How long to keep trying without any answer of a server that was reached before (default 300).",
 )

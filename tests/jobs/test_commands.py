@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -346,6 +347,8 @@ def test_the_token_stands_in_no_process_arguments(cli: Cli, head: Head) -> None:
             arguments.append(process.read_bytes())
     running.terminate()
     _, said = running.communicate(timeout=60)
-    cli("stop", "--no-wait", said.decode().split()[1].rstrip(":;"))
+    submitted = re.search(r"Job (\S+): submitted", said.decode())
+    assert submitted is not None
+    cli("stop", "--no-wait", submitted[1])
     assert any(b"jobs\0submit" in each for each in arguments)
     assert not [each for each in arguments if head.token.encode() in each]
