@@ -39,9 +39,9 @@ class Activity:
     plain: bool = False
     began: float = field(default_factory=time.monotonic)
 
-    def restart(self, text: str, until: Deadline | None) -> None:
-        """Begins again, with a text that was printed already."""
-        self.text, self.until, self.announced = text, until, True
+    def restart(self, text: str, until: Deadline | None, *, announced: bool = False) -> None:
+        """Begins again, with another text."""
+        self.text, self.until, self.announced = text, until, announced
         self.detail, self.began = "", time.monotonic()
 
     def add(self, amount: int) -> None:

@@ -42,7 +42,8 @@ BAR_WIDTH = 16
 
 def at_terminal() -> bool:
     """Returns whether stderr is a terminal on which a line can be replaced."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    # It is None if it was closed before the program began.
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def in_colour() -> bool:

@@ -131,7 +131,7 @@ class LogFollower:
                     await self._end_without_log(job)
                     return
                 # The server answers, or `_look` had raised: the trouble is between here and the log.
-                self._failure = error.message
+                self._failure = self._reading.detail = f"its log cannot be read: {error.message}"
                 if time.monotonic() - progress_at > self.patience:
                     raise self._unreadable(job, error) from error
             if self.offset > before or not last_read:
@@ -163,11 +163,14 @@ class LogFollower:
     def _update(self, job: JobInfo) -> None:
         if self.job is None or self.job.status != job.status:
             self.on_change(job)
-            if self.follow:
-                self._reading.restart(f"Job {self.submission_id} is {job.status}", Deadline(self.limits.left(job)))
+            if self.follow and not job.ended:
+                # `on_change` has told it.
+                until = Deadline(self.limits.left(job))
+                self._reading.restart(f"Job {self.submission_id} is {job.status}", until, announced=True)
+            elif self.follow:
+                self._reading.restart(f"Reading the rest of the log of job {self.submission_id}", None)
         if self.follow:
-            failure = f"its log cannot be read: {self._failure}" if self._failure else ""
-            self._reading.detail = failure or self.describe(job)
+            self._reading.detail = self._failure or self.describe(job)
         self.job = job
 
     async def _look(self) -> JobInfo:

@@ -16,7 +16,9 @@ from jobs.dashboard.submission import submit_once
 from jobs.deadline import Deadline
 from jobs.errors import Unreachable
 from jobs.spec.job_spec import JobSpec
+from tests.support.api_server import kubeconfig
 from tests.support.command import NO_ADDRESS, Cli
+from tests.support.outputs import contract, write
 from tests.support.proxy import Faults, Proxy, answer
 
 NO_NAME = "http://no-such-host.invalid:8265"
@@ -124,3 +126,13 @@ def test_a_wait_for_an_answer_names_the_server_the_end_and_the_last_failure() ->
     assert waiting.text == f"Waiting for an answer from {NO_ADDRESS}"
     assert waiting.until is not None
     assert "connection refused" in waiting.detail
+
+
+def test_a_kubernetes_api_where_nothing_listens_is_said_at_once(bare_cli: Cli) -> None:
+    outputs = write(bare_cli.cwd / "outputs.json", contract())
+    config = kubeconfig(bare_cli.cwd, NO_ADDRESS, "kind-ray")
+    began = time.monotonic()
+    done = bare_cli.raw("list", "--outputs", str(outputs), "--kubeconfig", str(config))
+    assert time.monotonic() - began < 20
+    assert (done.returncode, done.stdout) == (6, b"")
+    assert b"the Kubernetes API (context kind-ray): " + REFUSED in done.stderr
