@@ -40,6 +40,9 @@ NO_AGENT = "Agent for node id"
 # A live stream is silent as long as the job is. Whether the job has ended is asked separately.
 LIVE_IDLE_SECONDS = 3600.0
 FILE_IDLE_SECONDS = 60.0
+# Enough for a traceback of Ray with its list of processes.
+END_LINES = 500
+END_BYTES = 256 * 1024
 
 
 class LogGone(Exception):
@@ -258,6 +261,30 @@ async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenera
         async with aclosing(_skipping(response.aiter_raw(PIECE), offset)) as pieces:
             async for piece in pieces:
                 yield piece
+
+
+async def read_log_end(client: RayJobsApi, job: JobInfo) -> bytes:
+    """Reads the last lines of the log as it is now; empty if there is none, or none that this Ray can give.
+
+    Raises:
+        Unreachable, NotAllowed
+    """
+    if job.driver_node_id is None:
+        return b""
+    query = _log_query(job) | {"timeout": "20", "lines": str(END_LINES)}
+    end = bytearray()
+    try:
+        async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}") as response:
+            await _check_log_response(response, client.http.where, job)
+            async for piece in response.aiter_raw(PIECE):
+                end += piece
+                del end[:-END_BYTES]
+    except LogGone:
+        pass
+    except ServerFault as error:
+        if error.status != 404:
+            raise
+    return bytes(end)
 
 
 async def read_live_log(
