@@ -60,6 +60,8 @@ class HttpClient:
         headers: Sent with every request, as the user named them: no header of this client takes their place.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
+        proxy: URL of the proxy that leads to the server; None: there is none.
+        proxy_name: The proxy in messages.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
         check: Called with the URL before each request; it raises an error if nothing may be sent there.
     """
@@ -72,11 +74,14 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         verify: bool | str = True,
         where: str = "",
+        proxy: str | None = None,
+        proxy_name: str = "",
         tunnel_error: Callable[[], JobsError | None] = lambda: None,
         check: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
+        self._proxy_name = proxy_name if proxy else ""
         self._tunnel_error = tunnel_error
         self._check = check
         self._read_token = token
@@ -94,7 +99,10 @@ class HttpClient:
         # Building a TLS context reads every CA of the machine; an http URL needs none.
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = _Transport(
-            verify=tls, limits=httpx.Limits(max_connections=64, keepalive_expiry=10), socket_options=options
+            verify=tls,
+            limits=httpx.Limits(max_connections=64, keepalive_expiry=10),
+            socket_options=options,
+            proxy=_proxy(proxy) if proxy else None,
         )
         defaults = httpx.Headers({"Accept-Encoding": "identity", "User-Agent": "rayjobs"})
         defaults.update(self._headers)
@@ -181,7 +189,12 @@ class HttpClient:
             return tunnel_error
         if tunnel_error is not None:
             return Unreachable(f"{message}: {tunnel_error.message}", tunnel_error.remedy)
-        return Unreachable(f"{message}: {reason(error)}", hint(error) or proxy_hint(self.base_url))
+        if self._proxy_name:
+            return Unreachable(
+                f"{message} through the proxy {self._proxy_name}: {reason(error)}",
+                _tls_hint(error) or f"If no proxy is needed, set NO_PROXY={urlsplit(self.base_url).hostname}.",
+            )
+        return Unreachable(f"{message}: {reason(error)}", hint(error))
 
     async def ask(
         self,
@@ -349,24 +362,23 @@ def reason(error: BaseException) -> str:
 def hint(error: BaseException) -> str:
     """Returns the remedy for the cause, if it is a known one; empty otherwise."""
     text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            "This machine does not trust its certificate: name the CA with --verify FILE "
-            "(or --verify false, at your own risk)."
-        )
     if "Name or service not known" in text or "nodename nor servname" in text or "getaddrinfo" in text:
         return "The host name cannot be resolved: check --address."
-    return ""
+    return _tls_hint(error)
 
 
-def proxy_hint(url: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Returns a sentence if the environment names a proxy for the URL, which is not used; empty otherwise."""
-    parts = urlsplit(url)
-    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+def _tls_hint(error: BaseException) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return ""
-    names = (f"{parts.scheme}_proxy".upper(), f"{parts.scheme}_proxy", "ALL_PROXY", "all_proxy")
-    name = next((name for name in names if environ.get(name)), "")
-    return f"{name} of the environment is not used for the address of a dashboard." if name else ""
+    return (
+        "This machine does not trust its certificate: name the CA with --verify FILE "
+        "(or --verify false, at your own risk)."
+    )
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """A proxy with https needs a certificate of the machine's CAs, whatever --verify says of the server."""
+    return httpx.Proxy(url, ssl_context=tls_context(True) if url.startswith("https:") else None)
 
 
 def json_of(response: httpx.Response, where: str) -> Any:
