@@ -7,6 +7,7 @@ command is used, so `--help` and `list` start fast. Only this folder imports cli
 - `options.py`: options that most commands have; `submit_options.py`: those of `submit` and `rerun`
 - `runner.py`: event loop, signals, sessions, errors as exit codes; `output.py`: all that is printed
 - `follow_job.py`: one job from submission to exit code; `run_batch.py`, `batch_view.py`: the same for many jobs
+- `completion.py`, `candidates.py`: what a shell offers for a word
 - `upload_plan.py`: `submit --plan`; `ledger_log.py`: a log from the local job history
 
 A new command: a file with `NAME_command`, and a line in `main.COMMANDS`. What it does belongs into the library.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..spec.shown import cell, shown
-from .help import Command, option
+from .help import Command, id_argument, option
 from .ledger_log import find_entry
 from .options import output_option
 from .output import local_time, print_fields, print_json, print_table, print_text
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("history", cls=Command)
-@click.argument("submission_id", metavar="[ID]", required=False)
+@id_argument("submission_id", metavar="[ID]", required=False)
 @option("--mine", is_flag=True, help="Only jobs that this user submitted.")
 @option("--status", metavar="STATUS", help="Only this status, such as RUNNING, FAILED, LOST.")
 @option("--limit", type=click.IntRange(min=1), default=50, metavar="N", help="Only the N newest (default 50).")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Interrupted, JobsError
-from .help import RESULT_HELP, TARGET_HELP, Command, option
+from .help import RESULT_HELP, TARGET_HELP, Command, id_argument, option
 from .ledger_log import find_log_of_target, print_ledger_log
 from .options import patience_option, target_options
 from .output import notify_end, print_error, write_stdout
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("logs", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
-@click.argument("submission_id", metavar="ID")
+@id_argument("submission_id", metavar="ID")
 @option("-f", "--follow", is_flag=True, help="Until the job ends; exit with its result.")
 @option("--offset", type=click.IntRange(min=0), default=0, metavar="BYTES", help="Leave out the first BYTES.")
 @patience_option

@@ -6,12 +6,16 @@ import importlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import COMMAND
 from .help import as_typed
 from .runner import on_sigterm, report, terminating_signals
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
@@ -28,6 +32,7 @@ COMMANDS = {
     "check": "Check whether jobs can run at the target.",
     "forward": "Open a tunnel for the ray CLI and the dashboard.",
     "local": "Start, stop or show the Ray that --local uses.",
+    "completion": "Print the completion script of a shell.",
 }
 
 HELP = """Submit and follow Ray jobs on Kubernetes.
@@ -63,6 +68,13 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offers the commands without importing their modules."""
+        from click.shell_completion import CompletionItem
+
+        items = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -82,6 +94,10 @@ def main() -> None:
     for number in terminating_signals():
         signal.signal(number, on_sigterm)
     try:
+        if instruction := os.environ.get("_RAYJOBS_COMPLETE"):
+            from .completion import complete
+
+            sys.exit(complete(cli, instruction))
         # Not cli.main(), which handles a closed stdout in its own way.
         with cli.make_context(COMMAND, sys.argv[1:]) as context:
             code = cli.invoke(context)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import worst_exit_code
-from .help import RESULT_HELP, TARGET_HELP, Command, option
+from .help import RESULT_HELP, TARGET_HELP, Command, id_argument, option
 from .options import output_option, patience_option, target_options
 from .output import notify_end, print_json
 from .runner import with_session
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("wait", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
-@click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
+@id_argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Give up after this; the jobs keep running.")
 @patience_option
 @output_option
