@@ -10,8 +10,9 @@ from ..spec.shown import cell, shown
 from .help import Command, id_argument, option
 from .ledger_log import find_entry
 from .options import output_option
-from .output import local_time, print_fields, print_json, print_table, print_text
+from .output import local_time, print_fields, print_json, print_text
 from .runner import open_ledger
+from .table import print_table
 
 if TYPE_CHECKING:
     from ..ledger.records import Entry
@@ -55,7 +56,9 @@ def history_command(
         print_json([entry.as_json() for entry in entries])
         return
     print_table(
-        ("ID", "STATUS", "SUBMITTED", "USER", "STACK", "CLUSTER", "ENTRYPOINT"), [_row(entry) for entry in entries]
+        ("ID", "STATUS", "SUBMITTED", "USER", "STACK", "CLUSTER", "ENTRYPOINT"),
+        [_row(entry) for entry in entries],
+        optional=("CLUSTER", "STACK", "USER", "SUBMITTED"),
     )
 
 

@@ -52,15 +52,6 @@ def print_json_line(value: Any) -> None:
     click.echo(visible_json(value))
 
 
-def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns as wide as their longest cell; the last column is not padded."""
-    lines = [header, *(tuple(visible(text) for text in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
 def print_fields(fields: list[tuple[str, Any]]) -> None:
     """Prints a line for each field that has a value; further lines of a value begin with a bar."""
     for name, value in fields:
