@@ -40,9 +40,6 @@ NO_AGENT = "Agent for node id"
 # A live stream is silent as long as the job is. Whether the job has ended is asked separately.
 LIVE_IDLE_SECONDS = 3600.0
 FILE_IDLE_SECONDS = 60.0
-# Enough for a traceback of Ray with its list of processes.
-END_LINES = 500
-END_BYTES = 256 * 1024
 
 
 class LogGone(Exception):
@@ -255,46 +252,22 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
 async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenerator[bytes, None]:
     """Reads the log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without
     one."""
-    query = _log_query(job) | {"timeout": "600"}
+    query = log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with aclosing(_skipping(response.aiter_raw(PIECE), offset)) as pieces:
             async for piece in pieces:
                 yield piece
-
-
-async def read_log_end(client: RayJobsApi, job: JobInfo) -> bytes:
-    """Reads the last lines of the log as it is now; empty if there is none, or none that this Ray can give.
-
-    Raises:
-        Unreachable, NotAllowed
-    """
-    if job.driver_node_id is None:
-        return b""
-    query = _log_query(job) | {"timeout": "20", "lines": str(END_LINES)}
-    end = bytearray()
-    try:
-        async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}") as response:
-            await _check_log_response(response, client.http.where, job)
-            async for piece in response.aiter_raw(PIECE):
-                end += piece
-                del end[:-END_BYTES]
-    except LogGone:
-        pass
-    except ServerFault as error:
-        if error.status != 404:
-            raise
-    return bytes(end)
 
 
 async def read_live_log(
     client: RayJobsApi, job: JobInfo, offset: int, has_ended: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
     """Reads the log of a running job as it grows, until the job has ended; its last bytes may be missing."""
-    query = _log_query(job) | {"interval": "0.5"}
+    query = log_query(job) | {"interval": "0.5"}
     path = f"/api/v0/logs/stream?{urlencode(query)}"
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with (
             aclosing(_until(response.aiter_raw(PIECE), has_ended)) as live_pieces,
             aclosing(_skipping(live_pieces, offset)) as pieces,
@@ -323,11 +296,11 @@ async def read_log_text(
         yield rest
 
 
-def _log_query(job: JobInfo) -> dict[str, str]:
+def log_query(job: JobInfo) -> dict[str, str]:
     return {"submission_id": job.submission_id, "node_id": job.driver_node_id or "", "lines": "-1"}
 
 
-async def _check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
+async def check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
     if response.is_success:
         return
     response = await read_answer(response, where, MOST_ERROR_BYTES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import Connection, open_connection, open_kube
 from ..dashboard.client import RayJobsApi
-from ..dashboard.logs import read_log_end
+from ..dashboard.log_end import read_log_end
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
-from jobs.dashboard.logs import END_BYTES, read_log_end
+from jobs.dashboard.log_end import END_BYTES, read_log_end
 from jobs.diagnose.finding import CAUSE, CLUE
 from jobs.diagnose.why import explain
 from jobs.spec.job_info import JobInfo
