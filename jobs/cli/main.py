@@ -26,6 +26,7 @@ COMMANDS = {
     "wait": "Wait for jobs to end, exit with their result.",
     "stop": "Stop jobs and wait until they have ended.",
     "delete": "Delete the server's record of jobs that have ended.",
+    "prune": "Delete the server's records of old jobs.",
     "history": "Show the jobs that were submitted from this machine.",
     "rerun": "Submit a job of the local job history again.",
     "why": "Explain why a job waits or failed, and what helps.",
