@@ -17,8 +17,8 @@ from ..errors import JobsError
 Items = list[CompletionItem[str]]
 
 MOST_IDS = 100
-STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
-LEDGER_STATUSES = (*STATUSES, "LOST", "REFUSED", "DELETED", "SUBMITTING")
+OF_SERVER = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "STOPPED")
+OF_LEDGER = (*OF_SERVER, "LOST", "REFUSED", "DELETED", "SUBMITTING")
 
 
 def option_items(name: str, metavar: str, context: click.Context, incomplete: str) -> Items | None:
@@ -107,6 +107,6 @@ _NAMES: dict[str, Callable[[click.Context], Iterable[str]]] = {
     "stack": _stacks,
     "context": _contexts,
     "batch": _batches,
-    "status": lambda _context: LEDGER_STATUSES,
-    "statuses": lambda _context: STATUSES,
+    "status": lambda _context: OF_LEDGER,
+    "statuses": lambda _context: OF_SERVER,
 }

@@ -13,6 +13,7 @@ from .job_table import HEADER, OPTIONAL, Filter, rows_of
 from .options import output_option, target_options
 from .output import print_json
 from .runner import with_session
+from .statuses import statuses_option
 from .table import print_table
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("list", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
-@option("--status", "statuses", multiple=True, metavar="STATUS", help="Only this status (repeatable).")
+@statuses_option()
 @option("--user", metavar="NAME", help="Only jobs that this user submitted with rayjobs.")
 @option("--since", metavar="TIME", help="Only jobs that started since then: 2h, 7d, 2026-11-26.")
 @option("--metadata", multiple=True, metavar="KEY=VALUE", help="Only with this metadata (repeatable).")
@@ -55,7 +56,7 @@ def list_command(
     if not all(key and equals for key, equals, _ in pairs):
         raise click.UsageError("--metadata requires KEY=VALUE, such as team=search.")
     job_filter = Filter(
-        frozenset(status.upper() for status in statuses),
+        frozenset(statuses),
         tuple((key, value) for key, _, value in pairs),
         user,
         parse_since(since, "--since", time.time()) if since else None,

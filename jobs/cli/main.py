@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import COMMAND
+from ..errors import COMMAND, did_you_mean
 from .help import as_typed
 from .runner import on_sigterm, report, terminating_signals
 
@@ -35,6 +35,14 @@ COMMANDS = {
     "local": "Start, stop or show the Ray that --local uses.",
     "completion": "Print the completion script of a shell.",
 }
+
+# What the same is called by ray, kubectl and other clients of clusters.
+OF_OTHERS = {
+    "ls": "list", "ps": "list", "queue": "list", "get": "status", "info": "status", "describe": "status",
+    "cancel": "stop", "kill": "stop", "rm": "delete", "remove": "delete", "run": "submit", "exec": "submit",
+    "launch": "submit", "tail": "logs", "attach": "logs", "doctor": "check", "dashboard": "forward",
+    "port-forward": "forward",
+}  # fmt: skip
 
 HELP = """Submit and follow Ray jobs on Kubernetes.
 
@@ -68,6 +76,16 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f".{cmd_name}", __package__), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests a command for one that does not exist."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = f"Did you mean {OF_OTHERS[name]}? " if name in OF_OTHERS else did_you_mean(name, COMMANDS)
+            ctx.fail(f"No such command {name!r}. {near}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Offers the commands without importing their modules."""

@@ -15,6 +15,7 @@ from .job_table import HEADER, OPTIONAL, rows_of
 from .options import target_options
 from .output import notify
 from .runner import for_each_job, with_session
+from .statuses import statuses_option
 from .table import print_table
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command("prune", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
 @option("--older-than", metavar="TIME", required=True, help="Jobs that ended longer ago than this: 12h, 7d, 4w.")
-@option("--status", "statuses", multiple=True, metavar="STATUS", help="Only this status (repeatable).")
+@statuses_option()
 @option("--user", metavar="NAME", help="Jobs of this user (default: yours).")
 @option("--all-users", is_flag=True, help="Jobs of all users and of other clients.")
 @option("--dry-run", is_flag=True, help="Show the jobs; delete nothing.")
@@ -62,13 +63,12 @@ def prune_command(
     async def read(session: Session) -> list[JobInfo]:
         return await session.watcher.list_jobs()
 
-    names = {status.upper() for status in statuses}
     before = (time.time() - seconds) * 1000
     old = [
         job
         for job in with_session(target_options, read, record=False)
         if job.ended and not job.is_driver and (job.end_time or job.start_time or before) < before
-        if not names or job.status in names
+        if not statuses or job.status in statuses
     ]
     jobs = [job for job in old if all_users or job.user == owner]
     if len(old) > len(jobs):

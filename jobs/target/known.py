@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import JobsError
 from . import contract as contracts
 from .contract import Contract
-from .pulumi_project import find_project
+from .pulumi_project import find_project, stack_files
 from .resolve import default_outputs
 
 
@@ -26,7 +26,6 @@ def stack_names(directory: Path) -> list[str]:
     """Returns the stacks that have a file in the Pulumi project around a directory, by name."""
     try:
         project = find_project(directory)
-        files = sorted(project.glob("Pulumi.*.yaml")) if project else []
+        return stack_files(project) if project else []
     except (OSError, JobsError):
         return []
-    return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in files]
