@@ -6,11 +6,12 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import COMMAND, did_you_mean
+from ..errors import COMMAND, EXIT_REFUSED, did_you_mean
 from .help import as_typed
 from .runner import on_sigterm, report, terminating_signals
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
+    "init": "Make a cluster the default target, and check it.",
     "submit": "Submit a job, follow its log, exit with its result.",
     "status": "Show jobs as the server has them now.",
     "list": "List the jobs that the server knows.",
@@ -48,6 +50,7 @@ HELP = """Submit and follow Ray jobs on Kubernetes.
 
     \b
     First steps:
+      rayjobs init --outputs FILE                      the cluster that commands use
       rayjobs check                                    can jobs run there?
       rayjobs submit -- python -c "print('hello')"     run a command
       rayjobs submit --working-dir . -- python train.py --epochs 3
@@ -108,6 +111,12 @@ def cli() -> None:
     """See HELP."""
 
 
+def _has_target() -> bool:
+    from ..default_target import has_target
+
+    return has_target(Path.cwd())
+
+
 def main() -> None:
     """Runs the console command. It never ends with a traceback for an error that a user can meet."""
     for number in terminating_signals():
@@ -117,6 +126,11 @@ def main() -> None:
             from .completion import complete
 
             sys.exit(complete(cli, instruction))
+        if not sys.argv[1:] and not _has_target():
+            from .init import print_ways
+
+            print_ways()
+            sys.exit(EXIT_REFUSED)
         # Not cli.main(), which handles a closed stdout in its own way.
         with cli.make_context(COMMAND, sys.argv[1:]) as context:
             code = cli.invoke(context)
