@@ -200,6 +200,34 @@ class Session:
             async for chunk in chunks:
                 write(chunk)
 
+    async def print_log_end(
+        self,
+        submission_id: str,
+        write: Callable[[bytes], None],
+        *,
+        lines: int | None = None,
+        since: float | None = None,
+    ) -> int:
+        """Gives `write` the end of the log as it is now.
+
+        Args:
+            submission_id: The job.
+            write: Called with the bytes.
+            lines: The number of last lines; None: all.
+            since: Only from the first line on that has a time not before this, in seconds since the epoch.
+
+        Returns:
+            The offset of the next byte, at which a follower continues.
+
+        Raises:
+            Refused, UnknownJob, Unreachable, NotAllowed
+        """
+        from .dashboard.log_end import print_end
+
+        follower = self.follower(submission_id, follow=False)
+        follower.on_change = self._record  # If the log is followed after this, that follower reports the status.
+        return await print_end(follower, write, lines=lines, since=since)
+
     async def read_log(
         self, submission_id: str, *, follow: bool = False, offset: int = 0
     ) -> AsyncGenerator[bytes, None]:

@@ -18,9 +18,6 @@ from .status_line import STATUS_LINE, duration, in_colour
 if TYPE_CHECKING:
     from ..spec.job_info import Result
 
-# The longest reason in the line about the end of a job, in characters.
-REASON_LIMIT = 300
-
 
 def notify(text: str) -> None:
     """Prints a line for the person who runs the command to stderr, grey at a terminal; nothing with --quiet."""
@@ -58,15 +55,6 @@ def print_json_line(value: Any) -> None:
         click.echo(visible_json(value))
 
 
-def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns as wide as their longest cell; the last column is not padded."""
-    lines = [header, *(tuple(visible(text) for text in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
 def print_fields(fields: list[tuple[str, Any]]) -> None:
     """Prints a line for each field that has a value; further lines of a value begin with a bar."""
     for name, value in fields:
@@ -96,8 +84,13 @@ def local_time(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
 
 
-def outcome_text(result: Result) -> str:
-    """Returns how a job ended: status, time from its submission to its end, exit code, and why it failed."""
+def outcome_text(result: Result, log_end: str = "") -> str:
+    """Returns how a job ended: status, time from its submission to its end, exit code, and why it failed.
+
+    Args:
+        result: How the job ended.
+        log_end: The end of its log, if it was read.
+    """
     from ..spec.job_info import LOST
 
     if result.status == LOST:
@@ -108,34 +101,23 @@ def outcome_text(result: Result) -> str:
         text += f" after {duration((job.end_time - job.start_time) / 1000)}"
     if result.driver_exit_code not in (None, 0):
         text += f", exit code {result.driver_exit_code}"
-    reason = failure_reason(result) if result.status == "FAILED" else ""
+    if result.status != "FAILED":
+        return f"{text}."
+    from ..diagnose.ending import failure_reason
+
+    reason = failure_reason(job, log_end)
     return f"{text}. {reason.rstrip('.')}." if reason else f"{text}."
 
 
-def end_text(result: Result) -> str:
+def end_text(result: Result, log_end: str = "") -> str:
     """Returns the line about the end of a job: `outcome_text`, and what to do next if it failed or is lost."""
     from ..spec.job_info import LOST
 
     what_next = {"FAILED": "why", LOST: "rerun"}.get(result.status)
-    text = outcome_text(result)
+    text = outcome_text(result, log_end)
     return f"{text} Next: {command(f'{what_next} {visible(result.submission_id)}')}" if what_next else text
 
 
-def failure_reason(result: Result) -> str:
-    """Returns why a job failed, as `why` explains it from the job's own record; one line, empty if that has no text."""
-    from ..diagnose.evidence import Evidence
-    from ..diagnose.finding import CAUSE
-    from ..diagnose.why import explain
-
-    job = result.info.shown() if result.info is not None else None
-    if job is None or not (job.message or job.error_type):
-        return ""
-    findings = explain(Evidence(job.submission_id, job=job, ray_reached=True))
-    text = next((finding.text for finding in findings if finding.kind == CAUSE), job.message or job.error_type or "")
-    line = text.strip().splitlines()[0]
-    return f"{line[:REASON_LIMIT]}..." if len(line) > REASON_LIMIT else line
-
-
-def report_end(result: Result) -> None:
+def report_end(result: Result, log_end: str = "") -> None:
     """Prints the line about the end of a job; in red, and also with --quiet, if it did not succeed."""
-    (print_error if result.exit_code else notify)(end_text(result))
+    (print_error if result.exit_code else notify)(end_text(result, log_end))

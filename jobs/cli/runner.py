@@ -15,6 +15,7 @@ from .output import notify, print_error
 if TYPE_CHECKING:
     from ..ledger.store import Ledger
     from ..session import Session
+    from ..spec.job_info import Result
     from ..target.options import TargetOptions
 
 T = TypeVar("T")
@@ -80,6 +81,15 @@ async def pending_explained(session: Session) -> AsyncIterator[None]:
         yield
     finally:
         await reasons.close()
+
+
+async def end_of_log(session: Session, result: Result) -> str:
+    """Returns the end of the log of a job that failed, which says why; empty for any other job."""
+    if result.status != "FAILED":
+        return ""
+    from ..diagnose.ending import end_of_failed_job
+
+    return await end_of_failed_job(session.client, result.info)
 
 
 def for_each_job(

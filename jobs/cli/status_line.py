@@ -306,7 +306,7 @@ def mib(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as `12 s`, `3 min 20 s` or `2 h 5 min`."""
+    """Returns a time for a sentence: `12 s`, `3 min 20 s` or `2 h 5 min`. Tables have the shorter `show_duration`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -10,6 +10,7 @@ from ..deadline import Deadline
 from ..errors import JobsError, Refused, ServerFault, UnknownJob, Unreachable, command
 from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
+from ..user import user_for_cluster
 from ._httpx import httpx
 from .http import TRANSIENT_STATUSES, HttpClient, json_of
 from .http_errors import error_of_response
@@ -90,7 +91,8 @@ class RayJobsApi:
         Raises the error if the server refused the job for good.
         """
         try:
-            response = await self.http.once("POST", "/api/jobs/", json=spec.wire(submission_id), seconds=seconds)
+            body = spec.wire(submission_id, user_for_cluster())
+            response = await self.http.once("POST", "/api/jobs/", json=body, seconds=seconds)
             if response.is_success:
                 answer = json_of(response, self.http.where)
                 if isinstance(answer, dict) and answer.get("submission_id") == submission_id:

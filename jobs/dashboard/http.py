@@ -70,6 +70,8 @@ class HttpClient:
         headers: Sent with every request, as the user named them: no header of this client takes their place.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
+        proxy: URL of the proxy that leads to the server; None: there is none.
+        proxy_name: The proxy in messages.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
         check: Called with the URL before each request; it raises an error if nothing may be sent there.
     """
@@ -82,12 +84,15 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         verify: bool | str = True,
         where: str = "",
+        proxy: str | None = None,
+        proxy_name: str = "",
         tunnel_error: Callable[[], JobsError | None] = lambda: None,
         check: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
         self.reached = False
+        self._proxy_name = proxy_name if proxy else ""
         self._tunnel_error = tunnel_error
         self._check = check
         self._read_token = token
@@ -105,7 +110,10 @@ class HttpClient:
         # Building a TLS context reads every CA of the machine; an http URL needs none.
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = _Transport(
-            verify=tls, limits=httpx.Limits(max_connections=64, keepalive_expiry=10), socket_options=options
+            verify=tls,
+            limits=httpx.Limits(max_connections=64, keepalive_expiry=10),
+            socket_options=options,
+            proxy=_proxy(proxy) if proxy else None,
         )
         defaults = httpx.Headers({"Accept-Encoding": "identity", "User-Agent": "rayjobs"})
         defaults.update(self._headers)
@@ -194,11 +202,16 @@ class HttpClient:
             return tunnel_error
         if tunnel_error is not None:
             return Unreachable(f"{message}: {tunnel_error.message}", tunnel_error.remedy)
-        remedy = hint(error) or proxy_hint(self.base_url) or ("" if self.reached else contact_hint(error))
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return NotConnected(f"Could not connect to {self.where}: {reason(error)}", remedy)
+        through = f" through the proxy {self._proxy_name}" if self._proxy_name else ""
+        if through:
+            remedy = f"If no proxy is needed, set NO_PROXY={urlsplit(self.base_url).hostname}."
+        else:
+            remedy = "" if self.reached else contact_hint(error)
+        remedy = tls_hint(error) or remedy
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+            return NotConnected(f"Could not connect to {self.where}{through}: {reason(error)}", remedy)
         self.reached = True
-        return Unreachable(f"{message}: {reason(error)}", remedy)
+        return Unreachable(f"{message}{through}: {reason(error)}", remedy)
 
     async def ask(
         self,
@@ -400,25 +413,19 @@ def contact_hint(error: BaseException) -> str:
     return ""
 
 
-def hint(error: BaseException) -> str:
-    """Returns the remedy for the cause, if it is a known one; empty otherwise."""
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            "This machine does not trust its certificate: name the CA with --verify FILE "
-            "(or --verify false, at your own risk)."
-        )
-    return ""
-
-
-def proxy_hint(url: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Returns a sentence if the environment names a proxy for the URL, which is not used; empty otherwise."""
-    parts = urlsplit(url)
-    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+def tls_hint(error: BaseException) -> str:
+    """Returns the remedy for a certificate that is not trusted; empty for other errors."""
+    if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return ""
-    names = (f"{parts.scheme}_proxy".upper(), f"{parts.scheme}_proxy", "ALL_PROXY", "all_proxy")
-    name = next((name for name in names if environ.get(name)), "")
-    return f"{name} of the environment is not used for the address of a dashboard." if name else ""
+    return (
+        "This machine does not trust its certificate: name the CA with --verify FILE "
+        "(or --verify false, at your own risk)."
+    )
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """A proxy with https needs a certificate of the machine's CAs, whatever --verify says of the server."""
+    return httpx.Proxy(url, ssl_context=tls_context(True) if url.startswith("https:") else None)
 
 
 def json_of(response: httpx.Response, where: str) -> Any:

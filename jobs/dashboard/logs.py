@@ -274,9 +274,9 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
 async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenerator[bytes, None]:
     """Reads the log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without
     one."""
-    query = _log_query(job) | {"timeout": "600"}
+    query = log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with aclosing(_skipping(response.aiter_raw(PIECE), offset)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -286,10 +286,10 @@ async def read_live_log(
     client: RayJobsApi, job: JobInfo, offset: int, has_ended: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
     """Reads the log of a running job as it grows, until the job has ended; its last bytes may be missing."""
-    query = _log_query(job) | {"interval": "0.5"}
+    query = log_query(job) | {"interval": "0.5"}
     path = f"/api/v0/logs/stream?{urlencode(query)}"
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with (
             aclosing(_until(response.aiter_raw(PIECE), has_ended)) as live_pieces,
             aclosing(_skipping(live_pieces, offset)) as pieces,
@@ -318,11 +318,11 @@ async def read_log_text(
         yield rest
 
 
-def _log_query(job: JobInfo) -> dict[str, str]:
+def log_query(job: JobInfo) -> dict[str, str]:
     return {"submission_id": job.submission_id, "node_id": job.driver_node_id or "", "lines": "-1"}
 
 
-async def _check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
+async def check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
     if response.is_success:
         return
     response = await read_answer(response, where, MOST_ERROR_BYTES)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import Connection, open_connection, open_kube
+from ..dashboard.client import RayJobsApi
+from ..dashboard.log_end import read_log_end
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
@@ -40,12 +42,14 @@ class Evidence:
     Attributes:
         submission_id: The job in question; None if the question is about the cluster.
         job: The job, as it may be shown; None if the server does not know it.
+        log_end: The last lines of the log of a failed job.
         in_ledger: The job's status in the local job history.
         read_at: When all this was read, in seconds since the epoch.
     """
 
     submission_id: str | None
     job: JobInfo | None = None
+    log_end: str = ""
     in_ledger: str | None = None
     ray_reached: bool = False
     ray_error: JobsError | None = None
@@ -126,6 +130,8 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
             job = await connection.watcher.get_job(evidence.submission_id, deadline)
             evidence.submission_id = job.submission_id
             evidence.job = job.shown()  # Everything that is read from it is shown.
+            if job.status == "FAILED" and not job.is_driver:
+                await _read_log_end(client, job, evidence, deadline)
     job_id = evidence.job.job_id if evidence.job else None
 
     def query(resource: str, **filters: str) -> Awaitable[list[Raw]]:
@@ -140,6 +146,19 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     lists = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
     evidence.nodes, evidence.actors, evidence.tasks = (objects or [] for objects in lists)
     evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", client.autoscaler_error(deadline))
+
+
+async def _read_log_end(client: RayJobsApi, job: JobInfo, evidence: Evidence, deadline: Deadline) -> None:
+    """The job's own message has only the last ten lines of its log."""
+
+    async def read() -> bytes:
+        try:
+            return await bounded(read_log_end(client, job), deadline.left)
+        except asyncio.TimeoutError:
+            raise Unreachable("the log did not arrive in time") from None
+
+    end = await _or_gap(evidence, "the job's log", read())
+    evidence.log_end = (end or b"").decode(errors="replace")
 
 
 async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..activity import activity
 from ..deadline import Deadline
-from ..errors import DeadlinePassed, LocalFault, Refused
+from ..errors import DeadlinePassed, LocalFault, Refused, did_you_mean
 from ..private_file import other_owner, read_regular
 
 PROJECT = "ray-on-kubernetes"
@@ -44,6 +44,11 @@ def find_project(directory: Path) -> Path | None:
             )
         return candidate
     return None
+
+
+def stack_files(project: Path) -> list[str]:
+    """Returns the stacks that have a file in the project, by name."""
+    return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in sorted(project.glob("Pulumi.*.yaml"))]
 
 
 def find_pulumi(project: Path, environ: Mapping[str, str] = os.environ) -> str | None:
@@ -89,6 +94,7 @@ def read_contract_output(pulumi: str, project: Path, stack: str | None, environ:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise Refused(
             f"{shown} failed: {lines[-1] if lines else 'no message'}",
+            f"{did_you_mean(stack, stack_files(project)) if stack not in stack_files(project) and stack else ''}"
             "Was the stack brought up? `pulumi stack ls` lists the stacks; --stack NAME selects one.",
         )
     return done.stdout.decode(errors="replace")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs.cli.output import end_text, failure_reason
+from jobs.cli.output import end_text
+from jobs.diagnose.ending import failure_reason
 from jobs.errors import COMMAND
 from jobs.spec.job_info import LOST, JobInfo, Result
 from tests.support.command import Cli
@@ -31,6 +32,9 @@ FAILED = {
     "message": "Job entrypoint command failed with exit code 1, last available logs:\nTraceback:\nValueError: bad lr",
 }
 
+# Ray's message has the last ten lines only, and the exception is above them.
+FAR = {**FAILED, "message": "last available logs:\nRefer to the documentation."}
+FAR_LOG = b"Traceback (most recent call last):\nValueError: bad lr\n" + 40 * b"advice\n"
 LOG = b"the log\nof the job\n"
 
 
@@ -40,11 +44,11 @@ def lines_of(stderr: bytes) -> list[str]:
 
 
 @contextmanager
-def stand_in(*jobs: dict[str, Any]) -> Iterator[str]:
+def stand_in(*jobs: dict[str, Any], log: bytes = LOG) -> Iterator[str]:
     def body(line: str) -> bytes:
         path = line.split()[1]
         if path.startswith("/api/v0/logs/"):
-            return answer(200, LOG, "text/plain")
+            return answer(200, log, "text/plain")
         return answer(200, json.dumps(list(jobs) if path == "/api/jobs/" else jobs[0]))
 
     with Proxy("127.0.0.1", 9) as running:
@@ -62,8 +66,11 @@ def test_success_is_one_line_with_the_time(bare_cli: Cli, words: tuple[str, ...]
 
 
 @pytest.mark.parametrize("words", [("wait", "j"), ("wait", "j", "--quiet"), ("logs", "--follow", "j")])
-def test_a_failure_names_the_reason_and_the_next_command(bare_cli: Cli, words: tuple[str, ...]) -> None:
-    with stand_in(FAILED) as url:
+@pytest.mark.parametrize(("job", "log"), [(FAILED, b""), (FAR, FAR_LOG)])
+def test_a_failure_names_the_reason_and_the_next_command(
+    bare_cli: Cli, words: tuple[str, ...], job: dict[str, Any], log: bytes
+) -> None:
+    with stand_in(job, log=log) as url:
         done = bare_cli(*words, address=url)
     assert done.returncode == 1
     (line,) = lines_of(done.stderr)
@@ -84,7 +91,7 @@ def test_each_of_several_jobs_has_its_line(bare_cli: Cli) -> None:
     with stand_in(FAILED, {**JOB, "submission_id": "k", "status": "STOPPED"}) as url:
         done = bare_cli("wait", "j", "k", address=url)
     assert done.returncode == 1
-    first, second = lines_of(done.stderr)
+    first, second = sorted(lines_of(done.stderr))
     assert first.startswith("Job j FAILED")
     assert second == "Job k STOPPED after 3 min 20 s."
 
@@ -102,7 +109,7 @@ def test_a_lost_job_is_to_be_submitted_again() -> None:
     ],
 )
 def test_the_reason_is_one_line_of_bounded_length(info: JobInfo, reason: str) -> None:
-    text = failure_reason(Result("j", "FAILED", info))
+    text = failure_reason(info)
     assert len(text) < 310
     assert "\n" not in text
     assert (reason in text) if reason else not text
