@@ -139,7 +139,7 @@ class LiveTable:
         for item in shown:
             colour = {"RUNNING": "cyan", "SUCCEEDED": "green", "PENDING": "yellow"}.get(item.status, "")
             colour = "red" if item.status in ("FAILED", LOST, ERROR) else colour
-            reason = str(item.error or (item.info.error_type if item.info else "") or "").partition("\n")[0]
+            reason = str(item.error or (item.info.error_type if item.info else "") or item.reason).partition("\n")[0]
             age = "" if item.done else f"{time.time() - item.since:.0f}"
             cells = [(item.submission_id, ""), (item.status, colour), (age, ""), (reason, "")]
             table.add_row(*(Text(visible(text), style) for text, style in cells))

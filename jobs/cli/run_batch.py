@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..target.options import TargetOptions
 from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
 from .output import end_text, notify, print_error, print_json_line
-from .runner import run
+from .runner import pending_explained, run
 from .status_line import STATUS_LINE, at_terminal
 from .submit_options import BatchFlags, JobFlags, RunFlags
 
@@ -78,7 +79,10 @@ def submit_and_follow_batch(
             running = BatchRun(session, prepared, run_options)
             runs.append(running)
             notify(f"Batch {prepared.name}: {len(prepared.jobs)} jobs, {run_options.concurrency} at a time.")
-            return await _follow(running, _view(running, options.output), options.stop_on_interrupt)
+            view = _view(running, options.output)
+            # Only the table has a place for the reasons.
+            async with pending_explained(session) if isinstance(view, LiveTable) else nullcontext():
+                return await _follow(running, view, options.stop_on_interrupt)
 
     try:
         items = run(main)
