@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -9,6 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.console import Console
+
+from jobs.batch.jobs_file import BatchJob
+from jobs.batch.run import BatchItem
+from jobs.cli.batch_view import LiveTable
+from jobs.ledger.records import Origin
+from jobs.spec.job_spec import JobRequest, JobSpec
+from jobs.submit import PreparedJob
 from tests.support.command import Cli
 from tests.support.http_server import JsonHandler, serve
 from tests.support.terminal import run_at_terminal
@@ -86,3 +95,12 @@ def test_json_is_on_stdout_and_quiet_leaves_the_failures(bare_cli: Cli) -> None:
     assert events[-1]["event"] == "end"
     assert events[-1]["counts"]["failed"] == 1
     assert done.stderr == b""
+
+
+def test_the_table_says_why_a_job_is_pending() -> None:
+    job = BatchJob("i", {}, JobRequest(JobSpec("x")))
+    item = BatchItem(job, PreparedJob("b-i", JobSpec("x"), (), Origin()), status="PENDING", since=time.time())
+    item.reason = "waiting for a small-group worker"
+    written = io.StringIO()
+    Console(file=written, width=200).print(LiveTable("b", lambda: [item]).table())
+    assert "waiting for a small-group worker" in written.getvalue()
