@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from .background import DetachedThreads
 from .deadline import Deadline
 from .session import Session, open_session
 from .spec.job_info import JobInfo, Result
@@ -317,6 +318,7 @@ class Client:
         self._address = address
         self._options = options
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(DetachedThreads())
         self._thread = threading.Thread(target=self._loop.run_forever, name="rayjobs", daemon=True)
         self._context: contextlib.AbstractAsyncContextManager[AsyncClient] | None = None
         self._async: AsyncClient | None = None

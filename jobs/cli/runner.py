@@ -31,10 +31,13 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
     """
     import asyncio
 
+    from ..background import DetachedThreads
+
     received: list[int] = []
 
     async def body() -> T:
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(DetachedThreads())
         task = asyncio.ensure_future(main())
 
         def interrupt(number: int) -> None:

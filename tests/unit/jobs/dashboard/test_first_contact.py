@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +21,7 @@ from jobs.deadline import Deadline
 from jobs.errors import Unreachable
 from jobs.spec.job_spec import JobSpec
 from tests.support.api_server import kubeconfig
-from tests.support.command import NO_ADDRESS, Cli
+from tests.support.command import NO_ADDRESS, ROOT, Cli
 from tests.support.outputs import contract, write
 from tests.support.proxy import Faults, Proxy, answer
 
@@ -136,3 +140,55 @@ def test_a_kubernetes_api_where_nothing_listens_is_said_at_once(bare_cli: Cli) -
     assert time.monotonic() - began < 20
     assert (done.returncode, done.stdout) == (6, b"")
     assert b"the Kubernetes API (context kind-ray): " + REFUSED in done.stderr
+
+
+@pytest.fixture
+def silent_name_server(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process for which no name is ever looked up, as with a VPN that is off."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\nsocket.getaddrinfo = lambda *_a, **_k: time.sleep(60)"
+    )
+    return {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+
+NAME = "http://ray.example.com"
+
+
+def test_a_name_server_that_is_silent_does_not_hold_a_command(
+    bare_cli: Cli, silent_name_server: dict[str, str]
+) -> None:
+    began = time.monotonic()
+    done = bare_cli("list", "--allow-unauthenticated", address=NAME, **silent_name_server)
+    assert time.monotonic() - began < 40
+    assert done.returncode == 6
+    assert b"no connection within 10 s" in done.stderr
+
+
+def test_an_interrupt_ends_a_command_while_a_name_is_looked_up(
+    bare_cli: Cli, silent_name_server: dict[str, str]
+) -> None:
+    process = bare_cli.start_raw("list", "--allow-unauthenticated", "--address", NAME, **silent_name_server)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(f"Waiting for an answer from {NAME}; until ".encode())
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 8
+
+
+def test_a_program_is_not_held_by_a_silent_name_server(bare_cli: Cli, silent_name_server: dict[str, str]) -> None:
+    program = f"""
+from jobs import Unreachable, connect
+try:
+    with connect("{NAME}", allow_unauthenticated=True) as client:
+        client.list()
+except Unreachable as error:
+    print(error.exit_code)
+"""
+    began = time.monotonic()
+    words = [sys.executable, "-c", program]
+    environ = {**bare_cli.environ, **silent_name_server}
+    done = subprocess.run(words, cwd=bare_cli.cwd, env=environ, capture_output=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"6\n", b"")
+    assert time.monotonic() - began < 40
