@@ -42,7 +42,7 @@ class Evidence:
     Attributes:
         submission_id: The job in question; None if the question is about the cluster.
         job: The job, as it may be shown; None if the server does not know it.
-        log_end: The last lines of the log of a failed job.
+        log_end: The last lines of the log of a job that runs or failed.
         in_ledger: The job's status in the local job history.
         read_at: When all this was read, in seconds since the epoch.
     """
@@ -136,9 +136,9 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
 
 
 async def _read_log_end(client: RayJobsApi, evidence: Evidence, deadline: Deadline) -> str:
-    """Reads the end of a failed job's log: its own message has only the last ten lines."""
+    """Reads the end of the log: the message of a failed job has only its last ten lines."""
     job = evidence.job
-    if job is None or job.status != "FAILED" or job.is_driver:
+    if job is None or job.status not in ("RUNNING", "FAILED") or job.is_driver:
         return ""
 
     async def read() -> bytes:

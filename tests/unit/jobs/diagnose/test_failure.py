@@ -15,7 +15,7 @@ from jobs.diagnose.why import explain
 from jobs.spec.job_info import JobInfo
 from tests.support.http_server import JsonHandler, serve
 from tests.unit.jobs.diagnose.cluster_objects import pod
-from tests.unit.jobs.diagnose.test_why import event, evidence, job, waiting
+from tests.unit.jobs.diagnose.test_why import HEAD, event, evidence, job, waiting
 
 PACKAGE = "/tmp/ray/session_2026/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
 SITE = "/home/ray/anaconda3/lib/python3.11/site-packages"
@@ -193,6 +193,26 @@ def test_what_the_program_printed_after_its_last_exception_is_a_clue() -> None:
         "The log ends with: all results are bad, giving up",
         "The object store was full: Ray moved objects to the disk (5120 MiB, 40 objects), which is slow.",
     ]
+
+
+def test_a_running_job_whose_tasks_are_killed_for_memory_again_and_again_says_so() -> None:
+    """Ray repeats such tasks without end."""
+    report = (
+        "(raylet) [2026-11-26 19:21:02,241 E 11 11] (raylet) node_manager.cc:3064: {} Workers (tasks / actors) killed "
+        "due to memory pressure (OOM), 0 Workers crashed due to other reasons at node (ID: b8aa, IP: {}) over the last "
+        "time period. To see more information about the Workers killed on this node, use `ray logs raylet.out`\n"
+    )
+    log = "".join(report.format(*each) for each in ((2, "10.244.0.12"), (3, "10.244.0.12"), (0, "10.0.0.1")))
+    running = explain(evidence(job=job("RUNNING"), log_end=f"epoch 1\n{log}", pods=[HEAD, WORKER]))
+    assert [(each.text, each.remedy[:43]) for each in running if each.kind == CAUSE] == [
+        (
+            "Ray killed 5 worker(s) because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
+            "tasks.",
+            "Raise `memory` of the worker group small-gr",
+        )
+    ]
+    killed = program(log, code=137, pods=[WORKER])
+    assert [each.kind for each in killed if "Ray killed 5" in each.text] == [CLUE]
 
 
 def test_without_a_log_the_message_of_the_job_is_read() -> None:
