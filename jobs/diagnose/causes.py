@@ -18,11 +18,11 @@ _NO_INDEX = re.compile(
 )
 # 2.9: `... was running was 14.37GB / 15.11GB (0.95), which ...`; 2.60: `... was 0.96GB used / 1.00GB limit (0.96)`.
 _MEMORY = re.compile(
-    r"Memory on the node \(IP: (?P<ip>[^,\s]+),[^)]*\)(?:.{0,400}? was running)? was "
-    r"(?P<used>[\d.]+)GB(?: used)? / (?P<allowed>[\d.]+)GB",
+    r"Memory on the node \(IP: (?P<ip>[^,\s]{1,60}),[^)]{0,200}\)(?:.{0,400}? was running)? was "
+    r"(?P<used>[\d.]{1,20})GB(?: used)? / (?P<allowed>[\d.]{1,20})GB",
     re.DOTALL,
 )
-_NODE_IP = re.compile(r"(?:Node IP: |node ip: |\(ip=|\bip: )(?P<ip>[0-9a-fA-F.:]*[0-9a-fA-F])")
+_NODE_IP = re.compile(r"(?:Node IP: |node ip: |\(ip=|\bip: )(?P<ip>[0-9a-fA-F.:]{0,60}[0-9a-fA-F])")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,12 @@ def _missing_module(failure: Failure) -> str:
     module = re.search(r"No module named '?([\w.]+)'?", failure.text)
     where = f" of the task {failure.task}" if failure.task else ""
     return f"The cluster does not have the Python module {module[1] if module else ''!r}{where}{failure.where}."
+
+
+def _other_version(failure: Failure) -> str:
+    versions = re.findall(r"^[ \t]{1,20}(Ray|Python): (\S{1,40})", failure.text, re.MULTILINE)
+    named = ", ".join(f"{name} {version}" for name, version in versions[:4])
+    return f"The program runs with another Ray or Python than the cluster: {named} (first the cluster's)."
 
 
 def _in_words(text: str) -> Callable[[Failure], str]:
@@ -202,9 +208,7 @@ CAUSES = (
     Cause(
         "Ray version",
         re.compile(r"Version mismatch: The cluster was started with"),
-        lambda failure: "The program runs with another Ray or Python than the cluster: "
-        + ", ".join(" ".join(each) for each in re.findall(r"^\s+(Ray|Python): (\S+)", failure.text, re.MULTILINE))
-        + " (first the cluster's, then the program's).",
+        _other_version,
         _always("Remove `ray` from pip of the runtime_env, and use the Python of the cluster's image."),
     ),
     Cause(

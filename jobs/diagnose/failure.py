@@ -28,8 +28,8 @@ _NOT_OF_USER = re.compile(r"/(?:site|dist)-packages/|/lib/python3[.\d]*/|^<froze
 _PACKAGE_DIRECTORY = re.compile(r"^.*/_ray_pkg_[0-9a-f]+/")
 _OF_RAY = re.compile(r"\(\w[^)]*\) |\[?\d{4}-\d\d-\d\d ")
 _KILLS = re.compile(
-    r"(?P<workers>\d+) Workers \(tasks / actors\) killed due to memory pressure \(OOM\)[^\n]{0,100}? at node "
-    r"\(ID: \w+, IP: (?P<ip>[^)\s]+)\)"
+    r"(?<!\d)(?P<workers>\d{1,9}) Workers \(tasks / actors\) killed due to memory pressure \(OOM\)[^\n]{0,100}? at "
+    r"node \(ID: \w{1,99}, IP: (?P<ip>[^)\s]{1,60})\)"
 )
 
 
@@ -133,7 +133,7 @@ def node_name(ip: str, groups: Mapping[str, str]) -> str:
 
 def spilled(log: str) -> str:
     """Returns Ray's last report of objects that it moved to the disk, such as `5120 MiB, 40 objects`; else empty."""
-    reports = re.findall(r"Spilled (\d+ MiB, \d+ objects)", log)
+    reports = re.findall(r"Spilled (\d{1,12} MiB, \d{1,12} objects)", log)
     return reports[-1] if reports else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -213,6 +214,17 @@ def test_a_running_job_whose_tasks_are_killed_for_memory_again_and_again_says_so
     ]
     killed = program(log, code=137, pods=[WORKER])
     assert [each.kind for each in killed if "Ray killed 5" in each.text] == [CLUE]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["9", "\n", " ", "Memory on the node (IP: 1, ", "ray::", "(", "a.", "Spilled 9", '  File "', "ip: ", "Error"],
+)
+def test_no_log_makes_the_answer_slow(piece: str) -> None:
+    log = f"{DRIVER}Version mismatch: The cluster was started with\n{piece * (END_BYTES // len(piece))}\n{NODE[-200:]}"
+    began = time.perf_counter()
+    program(log)
+    assert time.perf_counter() - began < 5
 
 
 def test_without_a_log_the_message_of_the_job_is_read() -> None:
