@@ -194,7 +194,14 @@ CAUSES = (
     ),
     Cause(
         "object lost",
-        _exception("ObjectLostError", "ObjectReconstructionFailedError", "OwnerDiedError", "ObjectFetchTimedOutError"),
+        _exception(
+            "ObjectLostError",
+            "ObjectReconstructionFailedError",
+            "OwnerDiedError",
+            "ObjectFetchTimedOutError",
+            "ObjectFreedError",
+            "ReferenceCountingAssertionError",
+        ),
         _in_words("An object is lost: the node or the process that had it ended"),
         _always(f"{_REPEAT} An object of `ray.put` cannot be made again: return it from a task."),
         of_cluster=True,
@@ -204,6 +211,30 @@ CAUSES = (
         _exception("TaskUnschedulableError", "ActorUnschedulableError"),
         _in_words("No node can ever run a task or an actor of it"),
         _always(f"`{COMMAND} check` shows the cluster's resources."),
+    ),
+    Cause(
+        "placement group removed",
+        _exception("TaskPlacementGroupRemoved", "ActorPlacementGroupRemoved"),
+        _in_words("The placement group of a task or an actor was removed"),
+        _always("Keep the placement group until its tasks and actors have ended (`remove_placement_group`)."),
+    ),
+    Cause(
+        "time limit of ray.get",
+        _exception("GetTimeoutError"),
+        _in_words("The program waited no longer for a task or an actor"),
+        _always(f"While the job runs, `{COMMAND} why ID` shows what they wait for. Or raise `timeout` of `ray.get`."),
+    ),
+    Cause(
+        "too many calls of an actor",
+        _exception("PendingCallsLimitExceeded"),
+        _in_words("Too many calls waited for an actor"),
+        _always("Raise its `max_pending_calls`, or wait for results before more calls (`ray.wait`)."),
+    ),
+    Cause(
+        "token",
+        _exception("AuthenticationError"),
+        _in_words("The program has no valid token for the cluster"),
+        _always("Do not change RAY_AUTH_MODE, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH in env_vars of the runtime_env."),
     ),
     Cause(
         "Ray version",

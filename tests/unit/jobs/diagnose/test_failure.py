@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
 from jobs.dashboard.log_end import END_BYTES, read_log_end
+from jobs.diagnose.causes import cause_of
+from jobs.diagnose.failure import last_failure
 from jobs.diagnose.finding import CAUSE, CLUE
 from jobs.diagnose.why import explain
 from jobs.spec.job_info import JobInfo
@@ -230,6 +233,47 @@ def test_no_log_makes_the_answer_slow(piece: str) -> None:
 def test_without_a_log_the_message_of_the_job_is_read() -> None:
     (cause,) = [each for each in program(message=TASK[-200:]) if each.kind == CAUSE]
     assert "ValueError: lr must be positive" in cause.text
+
+
+def ray_exceptions() -> Any:
+    return pytest.importorskip("ray.exceptions", reason="ray is not installed")
+
+
+# Errors in the program itself: their type and message say it.
+OF_PROGRAM = {
+    "RayError", "RayTaskError", "AsyncioActorExit", "RayChannelError", "RayChannelTimeoutError",
+    "OufOfBandObjectRefSerializationException", "RayCgraphCapacityExceeded", "UnserializableException",
+    "ActorAlreadyExistsError", "ActorHandleNotFoundError", "PlasmaObjectNotAvailable",
+}  # fmt: skip
+
+
+def test_every_exception_type_of_ray_has_a_cause_or_is_an_error_in_the_program() -> None:
+    types = ray_exceptions().RAY_EXCEPTION_TYPES
+    frame = 'Traceback (most recent call last):\n  File "train.py", line 1, in <module>\n    main()\n'
+    without = {
+        each.__name__ for each in types if cause_of(last_failure(f"{frame}ray.exceptions.{each.__name__}: x")) is None
+    }
+    assert without == OF_PROGRAM
+
+
+def test_the_texts_of_rays_exceptions_are_those_of_the_table() -> None:
+    exceptions = ray_exceptions()
+    texts = {
+        "object store full": exceptions.ObjectStoreFullError("x"),
+        "disk full": exceptions.OutOfDiskError("x"),
+        "out of memory": exceptions.OutOfMemoryError("1 worker(s) were killed"),
+        "node died": exceptions.NodeDiedError("x"),
+        "worker died": exceptions.WorkerCrashedError(),
+        "runtime_env": exceptions.RuntimeEnvSetupError("ERROR: No matching distribution found for nope"),
+        "actor died": exceptions.ActorDiedError(),
+        "placement group removed": exceptions.TaskPlacementGroupRemoved(),
+    }
+    for name, error in texts.items():
+        lines = traceback.format_exception(type(error), error, None)
+        log = f'Traceback (most recent call last):\n  File "train.py", line 1, in <module>\n    f()\n{"".join(lines)}'
+        cause = cause_of(last_failure(log))
+        assert cause is not None
+        assert cause.name == name
 
 
 def test_a_secret_in_an_exception_is_not_shown() -> None:
