@@ -124,6 +124,8 @@ def proxy_of_address(url: str) -> Proxy | None:
     Raises:
         Refused: The proxy cannot be used.
     """
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
     from .kubernetes.proxies import choose_proxy
 
     host = urlsplit(url).hostname

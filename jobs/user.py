@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Mapping
 
@@ -12,6 +11,8 @@ MOST_CHARACTERS = 64
 
 def current_user() -> str:
     """Returns the name of this machine's user, or its number if it has no name."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):

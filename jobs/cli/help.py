@@ -71,6 +71,13 @@ class IdArgument(click.Argument):
         return id_items(ctx, incomplete)
 
 
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Offers files: `shell_complete` of an argument."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 id_argument = partial(click.argument, cls=IdArgument)
 option = partial(click.option, cls=Option)
 

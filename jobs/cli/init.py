@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from ..target.options import TargetOptions
 
 WAYS = """\
-There is no target here: no Ray cluster that a command could use. There are three ways:
+There is no target here: no Ray cluster that a command could use. There are three ways to one.
 
-  rayjobs init --outputs FILE                       a cluster of a stack; `make outputs` writes FILE.
-                                                    In the Pulumi project: rayjobs init [--stack NAME]
-  rayjobs submit --address URL -- python train.py   any other Ray, by the address of its dashboard
-  rayjobs submit --local -- python train.py         a Ray on this machine, started on first use
+A cluster of a stack. `make outputs` writes FILE; in the Pulumi project, no FILE is needed:
+  rayjobs init --outputs FILE
+
+Any other Ray, by the address of its dashboard:
+  rayjobs submit --address URL -- python train.py
+
+A Ray on this machine, started on first use:
+  rayjobs submit --local -- python train.py
 
 `rayjobs --help` shows all commands."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..spec.durations import show_duration
@@ -19,16 +18,30 @@ HEADER = ("ID", "STATUS", "USER", "STARTED", "DURATION", "ENTRYPOINT")
 OPTIONAL = ("STARTED", "USER", "DURATION")
 
 
-@dataclass(frozen=True)
 class Filter:
-    """Which jobs are shown. `since`: in seconds since the epoch."""
+    """Which jobs are shown.
 
-    statuses: frozenset[str]
-    metadata: tuple[tuple[str, str], ...]
-    user: str | None
-    since: float | None
-    limit: int | None
-    drivers: bool
+    Args:
+        statuses: Only these; empty: any.
+        metadata: Pairs that a job must have.
+        user: Only jobs of this user.
+        since: Only jobs that started since then, in seconds since the epoch.
+        limit: Only so many of the newest.
+        drivers: Also drivers that were not submitted as jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        statuses: Collection[str],
+        metadata: Sequence[tuple[str, str]],
+        user: str | None,
+        since: float | None,
+        limit: int | None,
+        drivers: bool,
+    ) -> None:
+        self.statuses, self.metadata, self.user = statuses, metadata, user
+        self.since, self.limit, self.drivers = since, limit, drivers
 
     def choose(self, jobs: Sequence[JobInfo]) -> list[JobInfo]:
         chosen = [job for job in jobs if self._fits(job)]

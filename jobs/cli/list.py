@@ -56,12 +56,12 @@ def list_command(
     if not all(key and equals for key, equals, _ in pairs):
         raise click.UsageError("--metadata requires KEY=VALUE, such as team=search.")
     job_filter = Filter(
-        frozenset(statuses),
-        tuple((key, value) for key, _, value in pairs),
-        user,
-        parse_since(since, "--since", time.time()) if since else None,
-        limit,
-        drivers,
+        statuses=statuses,
+        metadata=[(key, value) for key, _, value in pairs],
+        user=user,
+        since=parse_since(since, "--since", time.time()) if since else None,
+        limit=limit,
+        drivers=drivers,
     )
     if watch:
         from .watch import watch_jobs

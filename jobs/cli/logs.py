@@ -83,7 +83,9 @@ def logs_command(
         recorded = None if log.written else find_log_of_target(submission_id, target_options)
         if recorded is None:
             raise
-        print_ledger_log(recorded, log.write)
+        from ..dashboard.log_end import end_of
+
+        print_ledger_log(recorded, lambda data: log.write(end_of(data, lines=tail, since=since_time)))
         log.close()
         print_error(f"Error: {error}")
         raise SystemExit(error.exit_code if follow or not recorded.same_cluster else 0) from None

@@ -10,7 +10,6 @@ from ..deadline import Deadline
 from ..errors import JobsError, Refused, ServerFault, UnknownJob, Unreachable, command
 from ..spec.job_info import JobInfo, type_name
 from ..spec.job_spec import JobSpec
-from ..user import user_for_cluster
 from ._httpx import httpx
 from .http import TRANSIENT_STATUSES, HttpClient, json_of
 from .http_errors import error_of_response
@@ -91,6 +90,8 @@ class RayJobsApi:
         Raises the error if the server refused the job for good.
         """
         try:
+            from ..user import user_for_cluster
+
             body = spec.wire(submission_id, user_for_cluster())
             response = await self.http.once("POST", "/api/jobs/", json=body, seconds=seconds)
             if response.is_success:

@@ -126,6 +126,17 @@ async def read_last_lines(agent: HttpClient, submission_id: str, lines: int) -> 
         size *= GROWTH
 
 
+def end_of(log: bytes, *, lines: int | None, since: float | None) -> bytes:
+    """Returns the end of a log that is there as a whole. See `jobs.session.Session.print_log_end`."""
+    if since is not None:
+        log = LinesSince(since).add(log)
+    if lines is not None:
+        last = LastLines(lines)
+        last.add(log)
+        log = last.data
+    return log
+
+
 class LastLines:
     """Keeps the last lines of what it gets. An unfinished line counts as one."""
 

@@ -42,7 +42,7 @@ class Evidence:
     Attributes:
         submission_id: The job in question; None if the question is about the cluster.
         job: The job, as it may be shown; None if the server does not know it.
-        log_end: The last lines of the log of a failed job.
+        log_end: The last lines of the log of a job that runs or failed.
         in_ledger: The job's status in the local job history.
         read_at: When all this was read, in seconds since the epoch.
     """
@@ -130,8 +130,6 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
             job = await connection.watcher.get_job(evidence.submission_id, deadline)
             evidence.submission_id = job.submission_id
             evidence.job = job.shown()  # Everything that is read from it is shown.
-            if job.status == "FAILED" and not job.is_driver:
-                await _read_log_end(client, job, evidence, deadline)
     job_id = evidence.job.job_id if evidence.job else None
 
     def query(resource: str, **filters: str) -> Awaitable[list[Raw]]:
@@ -143,13 +141,19 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
         ("actors", query("actors", state="PENDING_CREATION")),
         ("tasks", query("tasks", state="PENDING_NODE_ASSIGNMENT", **of_job)),
     ]
-    lists = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
+    lists, evidence.log_end = await asyncio.gather(
+        asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads)),
+        _read_log_end(client, evidence, deadline),
+    )
     evidence.nodes, evidence.actors, evidence.tasks = (objects or [] for objects in lists)
     evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", client.autoscaler_error(deadline))
 
 
-async def _read_log_end(client: RayJobsApi, job: JobInfo, evidence: Evidence, deadline: Deadline) -> None:
-    """The job's own message has only the last ten lines of its log."""
+async def _read_log_end(client: RayJobsApi, evidence: Evidence, deadline: Deadline) -> str:
+    """Reads the end of the log: the message of a failed job has only its last ten lines."""
+    job = evidence.job
+    if job is None or job.status not in ("RUNNING", "FAILED") or job.is_driver:
+        return ""
 
     async def read() -> bytes:
         try:
@@ -158,7 +162,7 @@ async def _read_log_end(client: RayJobsApi, job: JobInfo, evidence: Evidence, de
             raise Unreachable("the log did not arrive in time") from None
 
     end = await _or_gap(evidence, "the job's log", read())
-    evidence.log_end = (end or b"").decode(errors="replace")
+    return (end or b"").decode(errors="replace")
 
 
 async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..dashboard.client import not_submitted
 from ..dashboard.orphans import is_older_than_head
 from ..errors import COMMAND, NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo, invalid_request
+from .causes import cause_of, environment_remedy, memory_remedy
 from .evidence import Evidence
-from .failure import (
-    Failure,
-    cause_of,
-    environment_remedy,
-    groups_by_ip,
-    last_error,
-    last_failure,
-    spilled,
-)
+from .failure import Failure, groups_by_ip, last_error, last_failure, memory_kills, node_name, spilled
 from .finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
 from .from_kubernetes import about_ended_pods, about_kubernetes
 from .resources import Group, Resources, demand_of, fits, groups_of, resource_list, shortages
@@ -224,6 +217,7 @@ def _about_running(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         if amounts:
             who = f"Each of {len(names)} task(s) or actor(s) of the job ({', '.join(sorted(set(names))[:3])})"
             yield from _about_demand(dict(amounts), evidence, who)
+    yield from _about_memory(evidence, cause)
 
 
 def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
@@ -259,6 +253,21 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         yield from _about_program(job, evidence)
 
 
+def _about_memory(evidence: Evidence, kind: Callable[[str, str], Finding]) -> Iterator[Finding]:
+    """Reports what the raylets wrote into the log about memory."""
+    groups = groups_by_ip(evidence.pods)
+    for ip, workers in memory_kills(evidence.log_end).items():
+        yield kind(
+            f"Ray killed {workers} worker(s) because {node_name(ip, groups)} ran out of memory. It repeats such tasks.",
+            memory_remedy(groups.get(ip)),
+        )
+    if amount := spilled(evidence.log_end):
+        yield clue(
+            f"The object store was full: Ray moved objects to the disk ({amount}), which is slow.",
+            "Raise `object-store-memory` in rayStartParams and `memory` of the group in the stack's config.",
+        )
+
+
 def _failure_of(job: JobInfo, evidence: Evidence) -> Failure:
     return last_failure(evidence.log_end or job.message, groups_by_ip(evidence.pods))
 
@@ -288,11 +297,7 @@ def _about_program(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         yield cause(f"Its program failed{task}: {failure.error}{failure.where}", logs)
         if failure.last_line:
             yield clue(f"The log ends with: {failure.last_line}")
-    if amount := spilled(evidence.log_end):
-        yield clue(
-            f"The object store was full: Ray moved objects to the disk ({amount}), which is slow.",
-            "Raise `object-store-memory` in rayStartParams and `memory` of the group in the stack's config.",
-        )
+    yield from _about_memory(evidence, clue)
 
 
 def _about_versions(evidence: Evidence) -> Iterator[Finding]:

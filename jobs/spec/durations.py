@@ -7,17 +7,17 @@ import re
 from ..errors import Refused
 
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:min|[smhdw]))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(min|[smhdw])")
+_DURATION = r"(?:\d+(?:\.\d+)?(?:min|[smhdw]))+"
+_PART = r"(\d+(?:\.\d+)?)(min|[smhdw])"
 ALLOWED = "Write a duration such as 45s, 30m, 2h, 7d or 1d12h"
 
 
 def parse_duration(text: str, option: str) -> float:
     """Returns the seconds of a duration such as `7d` or `1h30m`. Raises Refused, which names the option."""
     text = text.strip().lower()
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text):
         raise Refused(f"{option} {text!r} is not a duration.", f"{ALLOWED}.")
-    return sum(float(number) * UNITS[unit] for number, unit in _PART.findall(text))
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(_PART, text))
 
 
 def parse_since(text: str, option: str, now: float) -> float:
@@ -34,7 +34,7 @@ def parse_since(text: str, option: str, now: float) -> float:
     from datetime import datetime
 
     text = text.strip()
-    if _DURATION.fullmatch(text.lower()):
+    if re.fullmatch(_DURATION, text.lower()):
         return now - parse_duration(text, option)
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

@@ -54,6 +54,7 @@ def test_a_shell_gets_commands_options_and_ids(shell: str, bare_cli: Cli, home: 
     ("line", "words"),
     [
         ("rayjobs stop ", ["train-new"]),
+        ("rayjobs wait ", ["train-new"]),
         ("rayjobs delete ", ["other", "train-old"]),
         ("rayjobs status train-old t", ["train-new"]),
         ("rayjobs list --cluster ", ["ray-0", "ray-1"]),
@@ -63,6 +64,7 @@ def test_a_shell_gets_commands_options_and_ids(shell: str, bare_cli: Cli, home: 
         ("rayjobs list --output ", ["text", "json"]),
         ("rayjobs local st", ["start", "stop", "status"]),
         ("rayjobs list --ledger /nowhere/x --outputs a", ["a"]),
+        ("rayjobs submit --timeout 5 -- python tr", ["tr"]),
         ("rayjobs logs --ledger /nowhere/x ", []),
     ],
 )

@@ -40,9 +40,11 @@ def job(submission_id: str, status: str = "RUNNING", user: str = "", age: float 
 
 
 @contextmanager
-def dashboard(jobs: list[dict[str, Any]]) -> Iterator[str]:
+def dashboard(jobs: list[dict[str, Any]], requests: list[str] | None = None) -> Iterator[str]:
     class Dashboard(JsonHandler):
         def do_GET(self) -> None:
+            if requests is not None:
+                requests.append(self.path)
             self.answer(jobs if self.path.startswith("/api/jobs") else {"data": {"result": {"result": []}}})
 
     with serve(Dashboard) as url:
@@ -164,14 +166,15 @@ def test_watch_at_a_terminal_draws_the_list_again_until_ctrl_c(bare_cli: Cli) ->
 
 
 def test_watch_without_a_terminal_prints_each_change_once(bare_cli: Cli) -> None:
-    jobs = [job("first")]
-    with dashboard(jobs) as url:
+    jobs, requests = [job("first")], list[str]()
+    with dashboard(jobs, requests) as url:
         process = bare_cli.start("list", "--watch", "--output", "json", address=url)
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["status"] == "RUNNING"
         jobs[0] = job("first", "SUCCEEDED")
         assert json.loads(process.stdout.readline())["status"] == "SUCCEEDED"
-        time.sleep(0.1)
+        lists = requests.count("/api/jobs/")
+        wait_until(lambda: requests.count("/api/jobs/") > lists + 1)
         process.send_signal(signal.SIGINT)
         wait_until(lambda: process.poll() is not None)
         assert process.stdout.read() == b""

@@ -7,9 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from jobs.errors import Refused, did_you_mean
 from jobs.kubernetes.kubeconfig import read_kubeconfig
+from ops.__main__ import ops
 from tests.support.command import Cli
 from tests.support.outputs import contract, write
 
@@ -51,6 +53,12 @@ def test_a_command_an_option_and_a_status_that_are_nearly_right_are_suggested(
     done = bare_cli.raw(*words)
     assert done.returncode == 2
     assert text in done.stderr.decode()
+
+
+def test_a_command_of_ops_that_is_nearly_right_is_suggested() -> None:
+    done = CliRunner().invoke(ops, ["rendr"])
+    assert done.exit_code == 2
+    assert "No such command 'rendr'. Did you mean render?" in done.output
 
 
 def test_a_cluster_that_is_nearly_right_is_suggested(bare_cli: Cli) -> None:

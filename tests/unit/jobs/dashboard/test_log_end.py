@@ -167,6 +167,15 @@ def test_the_time_of_a_line_is_read_and_without_a_zone_it_is_that_of_the_pods(li
     assert time_of_line(line) == (None if seconds is None else AT + seconds)
 
 
+@pytest.mark.parametrize(
+    ("lines", "since", "expected"),
+    [(2, None, b"of the new\n2026-11-26 13:00:00 late\n"), (1, AT, b"2026-11-26 13:00:00 late\n"), (5, AT + 9, b"")],
+)
+def test_the_log_of_the_ledger_has_the_same_end(lines: int, since: float | None, expected: bytes) -> None:
+    assert log_end.end_of(STAMPED, lines=lines, since=since) == expected
+    assert log_end.end_of(STAMPED, lines=None, since=None) == STAMPED
+
+
 def test_memory_does_not_grow_with_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_end, "MOST_BYTES", 1000)
     last = LastLines(5)

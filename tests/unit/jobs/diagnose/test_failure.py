@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import traceback
 from typing import Any
 
 import pytest
@@ -10,12 +12,14 @@ import pytest
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
 from jobs.dashboard.log_end import END_BYTES, read_log_end
+from jobs.diagnose.causes import cause_of
+from jobs.diagnose.failure import last_failure
 from jobs.diagnose.finding import CAUSE, CLUE
 from jobs.diagnose.why import explain
 from jobs.spec.job_info import JobInfo
 from tests.support.http_server import JsonHandler, serve
 from tests.unit.jobs.diagnose.cluster_objects import pod
-from tests.unit.jobs.diagnose.test_why import event, evidence, job, waiting
+from tests.unit.jobs.diagnose.test_why import HEAD, event, evidence, job, waiting
 
 PACKAGE = "/tmp/ray/session_2026/runtime_resources/working_dir_files/_ray_pkg_0123456789abcdef"
 SITE = "/home/ray/anaconda3/lib/python3.11/site-packages"
@@ -195,9 +199,81 @@ def test_what_the_program_printed_after_its_last_exception_is_a_clue() -> None:
     ]
 
 
+def test_a_running_job_whose_tasks_are_killed_for_memory_again_and_again_says_so() -> None:
+    """Ray repeats such tasks without end."""
+    report = (
+        "(raylet) [2026-11-26 19:21:02,241 E 11 11] (raylet) node_manager.cc:3064: {} Workers (tasks / actors) killed "
+        "due to memory pressure (OOM), 0 Workers crashed due to other reasons at node (ID: b8aa, IP: {}) over the last "
+        "time period. To see more information about the Workers killed on this node, use `ray logs raylet.out`\n"
+    )
+    log = "".join(report.format(*each) for each in ((2, "10.244.0.12"), (3, "10.244.0.12"), (0, "10.0.0.1")))
+    running = explain(evidence(job=job("RUNNING"), log_end=f"epoch 1\n{log}", pods=[HEAD, WORKER]))
+    assert [(each.text, each.remedy[:43]) for each in running if each.kind == CAUSE] == [
+        (
+            "Ray killed 5 worker(s) because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
+            "tasks.",
+            "Raise `memory` of the worker group small-gr",
+        )
+    ]
+    killed = program(log, code=137, pods=[WORKER])
+    assert [each.kind for each in killed if "Ray killed 5" in each.text] == [CLUE]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["9", "\n", " ", "Memory on the node (IP: 1, ", "ray::", "(", "a.", "Spilled 9", '  File "', "ip: ", "Error"],
+)
+def test_no_log_makes_the_answer_slow(piece: str) -> None:
+    log = f"{DRIVER}Version mismatch: The cluster was started with\n{piece * (END_BYTES // len(piece))}\n{NODE[-200:]}"
+    began = time.perf_counter()
+    program(log)
+    assert time.perf_counter() - began < 5
+
+
 def test_without_a_log_the_message_of_the_job_is_read() -> None:
     (cause,) = [each for each in program(message=TASK[-200:]) if each.kind == CAUSE]
     assert "ValueError: lr must be positive" in cause.text
+
+
+def ray_exceptions() -> Any:
+    return pytest.importorskip("ray.exceptions", reason="ray is not installed")
+
+
+# Errors in the program itself: their type and message say it.
+OF_PROGRAM = {
+    "RayError", "RayTaskError", "AsyncioActorExit", "RayChannelError", "RayChannelTimeoutError",
+    "OufOfBandObjectRefSerializationException", "RayCgraphCapacityExceeded", "UnserializableException",
+    "ActorAlreadyExistsError", "ActorHandleNotFoundError", "PlasmaObjectNotAvailable",
+}  # fmt: skip
+
+
+def test_every_exception_type_of_ray_has_a_cause_or_is_an_error_in_the_program() -> None:
+    types = ray_exceptions().RAY_EXCEPTION_TYPES
+    frame = 'Traceback (most recent call last):\n  File "train.py", line 1, in <module>\n    main()\n'
+    without = {
+        each.__name__ for each in types if cause_of(last_failure(f"{frame}ray.exceptions.{each.__name__}: x")) is None
+    }
+    assert without == OF_PROGRAM
+
+
+def test_the_texts_of_rays_exceptions_are_those_of_the_table() -> None:
+    exceptions = ray_exceptions()
+    texts = {
+        "object store full": exceptions.ObjectStoreFullError("x"),
+        "disk full": exceptions.OutOfDiskError("x"),
+        "out of memory": exceptions.OutOfMemoryError("1 worker(s) were killed"),
+        "node died": exceptions.NodeDiedError("x"),
+        "worker died": exceptions.WorkerCrashedError(),
+        "runtime_env": exceptions.RuntimeEnvSetupError("ERROR: No matching distribution found for nope"),
+        "actor died": exceptions.ActorDiedError(),
+        "placement group removed": exceptions.TaskPlacementGroupRemoved(),
+    }
+    for name, error in texts.items():
+        lines = traceback.format_exception(type(error), error, None)
+        log = f'Traceback (most recent call last):\n  File "train.py", line 1, in <module>\n    f()\n{"".join(lines)}'
+        cause = cause_of(last_failure(log))
+        assert cause is not None
+        assert cause.name == name
 
 
 def test_a_secret_in_an_exception_is_not_shown() -> None:
