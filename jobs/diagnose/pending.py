@@ -83,6 +83,8 @@ def pending_reason(evidence: Evidence) -> str:
     texts = [*causes, *_starting_workers(evidence), *clues, job.message]
     text = next((text for text in texts if text), "")
     sentence = " ".join(text.split()).partition(". ")[0].rstrip(".")
+    if sentence.partition(" ")[0] in ("The", "It", "Its", "No"):
+        sentence = sentence[0].lower() + sentence[1:]  # It becomes a clause.
     return shown(sentence[:REASON_LIMIT], SENTENCE_LIMIT)
 
 

@@ -61,6 +61,7 @@ PULLED = event("Pulled", "Successfully pulled", "2026-11-27T10:00:40Z")
             {"job": job({"num_cpus": 1}), "nodes": [node(CPU=2)], "jobs": [JobInfo("other", "RUNNING")]},
             "there are large enough nodes, but they are busy",
         ),
+        ({"job": job({"num_cpus": 64})}, "the entrypoint needs"),
         ({"job": job({"num_cpus": 1})}, "it can run on a new node of the worker group small-group"),
         ({"job": job({})}, "Job has not started yet"),
         ({"job": job({}, status="RUNNING")}, ""),
