@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from .background import DetachedThreads
 from .deadline import Deadline
 from .session import Session, open_session
 from .spec.job_info import JobInfo, Result
@@ -235,7 +236,8 @@ async def connect_async(
         verify: With `address`: whether to verify TLS, or the path of a CA file.
         allow_unauthenticated: Accept an `address` of another machine without a token.
         ledger: The file of the local job history. By default RAYJOBS_LEDGER, or a file of this user.
-        patience: How long a method keeps trying without any answer, in seconds, before it raises Unreachable.
+        patience: How long a method keeps trying without any answer, in seconds, before it raises Unreachable. A server
+            that was never reached is tried for 5 seconds.
         note: Called with messages for a person, such as the progress of a job.
 
     Yields:
@@ -316,6 +318,7 @@ class Client:
         self._address = address
         self._options = options
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(DetachedThreads())
         self._thread = threading.Thread(target=self._loop.run_forever, name="rayjobs", daemon=True)
         self._context: contextlib.AbstractAsyncContextManager[AsyncClient] | None = None
         self._async: AsyncClient | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from .target.token import check_token, read_token
 
 if TYPE_CHECKING:
     from .kubernetes.api import Kube
+    from .kubernetes.proxies import Proxy
     from .kubernetes.tunnel import Tunnel
 
 
@@ -34,6 +36,8 @@ class Connection:
         target: The target that was opened.
         url: The URL at which this process reaches the Jobs API.
         identity: The name of the cluster in the ledger.
+        proxy: The proxy that leads there, such as `http://proxy:3128 (HTTPS_PROXY)`; empty without one.
+        kube: The Kubernetes API of the cluster; None for an address and for the local Ray.
     """
 
     client: RayJobsApi
@@ -41,6 +45,8 @@ class Connection:
     url: str
     identity: str
     token: Callable[[], Awaitable[str | None]] | None = None
+    proxy: str = ""
+    kube: Kube | None = None
     watcher: JobWatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,12 +99,48 @@ async def _open_url(target: UrlTarget, check: Callable[[str], None] = lambda _ur
             agents[address] = HttpClient(address, token=token, where=f"the Ray agent at {address}", check=check)
         return agents[address]
 
-    http = HttpClient(target.url, token=token, headers=target.headers, verify=target.verify, check=check)
+    proxy = proxy_of_address(target.url)
+    name = proxy.name if proxy else ""
+    http = HttpClient(
+        target.url,
+        token=token,
+        headers=target.headers,
+        verify=target.verify,
+        proxy=proxy.url if proxy else None,
+        proxy_name=name,
+        check=check,
+    )
     try:
-        yield Connection(RayJobsApi(http, agent_route=agent_route), target, target.url, target.url, token)
+        # An agent is on this machine or in the same pod network, where no proxy leads.
+        yield Connection(RayJobsApi(http, agent_route=agent_route), target, target.url, target.url, token, name)
     finally:
         for each in (http, *agents.values()):
             await each.close()
+
+
+def proxy_of_address(url: str) -> Proxy | None:
+    """Returns the proxy of the environment to an address; None if there is none, or the address is of this machine.
+
+    Raises:
+        Refused: The proxy cannot be used.
+    """
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return None
+    from .kubernetes.proxies import choose_proxy
+
+    host = urlsplit(url).hostname
+    if is_loopback(host) or (host is not None and _is_own_address(host)):
+        return None
+    return choose_proxy(url)
+
+
+def _is_own_address(host: str) -> bool:
+    """Returns whether the host is an IP address of this machine. A name is not looked up."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return _is_this_machine(host)
 
 
 def agent_is_safe(url: str, agent_address: str) -> bool:
@@ -161,7 +203,8 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
         client = RayJobsApi(http, agent_route=access.agent)
-        yield Connection(client, target, http.base_url, target.identity or http.base_url, access.read_token)
+        identity = target.identity or http.base_url
+        yield Connection(client, target, http.base_url, identity, access.read_token, kube=kube)
 
 
 class _ClusterAccess:

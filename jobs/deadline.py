@@ -27,6 +27,10 @@ class Deadline:
     def passed(self) -> bool:
         return self.left <= 0
 
+    def sooner(self, seconds: float) -> Deadline:
+        """Returns the point in time `seconds` from now, or this one if it comes before."""
+        return Deadline(min(seconds, self.left))
+
 
 class Backoff:
     """Pauses between attempts, until a deadline.

@@ -39,6 +39,9 @@ EXIT_TERMINATED = 143
 # The exit code of several jobs is the first of these that one of them has.
 WORST_FIRST = (EXIT_UNREACHABLE, EXIT_LOST, EXIT_FAILED, EXIT_DEADLINE, EXIT_REFUSED, EXIT_STOPPED, EXIT_SUCCEEDED)
 
+# The least letters of a word that counts as the beginning of another one.
+LEAST_LETTERS = 3
+
 # The command as the reader has to type it. The name of this package tells whether it is installed or a folder here.
 COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 
@@ -46,6 +49,33 @@ COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 def command(arguments: str) -> str:
     """Returns a command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
     return f"`{COMMAND} {arguments}`"
+
+
+def did_you_mean(word: str, words: Iterable[str], *, sentence: bool = True) -> str:
+    """Returns `Did you mean A? ` for the known word that is nearest to a wrong one; empty if none is near.
+
+    Upper and lower case, `-` and `_` make no difference. If no word is alike, the only one that is the beginning of the
+    wrong word, or begins with it, is near.
+
+    Args:
+        word: The wrong word.
+        words: The known words.
+        sentence: Begin with a capital letter.
+    """
+    from difflib import get_close_matches
+
+    known = {_letters(each): each for each in words}
+    wrong = _letters(word)
+    near = get_close_matches(wrong, known, n=1, cutoff=0.6)
+    if not near and len(wrong) >= LEAST_LETTERS:
+        beginnings = [each for each in known if len(each) >= LEAST_LETTERS]
+        beginnings = [each for each in beginnings if wrong.startswith(each) or each.startswith(wrong)]
+        near = beginnings if len(beginnings) == 1 else []
+    return f"{'Did' if sentence else 'did'} you mean {known[near[0]]}? " if near else ""
+
+
+def _letters(word: str) -> str:
+    return word.casefold().replace("-", "").replace("_", "")
 
 
 def worst_exit_code(codes: Iterable[int]) -> int:

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .activity import activity
 from .dashboard.client import RayJobsApi
 from .dashboard.http import HttpClient
 from .deadline import Deadline
@@ -70,17 +71,18 @@ async def _locked(base: Path) -> AsyncIterator[None]:
     """Only one process at a time starts or stops it."""
     deadline = Deadline(START_SECONDS + STOP_SECONDS)
     with (base / "lock").open("w") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:  # Tried again and again, because a blocking wait could not be interrupted.
-                if deadline.passed:
-                    raise DeadlinePassed(
-                        f"Another process has held {lock.name} for {deadline.seconds:.0f} s.",
-                        "It starts or stops the local Ray. End it, or set RAYJOBS_LOCAL_DIR to another directory.",
-                    ) from None
-                await asyncio.sleep(0.1)
+        with activity("Waiting for another process that starts or stops the local Ray", deadline):
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:  # Tried again and again, because a blocking wait could not be interrupted.
+                    if deadline.passed:
+                        raise DeadlinePassed(
+                            f"Another process has held {lock.name} for {deadline.seconds:.0f} s.",
+                            "It starts or stops the local Ray. End it, or set RAYJOBS_LOCAL_DIR to another directory.",
+                        ) from None
+                    await asyncio.sleep(0.1)
         yield
 
 
@@ -121,7 +123,8 @@ async def stop(seconds: float = STOP_SECONDS) -> bool:
         except (OSError, ValueError, TypeError):
             return False
         (base / "state.json").unlink()
-        return end(ray.pid, seconds)
+        with activity("Waiting for the local Ray to end", Deadline(seconds)):
+            return end(ray.pid, seconds)
 
 
 def end(pid: int, seconds: float = STOP_SECONDS) -> bool:
@@ -167,7 +170,8 @@ async def _start(base: Path, notify: Callable[[str], None]) -> LocalRay:
         client_port = free_port()
         process = launch(base / "ray", token_file, log, ports={"client": client_port})
         try:
-            url = await _url_when_ready(base / "ray", token_file, client_port, process, log)
+            with activity("Waiting for Ray on this machine to start", Deadline(START_SECONDS)):
+                url = await _url_when_ready(base / "ray", token_file, client_port, process, log)
         except BaseException:  # After an interrupt too, no Ray runs that is not in the state file.
             end(process.pid)
             raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from .activity import activity
 from .background import in_thread
 from .dashboard.client import RayJobsApi
 from .dashboard.http import MAX_SERVER_FAULTS
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from .upload.plan import Plan
 
 UPLOAD_SECONDS = 600.0
-Progress = Callable[[int, int], None]
 
 
 class PackagePlanner:
@@ -115,17 +115,13 @@ class PackageStore:
     Args:
         client: The server.
         notify: Called with messages for a person.
-        progress: Called with the bytes sent and the size of an upload.
         valid_seconds: Time in which the server is not asked again for the same package. The server keeps a package that
             no job uses for ten minutes after a request for it.
     """
 
-    def __init__(
-        self, client: RayJobsApi, *, notify: Callable[[str], None], progress: Progress, valid_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, client: RayJobsApi, *, notify: Callable[[str], None], valid_seconds: float = 0.0) -> None:
         self.client = client
         self.notify = notify
-        self.progress = progress
         self.valid_seconds = valid_seconds
         self._checks: dict[str, _Check] = {}
 
@@ -161,7 +157,7 @@ class PackageStore:
         package = packed(plan)
         body, size = await in_thread(package.__enter__)
         try:
-            await upload_package(self.client, plan.uri, body, size, progress=self.progress)
+            await upload_package(self.client, plan.uri, body, size)
         finally:
             package.__exit__(None, None, None)
 
@@ -172,7 +168,6 @@ async def upload_package(
     body: BinaryIO,
     size: int,
     *,
-    progress: Progress = lambda _sent, _total: None,
     deadline: Deadline | None = None,
 ) -> None:
     """Uploads a package, repeatedly if need be: its name is its content.
@@ -184,14 +179,15 @@ async def upload_package(
     deadline = deadline or Deadline(UPLOAD_SECONDS)
     backoff, server_faults = Backoff(deadline), 0
     while True:
-        error = await client.put_package(uri, body, size, progress, max(1.0, deadline.left))
+        with activity("Uploading", deadline, total=size) as upload:
+            error = await client.put_package(uri, body, size, upload.add, max(1.0, deadline.left))
         if error is None:
             return
         server_faults += isinstance(error, ServerFault)
         if server_faults >= MAX_SERVER_FAULTS:
             raise error
-        await backoff.pause(error)
+        with activity(f"The upload broke, and is tried again: {error.message}", deadline):
+            await backoff.pause(error)
         # Perhaps only the answer was lost.
         if await client.package_exists(uri, deadline):
-            progress(size, size)
             return

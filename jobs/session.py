@@ -15,7 +15,6 @@ from .dashboard.submission import SUBMIT_SECONDS, Submission, delete_ended_job
 from .dashboard.waiting import PATIENCE_SECONDS
 from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, SourceChanged, Unreachable, command
-from .packages import Progress
 from .spec.job_info import LOST, JobInfo, Result, lost
 from .spec.shown import SENTENCE_LIMIT, shown, visible
 from .spec.time_limits import TimeLimits
@@ -41,7 +40,7 @@ class Session:
         connection: An open connection.
         recorder: Records the session's jobs in the ledger; None: they are not recorded.
         notify: Called with messages for a person.
-        progress: Called with the bytes sent and the size of an upload.
+        describe: Returns what is known about a job that has not ended, for the status line.
         patience: Seconds without any answer after which an operation that waits raises Unreachable.
     """
 
@@ -51,7 +50,7 @@ class Session:
         *,
         recorder: Recorder | None = None,
         notify: Callable[[str], None] = lambda _text: None,
-        progress: Progress = lambda _sent, _total: None,
+        describe: Callable[[JobInfo], str] = lambda _job: "",
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.connection = connection
@@ -59,7 +58,7 @@ class Session:
         self.watcher = connection.watcher
         self.recorder = recorder
         self.notify = notify
-        self.progress = progress
+        self.describe = describe
         self.patience = patience
 
     def submitter(self, *, package_seconds: float = 0.0) -> Submitter:
@@ -68,7 +67,6 @@ class Session:
             self.watcher,
             recorder=self.recorder,
             notify=self.notify,
-            progress=self.progress,
             patience=self.patience,
             package_seconds=package_seconds,
         )
@@ -138,6 +136,7 @@ class Session:
             patience=self.patience,
             notify=self.notify,
             on_change=self._report_change,
+            describe=self.describe,
         )
 
     async def run_to_end(
@@ -201,6 +200,34 @@ class Session:
             async for chunk in chunks:
                 write(chunk)
 
+    async def print_log_end(
+        self,
+        submission_id: str,
+        write: Callable[[bytes], None],
+        *,
+        lines: int | None = None,
+        since: float | None = None,
+    ) -> int:
+        """Gives `write` the end of the log as it is now.
+
+        Args:
+            submission_id: The job.
+            write: Called with the bytes.
+            lines: The number of last lines; None: all.
+            since: Only from the first line on that has a time not before this, in seconds since the epoch.
+
+        Returns:
+            The offset of the next byte, at which a follower continues.
+
+        Raises:
+            Refused, UnknownJob, Unreachable, NotAllowed
+        """
+        from .dashboard.log_end import print_end
+
+        follower = self.follower(submission_id, follow=False)
+        follower.on_change = self._record  # If the log is followed after this, that follower reports the status.
+        return await print_end(follower, write, lines=lines, since=since)
+
     async def read_log(
         self, submission_id: str, *, follow: bool = False, offset: int = 0
     ) -> AsyncGenerator[bytes, None]:
@@ -219,12 +246,37 @@ class Session:
         self._record(*jobs)
         return jobs
 
-    async def wait(self, submission_ids: Sequence[str], *, deadline: Deadline | None = None) -> list[Result]:
-        """Waits until all jobs have ended. Returns their results in the order given. See JobWatcher.wait."""
+    async def wait(
+        self,
+        submission_ids: Sequence[str],
+        *,
+        deadline: Deadline | None = None,
+        on_end: Callable[[JobInfo], None] = lambda _job: None,
+    ) -> list[Result]:
+        """Waits until all jobs have ended. Returns their results in the order given.
+
+        Args:
+            submission_ids: The jobs.
+            deadline: When all must have ended; never by default.
+            on_end: Called with each job when it has ended; not with one that is lost.
+
+        Raises:
+            UnknownJob, DeadlinePassed, Unreachable, NotAllowed
+        """
         deadline = deadline or Deadline(None)
+
+        def on_change(job: JobInfo) -> None:
+            self._report_change(job)
+            if job.ended:
+                on_end(job)
+
         submission_ids = await self._submission_ids_of(submission_ids, deadline)
         ended = await self.watcher.wait(
-            submission_ids, deadline=deadline, patience=self.patience, on_change=self._report_change
+            submission_ids,
+            deadline=deadline,
+            patience=self.patience,
+            on_change=on_change,
+            describe=self.describe,
         )
         results = {
             each: Result(each, job.status, job) if job is not None else self._lost_result(each)
@@ -298,7 +350,8 @@ class Session:
             self.recorder.record_status(job.submission_id, DELETED)
 
     def _report_change(self, job: JobInfo) -> None:
-        self.notify(f"Job {visible(job.submission_id)} is {visible(job.status)}.")
+        if not job.ended:  # The end is for the caller to tell, when the log was read.
+            self.notify(f"Job {visible(job.submission_id)} is {visible(job.status)}.")
         self._record(job)
 
     def _record(self, *jobs: JobInfo) -> None:
@@ -324,7 +377,7 @@ async def open_session(
     record: bool = True,
     notify: Callable[[str], None] = lambda _text: None,
     notify_of_jobs: Callable[[str], None] | None = None,
-    progress: Progress = lambda _sent, _total: None,
+    describe: Callable[[JobInfo], str] = lambda _job: "",
     patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[Session]:
     """Opens a session and closes it at the end of the context.
@@ -335,7 +388,7 @@ async def open_session(
         record: Record the session's jobs in the ledger.
         notify: Called with messages for a person.
         notify_of_jobs: Called with messages about jobs and uploads. Default: `notify`.
-        progress: Called with the bytes sent and the size of an upload.
+        describe: Returns what is known about a job that has not ended, for the status line.
         patience: Seconds without any answer after which an operation that waits raises Unreachable.
 
     Raises:
@@ -352,7 +405,7 @@ async def open_session(
             connection,
             recorder=recorder,
             notify=notify_of_jobs or notify,
-            progress=progress,
+            describe=describe,
             patience=patience,
         )
 

@@ -11,7 +11,7 @@ from .dashboard.submission import SUBMIT_SECONDS, Submission, attach, submit_onc
 from .dashboard.waiting import JobWatcher
 from .deadline import Deadline
 from .errors import JobLost, Refused
-from .packages import PackagePlanner, PackageStore, Progress
+from .packages import PackagePlanner, PackageStore
 from .spec.job_info import LOST, JobInfo
 from .spec.job_spec import JobRequest, JobSpec
 
@@ -68,7 +68,6 @@ class Submitter:
         watcher: Looks at the jobs of the server.
         recorder: Records the jobs in the ledger; None: they are not recorded.
         notify: Called with messages for a person.
-        progress: Called with the bytes sent and the size of an upload.
         patience: Seconds without any answer until a look for a job that may be lost raises Unreachable.
         package_seconds: See PackageStore.
     """
@@ -79,7 +78,6 @@ class Submitter:
         *,
         recorder: Recorder | None,
         notify: Callable[[str], None],
-        progress: Progress,
         patience: float,
         package_seconds: float = 0.0,
     ) -> None:
@@ -88,7 +86,7 @@ class Submitter:
         self.patience = patience
         self.recorder = recorder
         self.notify = notify
-        self.packages = PackageStore(client, notify=notify, progress=progress, valid_seconds=package_seconds)
+        self.packages = PackageStore(client, notify=notify, valid_seconds=package_seconds)
 
     async def submit(self, job: PreparedJob, *, seconds: float = SUBMIT_SECONDS) -> Submission:
         """Records the job, uploads its package if the server lacks it, and submits it exactly once.

@@ -8,6 +8,7 @@ import sys
 import click
 
 from components.errors import ClusterError, StackError
+from jobs.errors import did_you_mean
 from jobs.spec.shown import visible
 from ops.errors import OpsError
 from single_node.errors import SingleNodeError
@@ -46,6 +47,14 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"ops.{cmd_name}"), f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests a command for one that does not exist."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}. {did_you_mean(args[0], COMMANDS)}".rstrip())
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

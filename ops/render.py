@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from jobs.errors import did_you_mean
 from jobs.yaml_file import NotYaml, dump_yaml, parse_as_typed
 from ops import engine
 from ops.errors import CannotRender
@@ -46,8 +47,9 @@ def render(stack: str, to: Path, *, root: Path = engine.ROOT) -> None:
     """
     stack_file = root / f"Pulumi.{stack}.yaml"
     if not stack_file.is_file():
-        stacks = ", ".join(sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml")))
-        raise CannotRender(f"no stack file {stack_file.name}; stacks with one: {stacks or 'none'}")
+        stacks = sorted(file.name.split(".")[1] for file in root.glob("Pulumi.*.yaml"))
+        near = did_you_mean(stack, stacks, sentence=False)
+        raise CannotRender(f"no stack file {stack_file.name}; {near}stacks with one: {', '.join(stacks) or 'none'}")
     try:
         # As typed: the engine has to read the same text as an `up` does.
         settings = without_secrets(parse_as_typed(stack_file.read_text()) or {})

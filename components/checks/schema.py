@@ -13,6 +13,7 @@ from typing import Any, cast
 import jsonschema
 
 from components.kuberay.crds import crd_documents
+from jobs.errors import did_you_mean
 
 # The feature of a field that old versions lack, and the setting that switches it off.
 REMEDIES = {
@@ -105,7 +106,11 @@ def _error_lines(error: jsonschema.ValidationError) -> Iterator[str]:
         for name in sorted(set(cast(Schema, error.instance)) - set(allowed)):
             field = f"{path}.{name}" if path else name
             remedy = REMEDIES.get(field)
-            hint = f"this version has no {remedy}" if remedy else _allowed(allowed)
+            hint = (
+                f"this version has no {remedy}"
+                if remedy
+                else f"{did_you_mean(name, allowed, sentence=False)}{_allowed(allowed)}"
+            )
             yield f"{field}: unknown field; {hint}"
     elif error.validator == "required":
         hint = next((f"; {text}" for name, text in REQUIRED.items() if f"'{name}'" in error.message), "")

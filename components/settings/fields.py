@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from components.errors import error_of_problems
 from components.settings import as_typed
+from jobs.errors import did_you_mean
 from jobs.kubernetes.quantities import parse_quantity
 
 
@@ -228,7 +229,8 @@ def _error_lines(model: type[Model], error: pydantic.ValidationError) -> Iterato
             yield from (f"{_path((*loc, key) if key else loc)}: {text}" for key, text in cause.problems)
             continue
         if entry["type"] == "extra_forbidden":
-            text = f"unknown key; allowed: {', '.join(_keys_at(model, loc[:-1]))}"
+            keys = _keys_at(model, loc[:-1])
+            text = f"unknown key; {did_you_mean(str(loc[-1]), keys, sentence=False)}allowed: {', '.join(keys)}"
         elif entry["type"] == "missing":
             text = "is missing"
         else:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refused
+from ..errors import Refused, did_you_mean
 from ..spec.job_spec import JobFields, JobRequest, JobSpec, canonical_json, is_local_path
 from ..upload.requirements import with_file_contents
 from ..yaml_file import NotYaml, parse_as_typed, parse_yaml
@@ -206,7 +206,8 @@ def _key_problems(
     problems = []
     for key, value in values.items():
         if key not in allowed:
-            problems.append(f"{prefix}{str(key)[:100]}: is not known; allowed: {', '.join(allowed)}")
+            near = did_you_mean(str(key)[:100], allowed, sentence=False)
+            problems.append(f"{prefix}{str(key)[:100]}: is not known; {near}allowed: {', '.join(allowed)}")
         elif value is not None and (not isinstance(value, allowed[key][0]) or isinstance(value, bool)):
             problems.append(f"{prefix}{key}: must be {allowed[key][1]}, it is {_kind(value)}")
     words = values.get("entrypoint")

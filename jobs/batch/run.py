@@ -84,6 +84,7 @@ class BatchItem:
         result: The end of the job.
         error: Why it has no result.
         since: When the status changed last, in seconds since the epoch.
+        reason: Why it is still PENDING, if that is known.
         limits: Time limits of the current attempt.
         expired_limit: The limit that was exceeded; None before.
         stop_deadline: By when the job must have stopped after that.
@@ -97,6 +98,7 @@ class BatchItem:
     result: Result | None = None
     error: JobsError | None = None
     since: float = 0.0
+    reason: str = ""
     limits: TimeLimits | None = None
     expired_limit: DeadlinePassed | None = None
     stop_deadline: Deadline = field(default_factory=lambda: Deadline(None))
@@ -318,6 +320,7 @@ class BatchRun:
 
     def _update(self, item: BatchItem, job: JobInfo) -> None:
         before, item.info = item.status, job
+        item.reason = self.session.describe(job)
         if job.ended:
             self._tails.add(asyncio.create_task(self._record_tail(job)))
             self._finish(item, Result(item.submission_id, job.status, job))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..batch.run import ERROR, SUBMITTING, WAITING, BatchItem
 from ..spec.job_info import LOST
 from ..spec.shown import redacted, visible
+from .output import outcome_text
+from .status_line import STATUS_LINE
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,27 +101,25 @@ class Lines(_Stateless):
     def changed(self, item: BatchItem) -> None:
         if item.error is not None:
             self.write(f"Job {item.submission_id}: {item.error}")
+        elif item.result is not None:
+            self.write(outcome_text(item.result))
         elif item.status not in (WAITING, SUBMITTING):
             self.write(f"Job {item.submission_id} is {item.status}.")
 
 
 class LiveTable:
-    """A table on stderr that is redrawn: the running jobs, the failed ones, and the counts of all."""
+    """A table above the status line that is redrawn: the running jobs, the failed ones, and the counts of all."""
 
     def __init__(self, batch: str, items: Callable[[], list[BatchItem]]) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self.batch, self.items, self.started = batch, items, time.time()
-        console = Console(stderr=True)
-        self._live = Live(get_renderable=self.table, console=console, refresh_per_second=2, transient=False)
+        self._shown = ExitStack()
 
     def __enter__(self) -> LiveTable:
-        self._live.start()
+        self._shown.enter_context(STATUS_LINE.table(self.table))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._live.stop()
+        self._shown.close()
 
     def changed(self, item: BatchItem) -> None:
         """Does nothing: the table is redrawn twice a second."""
@@ -138,7 +139,7 @@ class LiveTable:
         for item in shown:
             colour = {"RUNNING": "cyan", "SUCCEEDED": "green", "PENDING": "yellow"}.get(item.status, "")
             colour = "red" if item.status in ("FAILED", LOST, ERROR) else colour
-            reason = str(item.error or (item.info.error_type if item.info else "") or "").partition("\n")[0]
+            reason = str(item.error or (item.info.error_type if item.info else "") or item.reason).partition("\n")[0]
             age = "" if item.done else f"{time.time() - item.since:.0f}"
             cells = [(item.submission_id, ""), (item.status, colour), (age, ""), (reason, "")]
             table.add_row(*(Text(visible(text), style) for text, style in cells))

@@ -14,6 +14,7 @@ from .runner import run
 if TYPE_CHECKING:
     from ..diagnose.finding import Finding
     from ..target.options import TargetOptions
+    from ..target.resolve import Target
 
 
 @click.command("check", cls=Command, epilog=TARGET_HELP)
@@ -33,11 +34,16 @@ def check_command(output: str, target_options: TargetOptions) -> None:
       rayjobs check --address https://ray.example.com
       rayjobs check --output json
     """
-    from ..diagnose.check import check
-    from ..diagnose.finding import FAILED
     from ..target.resolve import resolve
 
-    target = resolve(target_options, notify=notify)
+    code = print_findings(resolve(target_options, notify=notify), output)
+    raise SystemExit(code)
+
+
+def print_findings(target: Target, output: str) -> int:
+    """Checks a target and prints each finding. Returns the exit code."""
+    from ..diagnose.check import check
+    from ..diagnose.finding import FAILED
 
     async def main() -> list[Finding]:
         findings = []
@@ -50,7 +56,7 @@ def check_command(output: str, target_options: TargetOptions) -> None:
     findings = run(main)
     if output == "json":
         print_json([_as_json(finding) for finding in findings])
-    raise SystemExit(next((finding.exit_code for finding in findings if finding.kind == FAILED), 0))
+    return next((finding.exit_code for finding in findings if finding.kind == FAILED), 0)
 
 
 def _print(finding: Finding) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .help import ANSWER_HELP, TARGET_HELP, Command
+from .help import ANSWER_HELP, TARGET_HELP, Command, id_argument
 from .options import target_options
 from .runner import for_each_job
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("delete", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
-@click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
+@id_argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @target_options
 def delete_command(submission_ids: tuple[str, ...], target_options: TargetOptions) -> None:
     """Delete the server's record of jobs that have ended. A running job is refused. Log files stay on the node.

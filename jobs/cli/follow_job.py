@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Interrupted, JobsError, command
-from .output import notify, notify_end, print_json, result_text, upload_progress, write_stderr, write_stdout
-from .runner import detached, run
+from .output import notify, outcome_text, print_json, report_end, write_stderr, write_stdout
+from .runner import detached, end_of_log, pending_explained, run
 
 if TYPE_CHECKING:
     from ..retries import RetryPolicy
@@ -42,12 +42,13 @@ def submit_and_follow(
         first = state.prepared = await prepare()
         if notice := own_output_notice(first.plans):
             notify(notice)
-        progress = upload_progress()
         async with open_session(
-            target, ledger=target_options.ledger, notify=notify, progress=progress, patience=options.patience
+            target, ledger=target_options.ledger, notify=notify, patience=options.patience
         ) as session:
             state.sending = True
-            return await _run_attempts(policy, first, lambda prepared: _run_attempt(session, prepared, prepare, state))
+            return await _run_attempts(
+                policy, first, lambda prepared: _run_attempt(session, prepared, prepare, state), state
+            )
 
     try:
         result = run(main)
@@ -56,7 +57,7 @@ def submit_and_follow(
     if result is None:
         _print_accepted(state)
         return
-    notify_end(result)
+    report_end(result, state.log_end)
     if options.output == "json":
         print_json(result.as_json())
     raise SystemExit(result.exit_code)
@@ -64,13 +65,19 @@ def submit_and_follow(
 
 @dataclass
 class SubmissionState:
-    """The state of a submission; decides the message after an interrupt."""
+    """The state of a submission; decides the message after an interrupt.
+
+    Attributes:
+        stopped_as: The status of the job after --stop-on-interrupt.
+        log_end: The end of the log of the last attempt, if it failed.
+    """
 
     options: RunFlags
     prepared: PreparedJob | None = None
     sending: bool = False
     accepted: bool = False
     stopped_as: str = ""
+    log_end: str = ""
     # The first attempt begins with the command, so that --start-timeout counts its upload.
     attempt_began: float = field(default_factory=time.monotonic)
 
@@ -108,6 +115,7 @@ async def _run_attempts(
     policy: RetryPolicy,
     first: PreparedJob,
     run_attempt: Callable[[PreparedJob], Awaitable[tuple[PreparedJob, Result | None]]],
+    state: SubmissionState,
 ) -> Result | None:
     """Runs the attempts and returns the last result; None if it was not followed. Each attempt has its own id, linked
     to the first."""
@@ -122,7 +130,7 @@ async def _run_attempts(
         verdict = judge(policy, result, attempts)
         if not verdict.again:
             return result
-        notify(f"Job {prepared.submission_id} ended: {result_text(result)}. Trying again, because {verdict.why}.")
+        notify(f"{outcome_text(result, state.log_end)} Trying again, because {verdict.why}.")
         base = first.submission_id
         origin = replace(first.origin, attempt_of=base, attempt=attempts)
         # An earlier run of the same command may have submitted this attempt.
@@ -146,7 +154,10 @@ async def _run_attempt(
         return prepared, None
     write = write_stdout if options.output == "text" else write_stderr
     try:
-        return prepared, await session.run_to_end(submission.submission_id, write, limits=state.limits())
+        async with pending_explained(session):
+            result = await session.run_to_end(submission.submission_id, write, limits=state.limits())
+        state.log_end = await end_of_log(session, result)
+        return prepared, result
     except asyncio.CancelledError:
         if options.stop_on_interrupt:
             await _stop(session, prepared.submission_id, state)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..activity import activity
 from ..errors import Interrupted, Refused
-from .help import TARGET_HELP, Command, option
+from .help import TARGET_HELP, Command, files, option
 from .options import target_options
 from .output import notify
 from .runner import run
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.command("forward", cls=Command, epilog=TARGET_HELP, context_settings={"allow_interspersed_args": False})
 @option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Local port (default: a free one).")
 @target_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 def forward_command(port: int, command: tuple[str, ...], target_options: TargetOptions) -> None:
     """Open a tunnel to the dashboard, on this machine's loopback interface only, until Ctrl-C.
 
@@ -122,7 +123,8 @@ async def _run_command(command: tuple[str, ...], variables: dict[str, str], head
     except OSError as error:
         raise Refused(f"Could not run {command[0]!r}: {error.strerror}.", "Check the command after `--`.") from None
     try:
-        code = await process.wait()
+        with activity("", plain=True):  # The command has the terminal.
+            code = await process.wait()
     except asyncio.CancelledError:
         # Ctrl-C reached the command too, SIGTERM did not. In both cases its end is waited for.
         if process.returncode is None:

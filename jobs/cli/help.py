@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import COMMAND
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 TARGET_HELP = """
 \b
@@ -52,7 +55,30 @@ class Option(click.Option):
         super().__init__(*arguments, **attributes)
         self.section = section
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from .candidates import option_items
 
+        items = option_items(self.name or "", self.metavar or "", ctx, incomplete)
+        return super().shell_complete(ctx, incomplete) if items is None else items
+
+
+class IdArgument(click.Argument):
+    """The submission id of one or more jobs."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from .candidates import id_items
+
+        return id_items(ctx, incomplete)
+
+
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Offers files: `shell_complete` of an argument."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+id_argument = partial(click.argument, cls=IdArgument)
 option = partial(click.option, cls=Option)
 
 

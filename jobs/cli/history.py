@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from ..spec.shown import cell, shown
-from .help import Command, option
+from .help import Command, id_argument, option
 from .ledger_log import find_entry
 from .options import output_option
-from .output import local_time, print_fields, print_json, print_table, print_text
+from .output import local_time, print_fields, print_json, print_text
 from .runner import open_ledger
+from .statuses import status_option
+from .table import print_table
 
 if TYPE_CHECKING:
     from ..ledger.records import Entry
 
 
 @click.command("history", cls=Command)
-@click.argument("submission_id", metavar="[ID]", required=False)
+@id_argument("submission_id", metavar="[ID]", required=False)
 @option("--mine", is_flag=True, help="Only jobs that this user submitted.")
-@option("--status", metavar="STATUS", help="Only this status, such as RUNNING, FAILED, LOST.")
+@status_option(help="Only this status, such as RUNNING, FAILED, LOST.")
 @option("--limit", type=click.IntRange(min=1), default=50, metavar="N", help="Only the N newest (default 50).")
 @option(
     "--ledger",
@@ -50,12 +52,14 @@ def history_command(
         else:
             print_entry(entry)
         return
-    entries = job_history.history(mine=mine, status=status.upper() if status else None, limit=limit)
+    entries = job_history.history(mine=mine, status=status, limit=limit)
     if output == "json":
         print_json([entry.as_json() for entry in entries])
         return
     print_table(
-        ("ID", "STATUS", "SUBMITTED", "USER", "STACK", "CLUSTER", "ENTRYPOINT"), [_row(entry) for entry in entries]
+        ("ID", "STATUS", "SUBMITTED", "USER", "STACK", "CLUSTER", "ENTRYPOINT"),
+        [_row(entry) for entry in entries],
+        optional=("CLUSTER", "STACK", "USER", "SUBMITTED"),
     )
 
 

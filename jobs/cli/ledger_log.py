@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,11 +73,11 @@ def find_log_of_target(submission_id: str, target_options: TargetOptions) -> Led
         return None
 
 
-def print_ledger_log(log: LedgerLog) -> None:
-    """Prints the log to stdout, and its extent and origin to stderr. A log of another cluster is labelled so."""
+def print_ledger_log(log: LedgerLog, write: Callable[[bytes], None] = write_stdout) -> None:
+    """Gives `write` the log, and prints its extent and origin to stderr. A log of another cluster is labelled so."""
     entry, tail = log.entry, log.tail
     extent = "the whole log" if tail.whole else f"the last {len(tail.data)} of {tail.total} bytes"
     cluster = "" if log.same_cluster else f" of ANOTHER cluster ({entry.place.stack or entry.place.identity})"
     log_of = f"{extent} of job {entry.submission_id}{cluster}, as far as this machine read it"
     notify(f"From the ledger: {log_of}. The job's status is {entry.status}.")
-    write_stdout(tail.data)
+    write(tail.data)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..spec.shown import cell
+from ..spec.durations import parse_since
 from .help import ANSWER_HELP, TARGET_HELP, Command, option
+from .job_table import HEADER, OPTIONAL, Filter, rows_of
 from .options import output_option, target_options
-from .output import local_time, print_json, print_table
+from .output import print_json
 from .runner import with_session
+from .statuses import statuses_option
+from .table import print_table
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -20,17 +23,23 @@ if TYPE_CHECKING:
 
 
 @click.command("list", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
-@option("--status", "statuses", multiple=True, metavar="STATUS", help="Only this status (repeatable).")
+@statuses_option()
+@option("--user", metavar="NAME", help="Only jobs that this user submitted with rayjobs.")
+@option("--since", metavar="TIME", help="Only jobs that started since then: 2h, 7d, 2026-11-26.")
 @option("--metadata", multiple=True, metavar="KEY=VALUE", help="Only with this metadata (repeatable).")
 @option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the N newest.")
 @option("--all", "drivers", is_flag=True, help="Also drivers that were not submitted as jobs.")
+@option("--watch", is_flag=True, help="Until Ctrl-C: the list, at a terminal; else a line for each change.")
 @output_option
 @target_options
 def list_command(
     statuses: tuple[str, ...],
+    user: str | None,
+    since: str | None,
     metadata: tuple[str, ...],
     limit: int | None,
     drivers: bool,
+    watch: bool,
     output: str,
     target_options: TargetOptions,
 ) -> None:
@@ -39,35 +48,31 @@ def list_command(
     \b
     Examples:
       rayjobs list
-      rayjobs list --status RUNNING --status PENDING
+      rayjobs list --watch --status RUNNING --status PENDING
+      rayjobs list --user alice --since 2h
       rayjobs list --metadata team=search --output json
     """
     pairs = [text.partition("=") for text in metadata]
     if not all(key and equals for key, equals, _ in pairs):
         raise click.UsageError("--metadata requires KEY=VALUE, such as team=search.")
+    job_filter = Filter(
+        statuses=statuses,
+        metadata=[(key, value) for key, _, value in pairs],
+        user=user,
+        since=parse_since(since, "--since", time.time()) if since else None,
+        limit=limit,
+        drivers=drivers,
+    )
+    if watch:
+        from .watch import watch_jobs
+
+        with_session(target_options, lambda session: watch_jobs(session, job_filter, output), record=False)
 
     async def read(session: Session) -> list[JobInfo]:
         return await session.watcher.list_jobs()
 
-    names = {status.upper() for status in statuses}
-    jobs = [
-        job
-        for job in with_session(target_options, read, record=False)
-        if (drivers or job.type == "SUBMISSION")
-        and (not names or job.status in names)
-        and all(job.metadata.get(key) == value for key, _, value in pairs)
-    ]
-    jobs = jobs[-limit:] if limit else jobs
+    jobs = job_filter.choose(with_session(target_options, read, record=False))
     if output == "json":
         print_json([job.as_json() for job in jobs])
         return
-    print_table(("ID", "STATUS", "STARTED", "SECONDS", "ENTRYPOINT"), [_row(job) for job in jobs])
-
-
-def _row(job: JobInfo) -> tuple[str, ...]:
-    started, seconds = "", ""
-    if job.start_time:
-        started = local_time(job.start_time / 1000)
-    if job.start_time is not None:
-        seconds = f"{((job.end_time or time.time() * 1000) - job.start_time) / 1000:.0f}"
-    return job.submission_id, job.status, started, seconds, cell(job.entrypoint)
+    print_table(HEADER, rows_of(jobs), optional=OPTIONAL)

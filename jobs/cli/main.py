@@ -6,15 +6,23 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import COMMAND
+from ..activity import listening
+from ..errors import COMMAND, EXIT_REFUSED, did_you_mean
 from .help import as_typed
 from .runner import on_sigterm, report, terminating_signals
+from .status_line import STATUS_LINE
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Command -> its line in `--help`. The command NAME is `NAME_command` in the module NAME of this folder.
 COMMANDS = {
+    "init": "Make a cluster the default target, and check it.",
     "submit": "Submit a job, follow its log, exit with its result.",
     "status": "Show jobs as the server has them now.",
     "list": "List the jobs that the server knows.",
@@ -22,18 +30,29 @@ COMMANDS = {
     "wait": "Wait for jobs to end, exit with their result.",
     "stop": "Stop jobs and wait until they have ended.",
     "delete": "Delete the server's record of jobs that have ended.",
+    "prune": "Delete the server's records of old jobs.",
     "history": "Show the jobs that were submitted from this machine.",
     "rerun": "Submit a job of the local job history again.",
     "why": "Explain why a job waits or failed, and what helps.",
     "check": "Check whether jobs can run at the target.",
     "forward": "Open a tunnel for the ray CLI and the dashboard.",
     "local": "Start, stop or show the Ray that --local uses.",
+    "completion": "Print the completion script of a shell.",
 }
+
+# What the same is called by ray, kubectl and other clients of clusters.
+OF_OTHERS = {
+    "ls": "list", "ps": "list", "queue": "list", "get": "status", "info": "status", "describe": "status",
+    "cancel": "stop", "kill": "stop", "rm": "delete", "remove": "delete", "run": "submit", "exec": "submit",
+    "launch": "submit", "tail": "logs", "attach": "logs", "doctor": "check", "dashboard": "forward",
+    "port-forward": "forward",
+}  # fmt: skip
 
 HELP = """Submit and follow Ray jobs on Kubernetes.
 
     \b
     First steps:
+      rayjobs init --outputs FILE                      the cluster that commands use
       rayjobs check                                    can jobs run there?
       rayjobs submit -- python -c "print('hello')"     run a command
       rayjobs submit --working-dir . -- python train.py --epochs 3
@@ -63,6 +82,23 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggests a command for one that does not exist."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = f"Did you mean {OF_OTHERS[name]}? " if name in OF_OTHERS else did_you_mean(name, COMMANDS)
+            ctx.fail(f"No such command {name!r}. {near}".rstrip())
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Offers the commands without importing their modules."""
+        from click.shell_completion import CompletionItem
+
+        items = [CompletionItem(name, help=line) for name, line in COMMANDS.items() if name.startswith(incomplete)]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -77,13 +113,28 @@ def cli() -> None:
     """See HELP."""
 
 
+def _has_target() -> bool:
+    from ..default_target import has_target
+
+    return has_target(Path.cwd())
+
+
 def main() -> None:
     """Runs the console command. It never ends with a traceback for an error that a user can meet."""
     for number in terminating_signals():
         signal.signal(number, on_sigterm)
     try:
+        if instruction := os.environ.get("_RAYJOBS_COMPLETE"):
+            from .completion import complete
+
+            sys.exit(complete(cli, instruction))
+        if not sys.argv[1:] and not _has_target():
+            from .init import print_ways
+
+            print_ways()
+            sys.exit(EXIT_REFUSED)
         # Not cli.main(), which handles a closed stdout in its own way.
-        with cli.make_context(COMMAND, sys.argv[1:]) as context:
+        with listening(STATUS_LINE), cli.make_context(COMMAND, sys.argv[1:]) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:

@@ -9,6 +9,12 @@ from typing import Any, TypeVar
 import click
 
 from .help import option
+from .status_line import STATUS_LINE
+
+
+def _be_quiet(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+    STATUS_LINE.quiet = quiet
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
@@ -27,6 +33,9 @@ _TARGET_OPTIONS = (
     _target("--headers", metavar="JSON", help="Headers for every request, as a JSON object."),
     _target("--ledger", metavar="FILE", help="Ledger file (default: RAYJOBS_LEDGER, or a file of this user)."),
     _target("--allow-unauthenticated", is_flag=True, help="Accept a remote --address without a token."),
+)
+_quiet_option = option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=_be_quiet, help="Only errors and failures on stderr."
 )
 _TARGET_NAMES = (
     "address", "outputs", "stack", "cluster", "local", "context", "kubeconfig", "token_file",
@@ -56,7 +65,7 @@ def target_options(command: F) -> F:
         )
         return command(target_options=options, **values)
 
-    return add_options(wrapper, _TARGET_OPTIONS)  # type: ignore[return-value]
+    return add_options(wrapper, (_quiet_option, *_TARGET_OPTIONS))  # type: ignore[return-value]
 
 
 output_option = option(
@@ -67,5 +76,5 @@ patience_option = option(
     type=click.FloatRange(min=1),
     default=300.0,
     metavar="SECONDS",
-    help="How long to keep trying without any answer (default 300).",
+    help="How long to keep trying without any answer of a server that was reached before (default 300).",
 )

@@ -5,24 +5,24 @@ Every text but the job's bytes becomes visible here (see `jobs.spec.shown`), bec
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import command
 from ..spec.shown import visible, visible_json
+from .status_line import STATUS_LINE, duration, in_colour
 
 if TYPE_CHECKING:
     from ..spec.job_info import Result
 
 
 def notify(text: str) -> None:
-    """Prints a line for the person who runs the command to stderr, grey at a terminal."""
-    _to_stderr(text, dim=True)
+    """Prints a line for the person who runs the command to stderr, grey at a terminal; nothing with --quiet."""
+    if not STATUS_LINE.quiet:
+        _to_stderr(text, dim=True)
 
 
 def print_error(text: str) -> None:
@@ -32,14 +32,16 @@ def print_error(text: str) -> None:
 
 def _to_stderr(text: str, **style: Any) -> None:
     text = visible(text, lines=True)
-    if sys.stderr.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+    if in_colour():
         text = click.style(text, **style)
-    click.echo(text, err=True, color=True)
+    with STATUS_LINE.hidden():
+        click.echo(text, err=True, color=True)
 
 
 def print_text(text: str) -> None:
     """Prints an answer as text to stdout."""
-    click.echo(visible(text, lines=True))
+    with STATUS_LINE.hidden():
+        click.echo(visible(text, lines=True))
 
 
 def print_json(value: Any) -> None:
@@ -49,16 +51,8 @@ def print_json(value: Any) -> None:
 
 def print_json_line(value: Any) -> None:
     """Prints one of many JSON answers on one line."""
-    click.echo(visible_json(value))
-
-
-def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns as wide as their longest cell; the last column is not padded."""
-    lines = [header, *(tuple(visible(text) for text in row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
+    with STATUS_LINE.hidden():
+        click.echo(visible_json(value))
 
 
 def print_fields(fields: list[tuple[str, Any]]) -> None:
@@ -73,14 +67,16 @@ def print_fields(fields: list[tuple[str, Any]]) -> None:
 
 def write_stdout(data: bytes) -> None:
     """Writes the job's bytes to stdout, unchanged and at once."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    with STATUS_LINE.hidden_for(data, sys.stdout.buffer):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def write_stderr(data: bytes) -> None:
     """Writes the job's bytes to stderr, when stdout is for JSON."""
-    sys.stderr.buffer.write(data)
-    sys.stderr.buffer.flush()
+    with STATUS_LINE.hidden_for(data, sys.stderr.buffer):
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
 
 
 def local_time(seconds: float | None) -> str:
@@ -88,37 +84,40 @@ def local_time(seconds: float | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) if seconds else ""
 
 
-def result_text(result: Result) -> str:
-    """Describes how a job ended: its status, then the exit code, error and message that it has."""
-    text = result.status
+def outcome_text(result: Result, log_end: str = "") -> str:
+    """Returns how a job ended: status, time from its submission to its end, exit code, and why it failed.
+
+    Args:
+        result: How the job ended.
+        log_end: The end of its log, if it was read.
+    """
+    from ..spec.job_info import LOST
+
+    if result.status == LOST:
+        return f"Job {visible(result.submission_id)} is lost: the server no longer knows it."
+    text = f"Job {visible(result.submission_id)} {visible(result.status)}"
+    job = result.info
+    if job is not None and job.start_time is not None and job.end_time is not None:
+        text += f" after {duration((job.end_time - job.start_time) / 1000)}"
     if result.driver_exit_code not in (None, 0):
         text += f", exit code {result.driver_exit_code}"
-    if result.error_type:
-        text += f", {result.error_type}"
-    if result.status == "FAILED" and result.message:
-        # The message repeats the end of the log; only its first line is new.
-        text += f": {result.message.strip().splitlines()[0][:300]}"
-    if result.status == "LOST":
-        text += f" (the server no longer knows it; {command(f'rerun {result.submission_id}')} submits it again)"
-    return text
+    if result.status != "FAILED":
+        return f"{text}."
+    from ..diagnose.ending import failure_reason
+
+    reason = failure_reason(job, log_end)
+    return f"{text}. {reason.rstrip('.')}." if reason else f"{text}."
 
 
-def notify_end(result: Result) -> None:
-    notify(f"Job {result.submission_id} ended: {result_text(result)}")
+def end_text(result: Result, log_end: str = "") -> str:
+    """Returns the line about the end of a job: `outcome_text`, and what to do next if it failed or is lost."""
+    from ..spec.job_info import LOST
+
+    what_next = {"FAILED": "why", LOST: "rerun"}.get(result.status)
+    text = outcome_text(result, log_end)
+    return f"{text} Next: {command(f'{what_next} {visible(result.submission_id)}')}" if what_next else text
 
 
-def upload_progress() -> Callable[[int, int], None]:
-    """Shows the progress of an upload on stderr: one line that is overwritten at a terminal, else a line every 5 s."""
-    at_terminal = sys.stderr.isatty()
-    last = 0.0 if at_terminal else time.monotonic()
-
-    def progress(sent: int, total: int) -> None:
-        nonlocal last
-        done, now = sent >= total, time.monotonic()
-        if now - last < (0.1 if at_terminal else 5.0) and not (done and at_terminal):
-            return
-        last = now
-        text = f"  {sent / 1024**2:.1f} of {total / 1024**2:.1f} MiB ({100 * sent // max(1, total)} %)"
-        click.echo(f"\r{text}" if at_terminal else text, err=True, nl=done or not at_terminal)
-
-    return progress
+def report_end(result: Result, log_end: str = "") -> None:
+    """Prints the line about the end of a job; in red, and also with --quiet, if it did not succeed."""
+    (print_error if result.exit_code else notify)(end_text(result, log_end))

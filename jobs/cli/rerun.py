@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .follow_job import submit_and_follow
-from .help import RESULT_HELP, TARGET_HELP, Command
+from .help import RESULT_HELP, TARGET_HELP, Command, id_argument
 from .options import output_option, patience_option, target_options
 from .runner import open_ledger, with_session
 from .submit_options import RunFlags, no_cache_option, run_flags
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("rerun", cls=Command, epilog=TARGET_HELP + RESULT_HELP)
-@click.argument("submission_id", metavar="ID")
+@id_argument("submission_id", metavar="ID")
 @run_flags
 @no_cache_option
 @patience_option

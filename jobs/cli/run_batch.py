@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from ..activity import activity
 from ..batch import jobs_file, sweep
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
@@ -21,8 +21,9 @@ from ..session import open_session
 from ..target.options import TargetOptions
 from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
-from .output import notify, print_error, print_json_line, result_text
-from .runner import run
+from .output import end_text, notify, print_error, print_json_line
+from .runner import pending_explained, run
+from .status_line import STATUS_LINE, at_terminal
 from .submit_options import BatchFlags, JobFlags, RunFlags
 
 DEFAULT_CONCURRENCY = 8
@@ -67,7 +68,7 @@ def submit_and_follow_batch(
         secrets = [secret for plan in prepared.plans.values() for secret in plan.secrets]
         _warn_of_secrets([f"{secret.relpath} {secret.why}" for secret in secrets])
         # A view shows the states of jobs by itself.
-        notify_of_jobs = _silent if options.output == "json" or sys.stderr.isatty() else notify
+        notify_of_jobs = _silent if options.output == "json" or at_terminal() else notify
         async with open_session(
             target,
             ledger=target_options.ledger,
@@ -78,7 +79,10 @@ def submit_and_follow_batch(
             running = BatchRun(session, prepared, run_options)
             runs.append(running)
             notify(f"Batch {prepared.name}: {len(prepared.jobs)} jobs, {run_options.concurrency} at a time.")
-            return await _follow(running, _view(running, options.output), options.stop_on_interrupt)
+            view = _view(running, options.output)
+            # Only the table has a place for the reasons.
+            async with pending_explained(session) if isinstance(view, LiveTable) else nullcontext():
+                return await _follow(running, view, options.stop_on_interrupt)
 
     try:
         items = run(main)
@@ -111,9 +115,14 @@ def _warn_of_secrets(secrets: list[str]) -> None:
 
 
 async def _follow(running: BatchRun, view: View, stop_on_interrupt: bool) -> list[BatchItem]:
-    running.on_change = view.changed
     try:
-        with view:
+        with activity(f"Batch {running.batch.name}", total=len(running.batch.jobs), unit="jobs") as progress, view:
+
+            def changed(item: BatchItem) -> None:
+                progress.done = sum(each.done for each in running.items)
+                view.changed(item)
+
+            running.on_change = changed
             return await running.run()
     except asyncio.CancelledError:
         if stop_on_interrupt:
@@ -126,7 +135,7 @@ def _view(running: BatchRun, output: str) -> View:
     name = str(running.batch.name)
     if output == "json":
         return JsonLines(name, print_json_line)
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if at_terminal() and not STATUS_LINE.quiet:
         return LiveTable(name, lambda: running.items)
     return Lines(notify)
 
@@ -142,15 +151,15 @@ def _report(items: list[BatchItem], name: str, options: RunFlags) -> int:
             click.echo(item.submission_id)
     notify(f"Batch {name}: {counts_text(items)}.")
     for item in [each for each in items if each.exit_code][:NAMED_FAILURES]:
-        print_error(f"  {item.submission_id}: {_reason(item)}")
+        print_error(f"  {_failure(item)}")
     return code
 
 
-def _reason(item: BatchItem) -> str:
+def _failure(item: BatchItem) -> str:
     if item.error is not None:
-        return str(item.error)
+        return f"Job {item.submission_id}: {item.error}"
     assert item.result is not None
-    return result_text(item.result)
+    return end_text(item.result)
 
 
 def _explain(interrupted: Interrupted, runs: list[BatchRun], stopped: bool) -> Interrupted:

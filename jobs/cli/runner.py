@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -14,6 +15,7 @@ from .output import notify, print_error
 if TYPE_CHECKING:
     from ..ledger.store import Ledger
     from ..session import Session
+    from ..spec.job_info import Result
     from ..target.options import TargetOptions
 
 T = TypeVar("T")
@@ -29,10 +31,13 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
     """
     import asyncio
 
+    from ..background import DetachedThreads
+
     received: list[int] = []
 
     async def body() -> T:
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(DetachedThreads())
         task = asyncio.ensure_future(main())
 
         def interrupt(number: int) -> None:
@@ -66,6 +71,28 @@ def with_session(
             return await work(session)
 
     return run(main)
+
+
+@asynccontextmanager
+async def pending_explained(session: Session) -> AsyncIterator[None]:
+    """The status line says why a job that is waited for is still PENDING."""
+    from ..diagnose.pending import PendingReasons
+
+    reasons = PendingReasons(session.connection)
+    session.describe = reasons.describe
+    try:
+        yield
+    finally:
+        await reasons.close()
+
+
+async def end_of_log(session: Session, result: Result) -> str:
+    """Returns the end of the log of a job that failed, which says why; empty for any other job."""
+    if result.status != "FAILED":
+        return ""
+    from ..diagnose.ending import end_of_failed_job
+
+    return await end_of_failed_job(session.client, result.info)
 
 
 def for_each_job(

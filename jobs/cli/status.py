@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .help import ANSWER_HELP, TARGET_HELP, Command
+from .help import ANSWER_HELP, TARGET_HELP, Command, id_argument
 from .options import output_option, target_options
 from .output import local_time, print_fields, print_json
 from .runner import with_session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
-@click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
+@id_argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @output_option
 @target_options
 def status_command(submission_ids: tuple[str, ...], output: str, target_options: TargetOptions) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .help import STOP_HELP, TARGET_HELP, Command, option
+from .help import STOP_HELP, TARGET_HELP, Command, id_argument, option
 from .options import target_options
 from .runner import for_each_job
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("stop", cls=Command, epilog=TARGET_HELP + STOP_HELP)
-@click.argument("submission_ids", metavar="ID...", nargs=-1, required=True)
+@id_argument("submission_ids", metavar="ID...", nargs=-1, required=True)
 @option("--no-wait", is_flag=True, help="Ask for the stop and return.")
 @option(
     "--timeout",

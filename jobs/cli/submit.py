@@ -9,7 +9,7 @@ import click
 
 from ..errors import Refused, command
 from .follow_job import submit_and_follow
-from .help import RESULT_HELP, TARGET_HELP, Command
+from .help import RESULT_HELP, TARGET_HELP, Command, files
 from .options import output_option, patience_option, target_options
 from .submit_options import (
     BatchFlags,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @patience_option
 @output_option
 @target_options
-@click.argument("entrypoint", nargs=-1, type=click.UNPROCESSED)
+@click.argument("entrypoint", nargs=-1, type=click.UNPROCESSED, shell_complete=files)
 def submit_command(
     entrypoint: tuple[str, ...],
     plan: bool,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import EXIT_REFUSED, EXIT_UNREACHABLE, LedgerFault
-from .help import ANSWER_HELP, TARGET_HELP, Command
+from .help import ANSWER_HELP, TARGET_HELP, Command, id_argument
 from .options import output_option, target_options
 from .output import notify, print_json, print_text
 from .runner import open_ledger, run
@@ -23,7 +23,7 @@ _TITLES = {"fact": "", "cause": "cause", "clue": "clue", "unread": "not read"}
 
 
 @click.command("why", cls=Command, epilog=TARGET_HELP + ANSWER_HELP)
-@click.argument("submission_id", metavar="[ID]", required=False)
+@id_argument("submission_id", metavar="[ID]", required=False)
 @output_option
 @target_options
 def why_command(submission_id: str | None, output: str, target_options: TargetOptions) -> None:

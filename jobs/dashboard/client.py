@@ -90,7 +90,10 @@ class RayJobsApi:
         Raises the error if the server refused the job for good.
         """
         try:
-            response = await self.http.once("POST", "/api/jobs/", json=spec.wire(submission_id), seconds=seconds)
+            from ..user import user_for_cluster
+
+            body = spec.wire(submission_id, user_for_cluster())
+            response = await self.http.once("POST", "/api/jobs/", json=body, seconds=seconds)
             if response.is_success:
                 answer = json_of(response, self.http.where)
                 if isinstance(answer, dict) and answer.get("submission_id") == submission_id:
@@ -135,9 +138,11 @@ class RayJobsApi:
         return await self._ask("GET", _package_path(uri), deadline, _status_code, allowed=(404,)) != 404
 
     async def put_package(
-        self, uri: str, body: BinaryIO, size: int, progress: Callable[[int, int], None], seconds: float
+        self, uri: str, body: BinaryIO, size: int, on_sent: Callable[[int], None], seconds: float
     ) -> JobsError | None:
         """Tries once to upload a package. Returns None if it arrived, an error if that is not clear.
+
+        `on_sent` is called with the size of each piece that was sent.
 
         Raises the error if the server refused the package for good.
         """
@@ -146,7 +151,7 @@ class RayJobsApi:
                 "PUT",
                 _package_path(uri),
                 seconds=seconds,
-                content=_read_pieces(body, size, progress),
+                content=_read_pieces(body, on_sent),
                 headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
             )
         except Unreachable as unclear:
@@ -223,10 +228,8 @@ def _package_path(uri: str) -> str:
     return f"/api/packages/{parts.scheme}/{quote(parts.netloc, safe='')}"
 
 
-async def _read_pieces(body: BinaryIO, size: int, progress: Callable[[int, int], None]) -> AsyncIterator[bytes]:
+async def _read_pieces(body: BinaryIO, on_sent: Callable[[int], None]) -> AsyncIterator[bytes]:
     body.seek(0)
-    sent = 0
     while piece := body.read(256 * 1024):
         yield piece
-        sent += len(piece)
-        progress(sent, size)
+        on_sent(len(piece))

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from ..activity import activity
 from ..deadline import Backoff, Deadline, bounded
 from ..errors import JobsError, NotAllowed, Refused, ServerFault, Unreachable
 from ..spec.shown import shown
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
+# How long a connection that fails is tried again if the server was never reached. Patience is for one that was.
+FIRST_CONTACT_SECONDS = 5.0
 # Statuses that may pass: a proxy or an overloaded server answers with them for a moment.
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 # A 500 of Ray is a traceback, and often permanent: it is retried only so often.
@@ -39,6 +42,10 @@ MOST_ERROR_BYTES = 1024**2
 PIECE = 64 * 1024
 # How deeply an answer may be nested. Ray's own answers have about ten levels.
 MOST_LEVELS = 64
+
+
+class NotConnected(Unreachable):
+    """No connection was made, so nothing was sent: it was refused, the name does not resolve, or TLS failed."""
 
 
 class _Transport(httpx.AsyncHTTPTransport):
@@ -54,12 +61,17 @@ class _Transport(httpx.AsyncHTTPTransport):
 class HttpClient:
     """One server: base URL, headers (the token among them), TLS, a connection pool.
 
+    Attributes:
+        reached: Whether a connection was ever made.
+
     Args:
         base_url: http or https.
         token: Read before the first request, and again after a 401 or 403, so that a rotated token is followed.
         headers: Sent with every request, as the user named them: no header of this client takes their place.
         verify: See `tls_context`.
         where: The name of the server in messages; the URL by default.
+        proxy: URL of the proxy that leads to the server; None: there is none.
+        proxy_name: The proxy in messages.
         tunnel_error: Returns the tunnel's last error. None: no tunnel, or it works.
         check: Called with the URL before each request; it raises an error if nothing may be sent there.
     """
@@ -72,11 +84,15 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         verify: bool | str = True,
         where: str = "",
+        proxy: str | None = None,
+        proxy_name: str = "",
         tunnel_error: Callable[[], JobsError | None] = lambda: None,
         check: Callable[[str], None] = lambda _url: None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.where = where or self.base_url
+        self.reached = False
+        self._proxy_name = proxy_name if proxy else ""
         self._tunnel_error = tunnel_error
         self._check = check
         self._read_token = token
@@ -94,7 +110,10 @@ class HttpClient:
         # Building a TLS context reads every CA of the machine; an http URL needs none.
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = _Transport(
-            verify=tls, limits=httpx.Limits(max_connections=64, keepalive_expiry=10), socket_options=options
+            verify=tls,
+            limits=httpx.Limits(max_connections=64, keepalive_expiry=10),
+            socket_options=options,
+            proxy=_proxy(proxy) if proxy else None,
         )
         defaults = httpx.Headers({"Accept-Encoding": "identity", "User-Agent": "rayjobs"})
         defaults.update(self._headers)
@@ -169,7 +188,9 @@ class HttpClient:
             return response
 
         try:
-            return await bounded(send_with_new_token(), seconds)
+            response = await bounded(send_with_new_token(), seconds)
+            self.reached = True
+            return response
         except asyncio.TimeoutError:
             raise Unreachable(f"No answer from {self.where} within {seconds:.0f} s ({method} {path}).") from None
         except (httpx.TransportError, OSError) as error:
@@ -181,7 +202,16 @@ class HttpClient:
             return tunnel_error
         if tunnel_error is not None:
             return Unreachable(f"{message}: {tunnel_error.message}", tunnel_error.remedy)
-        return Unreachable(f"{message}: {reason(error)}", hint(error) or proxy_hint(self.base_url))
+        through = f" through the proxy {self._proxy_name}" if self._proxy_name else ""
+        if through:
+            remedy = f"If no proxy is needed, set NO_PROXY={urlsplit(self.base_url).hostname}."
+        else:
+            remedy = "" if self.reached else contact_hint(error)
+        remedy = tls_hint(error) or remedy
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+            return NotConnected(f"Could not connect to {self.where}{through}: {reason(error)}", remedy)
+        self.reached = True
+        return Unreachable(f"{message}{through}: {reason(error)}", remedy)
 
     async def ask(
         self,
@@ -196,6 +226,8 @@ class HttpClient:
     ) -> T:
         """Sends an idempotent request, repeats it as long as the failure may pass, and returns the parsed answer.
 
+        A server that was never reached is tried for FIRST_CONTACT_SECONDS only.
+
         Args:
             method: An idempotent HTTP method.
             path: The path and the query.
@@ -209,22 +241,26 @@ class HttpClient:
             NotAllowed, Refused, Unreachable, ServerFault
         """
         backoff, faults = Backoff(deadline), 0
-        while True:
-            try:
-                response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
-                if not response.is_success and response.status_code not in allowed:
-                    raise error_of_response(response, self.where)
-                return parse(response)
-            except ServerFault as error:
-                faults += error.status not in TRANSIENT_STATUSES or error.status == 500
-                if isinstance(error, UnusableAnswer) or error.status == 404 or faults >= MAX_SERVER_FAULTS:
+        first_contact = Backoff(deadline.sooner(FIRST_CONTACT_SECONDS))
+        with activity(f"Waiting for an answer from {self.where}", deadline) as waiting:
+            while True:
+                try:
+                    response = await self.once(method, path, seconds=min(seconds, max(1.0, deadline.left)), **options)
+                    if not response.is_success and response.status_code not in allowed:
+                        raise error_of_response(response, self.where)
+                    return parse(response)
+                except ServerFault as error:
+                    faults += error.status not in TRANSIENT_STATUSES or error.status == 500
+                    if isinstance(error, UnusableAnswer) or error.status == 404 or faults >= MAX_SERVER_FAULTS:
+                        raise
+                    failure: JobsError = error
+                except NotAllowed:
                     raise
-                failure: JobsError = error
-            except NotAllowed:
-                raise
-            except Unreachable as error:
-                failure = error
-            await backoff.pause(failure)
+                except Unreachable as error:
+                    failure = error
+                waiting.detail = failure.message
+                first = isinstance(failure, NotConnected) and not self.reached
+                await (first_contact if first else backoff).pause(failure)
 
     @asynccontextmanager
     async def stream(
@@ -249,6 +285,7 @@ class HttpClient:
 
         try:
             response = await send()
+            self.reached = True
             if response.status_code in (401, 403) and await self._token_changed():
                 await response.aclose()
                 response = await send()
@@ -341,32 +378,54 @@ def reason(error: BaseException) -> str:
     text = str(error).strip()
     if isinstance(error, httpx.ConnectTimeout):
         return f"no connection within {CONNECT_SECONDS:.0f} s"
+    if isinstance(error, httpx.ConnectError):
+        return _connect_reason(error) or text
     if isinstance(error, httpx.TimeoutException):
         return text or "no data in time"
     return text or type(error).__name__
 
 
-def hint(error: BaseException) -> str:
-    """Returns the remedy for the cause, if it is a known one; empty otherwise."""
-    text = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return (
-            "This machine does not trust its certificate: name the CA with --verify FILE "
-            "(or --verify false, at your own risk)."
-        )
-    if "Name or service not known" in text or "nodename nor servname" in text or "getaddrinfo" in text:
-        return "The host name cannot be resolved: check --address."
+def _connect_reason(error: BaseException) -> str:
+    """Returns the system's reason, which httpx hides behind its own errors; empty if there is none."""
+    cause = _system_error(error)
+    if isinstance(cause, socket.gaierror):
+        return f"the host name does not resolve ({cause.strerror})"
+    if isinstance(cause, ConnectionRefusedError):
+        return "nothing listens there (connection refused)"
+    return cause.strerror or "" if cause is not None else ""
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def contact_hint(error: BaseException) -> str:
+    """Returns the remedy for a first contact that failed; empty if it is not known."""
+    cause = _system_error(error)
+    if isinstance(cause, ConnectionRefusedError):
+        return "Check the host and the port of --address: the dashboard has port 8265 by default. Does Ray run there?"
+    if isinstance(cause, socket.gaierror):
+        return "Check the host name of --address. Is a VPN needed?"
     return ""
 
 
-def proxy_hint(url: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Returns a sentence if the environment names a proxy for the URL, which is not used; empty otherwise."""
-    parts = urlsplit(url)
-    if parts.hostname in ("localhost", "127.0.0.1", "::1"):
+def tls_hint(error: BaseException) -> str:
+    """Returns the remedy for a certificate that is not trusted; empty for other errors."""
+    if "CERTIFICATE_VERIFY_FAILED" not in str(error):
         return ""
-    names = (f"{parts.scheme}_proxy".upper(), f"{parts.scheme}_proxy", "ALL_PROXY", "all_proxy")
-    name = next((name for name in names if environ.get(name)), "")
-    return f"{name} of the environment is not used for the address of a dashboard." if name else ""
+    return (
+        "This machine does not trust its certificate: name the CA with --verify FILE "
+        "(or --verify false, at your own risk)."
+    )
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """A proxy with https needs a certificate of the machine's CAs, whatever --verify says of the server."""
+    return httpx.Proxy(url, ssl_context=tls_context(True) if url.startswith("https:") else None)
 
 
 def json_of(response: httpx.Response, where: str) -> Any:

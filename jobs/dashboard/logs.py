@@ -22,6 +22,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from urllib.parse import quote, urlencode
 
+from ..activity import Activity, activity
 from ..deadline import Backoff, Deadline
 from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo, lost
@@ -59,6 +60,7 @@ class LogFollower:
         limits: Limits of the job's time.
         notify: Called with messages for a person.
         on_change: Called with the job at the first look, and whenever its status has changed.
+        describe: Returns what is known about a job that has not ended, for the status line.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class LogFollower:
         limits: TimeLimits | None = None,
         notify: Callable[[str], None] = lambda _text: None,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
+        describe: Callable[[JobInfo], str] = lambda _job: "",
     ) -> None:
         self.watcher = watcher
         self.submission_id = submission_id
@@ -82,6 +85,7 @@ class LogFollower:
         self.limits = limits or TimeLimits()
         self.notify = notify
         self.on_change = on_change
+        self.describe = describe
         self.job: JobInfo | None = None
         self._poller = watcher.poller(known_to_exist=known_to_exist)
         self._looked_at = 0.0
@@ -90,6 +94,8 @@ class LogFollower:
         self._agent_failures = 0
         self._agent_retry_at = 0.0
         self._warned_of_text = False
+        self._failure = ""
+        self._reading = Activity(f"Reading the log of job {submission_id}")
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yields the bytes in pieces.
@@ -99,6 +105,12 @@ class LogFollower:
             Refused: The job was not submitted, so Ray has no log of it.
             DeadlinePassed: One of the limits passed.
         """
+        with activity(self._reading.text) as self._reading:
+            async with aclosing(self._chunks()) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         backoff = Backoff(first=0.05, longest=POLL_SECONDS)
         progress_at = time.monotonic()  # When bytes came last, or none were to be expected.
         while True:
@@ -111,6 +123,7 @@ class LogFollower:
                         yield piece
                 if last_read:
                     return
+                self._failure = ""
             except UnusableAnswer:
                 raise
             except (LogGone, Unreachable) as error:
@@ -118,6 +131,7 @@ class LogFollower:
                     await self._end_without_log(job)
                     return
                 # The server answers, or `_look` had raised: the trouble is between here and the log.
+                self._failure = self._reading.detail = f"its log cannot be read: {error.message}"
                 if time.monotonic() - progress_at > self.patience:
                     raise self._unreadable(job, error) from error
             if self.offset > before or not last_read:
@@ -149,6 +163,14 @@ class LogFollower:
     def _update(self, job: JobInfo) -> None:
         if self.job is None or self.job.status != job.status:
             self.on_change(job)
+            if self.follow and not job.ended:
+                # `on_change` has told it.
+                until = Deadline(self.limits.left(job))
+                self._reading.restart(f"Job {self.submission_id} is {job.status}", until, announced=True)
+            elif self.follow:
+                self._reading.restart(f"Reading the rest of the log of job {self.submission_id}", None)
+        if self.follow:
+            self._reading.detail = self._failure or self.describe(job)
         self.job = job
 
     async def _look(self) -> JobInfo:
@@ -252,9 +274,9 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
 async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenerator[bytes, None]:
     """Reads the log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without
     one."""
-    query = _log_query(job) | {"timeout": "600"}
+    query = log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with aclosing(_skipping(response.aiter_raw(PIECE), offset)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -264,10 +286,10 @@ async def read_live_log(
     client: RayJobsApi, job: JobInfo, offset: int, has_ended: Callable[[], Awaitable[bool]]
 ) -> AsyncGenerator[bytes, None]:
     """Reads the log of a running job as it grows, until the job has ended; its last bytes may be missing."""
-    query = _log_query(job) | {"interval": "0.5"}
+    query = log_query(job) | {"interval": "0.5"}
     path = f"/api/v0/logs/stream?{urlencode(query)}"
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
-        await _check_log_response(response, client.http.where, job)
+        await check_log_response(response, client.http.where, job)
         async with (
             aclosing(_until(response.aiter_raw(PIECE), has_ended)) as live_pieces,
             aclosing(_skipping(live_pieces, offset)) as pieces,
@@ -296,11 +318,11 @@ async def read_log_text(
         yield rest
 
 
-def _log_query(job: JobInfo) -> dict[str, str]:
+def log_query(job: JobInfo) -> dict[str, str]:
     return {"submission_id": job.submission_id, "node_id": job.driver_node_id or "", "lines": "-1"}
 
 
-async def _check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
+async def check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
     if response.is_success:
         return
     response = await read_answer(response, where, MOST_ERROR_BYTES)

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from ..activity import activity
+from ..deadline import Deadline
 from ..errors import JobsError
 from ..spec.job_info import JobInfo
 from .http import HttpClient
@@ -22,6 +24,8 @@ from .state_api import query_state
 CHECK_SECONDS = 15.0
 # Seconds from the start of Ray's check until the record of the job has the result.
 SETTLE_SECONDS = 4.0
+CHECK_REQUEST_SECONDS = 20.0
+CHECKING = "Waiting for Ray to check jobs whose driver may be dead"
 HEAD = "the head"
 # Clock tolerance: a job is older than the head only if it started more than this before it.
 CLOCK_TOLERANCE_MS = 1000
@@ -60,10 +64,11 @@ class OrphanCheck:
             return False
         # There is nothing to stop: the request only starts the job manager.
         path = f"/api/jobs/{quote(job.submission_id, safe='')}/stop"
-        try:
-            return (await self.http.once("POST", path, seconds=20.0)).is_success
-        except JobsError:
-            return False  # The next check tries again.
+        with activity(CHECKING, Deadline(CHECK_REQUEST_SECONDS)):
+            try:
+                return (await self.http.once("POST", path, seconds=CHECK_REQUEST_SECONDS)).is_success
+            except JobsError:
+                return False  # The next check tries again.
 
     async def wake_job_manager_if_any_orphaned(self, jobs: Iterable[JobInfo]) -> bool:
         """Makes Ray check every job whose node is not alive. It is one request if all nodes are."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from ..activity import activity
 from ..deadline import Deadline
 from ..errors import ServerFault
 from ..spec.job_info import type_name
@@ -70,7 +71,8 @@ async def query_state(
             raise ServerFault(f"{http.where} answered in another form than Ray 2.60: {error}.") from error
 
     if deadline is None:
-        return parse(await http.once("GET", path, seconds=ONE_ATTEMPT_SECONDS, most=STATE_BYTES))
+        with activity(f"Waiting for an answer from {http.where}", Deadline(ONE_ATTEMPT_SECONDS)):
+            return parse(await http.once("GET", path, seconds=ONE_ATTEMPT_SECONDS, most=STATE_BYTES))
     return await http.ask("GET", path, deadline=deadline, parse=parse, most=STATE_BYTES)
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..activity import activity
 from ..deadline import Backoff, Deadline
 from ..errors import Conflict, DeadlinePassed, JobsError, Refused, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo
@@ -62,28 +63,32 @@ async def submit_once(
     """
     deadline = deadline or Deadline(SUBMIT_SECONDS)
     backoff, server_faults, waiting_for_agent = Backoff(deadline), 0, False
-    while True:
-        error = await client.post_job(spec, submission_id, max(1.0, min(seconds, deadline.left)))
-        if error is None:
-            return Submission(submission_id, attached=False)
-        try:
-            job = await client.find_job(submission_id, deadline)
-        except Unreachable as unreachable:
-            raise _unclear(submission_id, unreachable) from unreachable
-        if job is not None:
-            return attach(spec, job)
-        if isinstance(error, ServerFault):
-            if any(text in error.body for text in NO_AGENT):
-                if not waiting_for_agent:
-                    notify("Ray has no agent yet that could start the job; waiting for one.")
-                waiting_for_agent = True
-            elif ALREADY_EXISTS in error.body and await remove_ghost_record(client, submission_id, deadline):
-                pass  # The id was held by a ghost only.
-            elif error.status == 500:
-                server_faults += 1
-                if server_faults >= MAX_SERVER_FAULTS:
-                    raise error
-        await backoff.pause(_no_agent(deadline) if waiting_for_agent else _unclear(submission_id, error))
+    with activity(f"Submitting job {submission_id}", deadline) as submitting:
+        while True:
+            error = await client.post_job(spec, submission_id, max(1.0, min(seconds, deadline.left)))
+            if error is None:
+                return Submission(submission_id, attached=False)
+            try:
+                job = await client.find_job(submission_id, deadline)
+            except Unreachable as unreachable:
+                if not client.http.reached:
+                    raise  # Nothing was ever sent.
+                raise _unclear(submission_id, unreachable) from unreachable
+            if job is not None:
+                return attach(spec, job)
+            if isinstance(error, ServerFault):
+                if any(text in error.body for text in NO_AGENT):
+                    if not waiting_for_agent:
+                        notify("Ray has no agent yet that could start the job; waiting for one.")
+                    waiting_for_agent = True
+                elif ALREADY_EXISTS in error.body and await remove_ghost_record(client, submission_id, deadline):
+                    pass  # The id was held by a ghost only.
+                elif error.status == 500:
+                    server_faults += 1
+                    if server_faults >= MAX_SERVER_FAULTS:
+                        raise error
+            submitting.detail = "Ray has no agent yet that could start it" if waiting_for_agent else error.message
+            await backoff.pause(_no_agent(deadline) if waiting_for_agent else _unclear(submission_id, error))
 
 
 def attach(spec: JobSpec, job: JobInfo) -> Submission:

@@ -14,13 +14,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 
+from ..activity import activity
 from ..deadline import Deadline
 from ..errors import DeadlinePassed, Unreachable, command
 from ..spec.job_info import JobInfo, lost
 from ..spec.submission_id import has_form_of_job_id
 from .client import RayJobsApi, unknown_job
-from .orphans import SETTLE_SECONDS, OrphanCheck
+from .orphans import CHECKING, SETTLE_SECONDS, OrphanCheck
 
 LOOKS_UNTIL_LOST = 3
 LOOK_SECONDS = 1.0
@@ -50,7 +52,7 @@ class JobWatcher:
         """Reads the job; its job id of Ray may be given too. Raises UnknownJob."""
         job = await self.client.find_job(submission_id, deadline)
         if job is not None and await self.orphans.wake_job_manager_if_orphaned(job, at_once=True):
-            await asyncio.sleep(SETTLE_SECONDS)
+            await _settle()
             job = await self.client.find_job(submission_id, deadline)
         if job is None:
             raise unknown_job(submission_id, self.client.http.where)
@@ -70,7 +72,7 @@ class JobWatcher:
         dead."""
         jobs = await self.client.list_jobs(deadline)
         if await self.orphans.wake_job_manager_if_any_orphaned(jobs):
-            await asyncio.sleep(SETTLE_SECONDS)
+            await _settle()
             jobs = await self.client.list_jobs(deadline)
         return jobs
 
@@ -87,6 +89,7 @@ class JobWatcher:
         longest_pause: float = LOOK_SECONDS,
         known_to_exist: bool = False,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
+        describe: Callable[[JobInfo], str] = lambda _job: "",
     ) -> dict[str, JobInfo | None]:
         """Waits until the jobs have ended. Returns their records; None for a job that is lost.
 
@@ -97,6 +100,7 @@ class JobWatcher:
             longest_pause: Seconds between two looks at one job.
             known_to_exist: The server accepted the jobs, so that one that is absent is lost, not unknown.
             on_change: Called with a job at the first look, and whenever its status has changed.
+            describe: Returns what is known about a job that has not ended, for the status line.
 
         Raises:
             UnknownJob, DeadlinePassed, Unreachable, NotAllowed
@@ -106,26 +110,29 @@ class JobWatcher:
         last: dict[str, JobInfo] = {}
         ended: dict[str, JobInfo | None] = {}
         pause = min(0.1, longest_pause)
-        while True:
-            waiting = [each for each in dict.fromkeys(submission_ids) if each not in ended]
-            try:
-                for job in await poller.poll(waiting, min(patience, deadline.left)):
-                    if (before := last.get(job.submission_id)) is None or before.status != job.status:
-                        on_change(job)
-                    last[job.submission_id] = job
-                    if job.ended:
-                        ended[job.submission_id] = job
-            except Unreachable:
-                if not deadline.passed:
-                    raise
-            ended |= dict.fromkeys(poller.lost)
-            waiting = [each for each in waiting if each not in ended]
-            if not waiting:
-                return ended
-            if deadline.passed:
-                raise _not_ended(submission_ids, waiting, last, deadline)
-            await asyncio.sleep(min(max(pause, poller.pause), max(0.01, deadline.left)))
-            pause = min(longest_pause, pause * 1.5)
+        jobs = f"job {submission_ids[0]}" if len(submission_ids) == 1 else f"{len(submission_ids)} jobs"
+        with activity(f"Waiting for {jobs} to end", deadline) as wait:
+            while True:
+                waiting = [each for each in dict.fromkeys(submission_ids) if each not in ended]
+                try:
+                    for job in await poller.poll(waiting, min(patience, deadline.left)):
+                        if (before := last.get(job.submission_id)) is None or before.status != job.status:
+                            on_change(job)
+                        last[job.submission_id] = job
+                        if job.ended:
+                            ended[job.submission_id] = job
+                    wait.detail = _state(last, describe)
+                except Unreachable:
+                    if not deadline.passed:
+                        raise
+                ended |= dict.fromkeys(poller.lost)
+                waiting = [each for each in waiting if each not in ended]
+                if not waiting:
+                    return ended
+                if deadline.passed:
+                    raise _not_ended(submission_ids, waiting, last, deadline)
+                await asyncio.sleep(min(max(pause, poller.pause), max(0.01, deadline.left)))
+                pause = min(longest_pause, pause * 1.5)
 
 
 class Poller:
@@ -195,6 +202,19 @@ class Poller:
         self._counted_at[submission_id] = now
         if self._absences[submission_id] >= LOOKS_UNTIL_LOST:
             self.lost.add(submission_id)
+
+
+async def _settle() -> None:
+    with activity(CHECKING, Deadline(SETTLE_SECONDS)):
+        await asyncio.sleep(SETTLE_SECONDS)
+
+
+def _state(last: dict[str, JobInfo], describe: Callable[[JobInfo], str]) -> str:
+    """Returns how many jobs are in which state, and what is known about the first that has something to tell."""
+    numbers = Counter(job.status for job in last.values())
+    counts = [status if len(last) == 1 else f"{number} {status}" for status, number in numbers.items()]
+    descriptions = (text for job in last.values() if not job.ended and (text := describe(job)))
+    return ", ".join([*counts, *islice(descriptions, 1)])
 
 
 def _not_ended(

@@ -4,7 +4,8 @@
 - `check.py`: whether jobs can run at a target, step by step until the first problem
 - `evidence.py`: reads the evidence of `why` from Ray and Kubernetes
 - `why.py`, `from_kubernetes.py`, `resources.py`: pure; from evidence to findings
+- `failure.py`, `causes.py`: pure; how a program failed, from the end of its log, and the table of causes
 
-Nothing here prints, and nothing changes the cluster. A new cause of failure: a branch in `why.py` or
-`from_kubernetes.py`, and a case in the tests of `why`.
+Nothing here prints, and nothing changes the cluster. A new cause of a failed program: a row of `causes.CAUSES`. Any
+other new cause: a branch in `why.py` or `from_kubernetes.py`. Each has a case in the tests of `why`.
 """

@@ -177,8 +177,10 @@ async def _check_api(connection: Connection, asked_inside: bool) -> AsyncIterato
     client, target, deadline = connection.client, connection.target, Deadline(30.0)
     answer = await client.version(deadline)
     version = answer["ray_version"]
-    yield _ok("api", f"The Jobs API answers (Ray {version}).", {"version": answer})
-    jobs = await client.list_jobs(deadline)
+    proxy = f" through the proxy {connection.proxy}" if connection.proxy else ""
+    yield _ok("api", f"The Jobs API answers{proxy} (Ray {version}).", {"version": answer, "proxy": connection.proxy})
+    # The check inside the head is a driver itself.
+    jobs = [job for job in await client.list_jobs(deadline) if not job.is_driver]
     active = sum(not job.ended for job in jobs)
     running = f"{active} running or pending" if active else "none running"
     yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import Connection, open_connection, open_kube
+from ..dashboard.client import RayJobsApi
+from ..dashboard.log_end import read_log_end
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
@@ -40,12 +42,14 @@ class Evidence:
     Attributes:
         submission_id: The job in question; None if the question is about the cluster.
         job: The job, as it may be shown; None if the server does not know it.
+        log_end: The last lines of the log of a job that runs or failed.
         in_ledger: The job's status in the local job history.
         read_at: When all this was read, in seconds since the epoch.
     """
 
     submission_id: str | None
     job: JobInfo | None = None
+    log_end: str = ""
     in_ledger: str | None = None
     ray_reached: bool = False
     ray_error: JobsError | None = None
@@ -89,13 +93,27 @@ async def gather(
     return evidence
 
 
+async def gather_from(connection: Connection, submission_id: str) -> Evidence:
+    """Reads as `gather` does, over a connection that is open already."""
+    evidence, target = Evidence(submission_id), connection.target
+    if isinstance(target, ClusterTarget) and connection.kube is not None:
+        evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
+        await _read_kubernetes(connection.kube, evidence, target.cluster.namespace, target.cluster.name)
+    await _or_error(_read_ray(connection, evidence), evidence)
+    return evidence
+
+
 async def _read_from_ray(target: Target, evidence: Evidence, notify: Callable[[str], None]) -> None:
     async def read() -> None:
         async with open_connection(target, notify=notify) as connection:
             await _read_ray(connection, evidence)
 
+    await _or_error(read(), evidence)
+
+
+async def _or_error(read: Awaitable[None], evidence: Evidence) -> None:
     try:
-        await bounded(read(), SECONDS)
+        await bounded(read, SECONDS)
     except asyncio.TimeoutError:
         evidence.ray_error = Unreachable(f"Ray did not answer within {SECONDS:.0f} s.")
     except JobsError as error:
@@ -123,9 +141,28 @@ async def _read_ray(connection: Connection, evidence: Evidence) -> None:
         ("actors", query("actors", state="PENDING_CREATION")),
         ("tasks", query("tasks", state="PENDING_NODE_ASSIGNMENT", **of_job)),
     ]
-    lists = await asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads))
+    lists, evidence.log_end = await asyncio.gather(
+        asyncio.gather(*(_or_gap(evidence, f"Ray's {name}", read) for name, read in reads)),
+        _read_log_end(client, evidence, deadline),
+    )
     evidence.nodes, evidence.actors, evidence.tasks = (objects or [] for objects in lists)
     evidence.autoscaler_error = await _or_gap(evidence, "Ray's autoscaler", client.autoscaler_error(deadline))
+
+
+async def _read_log_end(client: RayJobsApi, evidence: Evidence, deadline: Deadline) -> str:
+    """Reads the end of the log: the message of a failed job has only its last ten lines."""
+    job = evidence.job
+    if job is None or job.status not in ("RUNNING", "FAILED") or job.is_driver:
+        return ""
+
+    async def read() -> bytes:
+        try:
+            return await bounded(read_log_end(client, job), deadline.left)
+        except asyncio.TimeoutError:
+            raise Unreachable("the log did not arrive in time") from None
+
+    end = await _or_gap(evidence, "the job's log", read())
+    return (end or b"").decode(errors="replace")
 
 
 async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,9 @@ from .resources import quantity
 
 Raw = dict[str, Any]
 RECENT_SECONDS = 3600.0
+OOM_KILLED = "OOMKilled"
+# Reasons of events that end a pod, or its node.
+ENDING_REASONS = frozenset({"Evicted", "Preempted", "Preempting", "NodeNotReady", "OOMKilling"})
 
 
 def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
@@ -37,6 +41,16 @@ def about_kubernetes(evidence: Evidence) -> Iterator[Finding]:
         yield from _about_pod(pod, evidence.namespace or "")
     yield from _about_events(evidence)
     yield from _about_quotas(evidence.quotas, evidence.namespace or "")
+
+
+def about_ended_pods(evidence: Evidence) -> Iterator[Finding]:
+    """Yields those findings that tell why a pod ended: it failed, was evicted or preempted, or ran out of memory."""
+    for pod in evidence.pods:
+        ended = {end.reason for each in containers(pod) for end in (each.ended, each.last_ended) if end}
+        if (pod.get("status") or {}).get("phase") == "Failed" or OOM_KILLED in ended:
+            yield from _about_pod(pod, evidence.namespace or "")
+    ending = [event for event in evidence.events if event.get("reason") in ENDING_REASONS]
+    yield from _about_events(replace(evidence, events=ending))
 
 
 def _about_ray_cluster(evidence: Evidence) -> Iterator[Finding]:
@@ -116,7 +130,7 @@ def _about_container(container: Container, title: str, namespace: str, pod: str)
         )
     elif reason == CRASH_LOOP:
         yield cause(f"{title}: container {name} keeps exiting ({_exit(last)}).", f"{logs} --previous")
-    elif "OOMKilled" in {end.reason for end in (ended, last) if end}:
+    elif OOM_KILLED in {end.reason for end in (ended, last) if end}:
         yield cause(
             f"{title}: container {name} was killed because it used more memory than its limit "
             f"({container.restarts} restarts).",
@@ -147,13 +161,7 @@ def _about_events(evidence: Evidence) -> Iterator[Finding]:
         if event.get("type") != "Warning" or not belongs or not _is_recent(event, evidence.read_at):
             continue
         finding = _quota(message, evidence.namespace or "")
-        if finding is None and event.get("reason") in (
-            "Evicted",
-            "Preempted",
-            "Preempting",
-            "NodeNotReady",
-            "OOMKilling",
-        ):
+        if finding is None and event.get("reason") in ENDING_REASONS:
             finding = cause(f"{about.get('kind')} {about.get('name')}: {event.get('reason')}: {message}", "")
         if finding is None and str(event.get("reason")).startswith(
             ("FailedTo", "FailedCreate", "FailedMount", "FailedAttach")

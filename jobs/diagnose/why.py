@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..dashboard.client import not_submitted
 from ..dashboard.orphans import is_older_than_head
 from ..errors import COMMAND, NotAllowed, Refused
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo, invalid_request
+from .causes import cause_of, environment_remedy, memory_remedy
 from .evidence import Evidence
+from .failure import Failure, groups_by_ip, last_error, last_failure, memory_kills, node_name, spilled
 from .finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
-from .from_kubernetes import about_kubernetes
+from .from_kubernetes import about_ended_pods, about_kubernetes
 from .resources import Group, Resources, demand_of, fits, groups_of, resource_list, shortages
 
 ROLE = "docs/jobs-rbac.yaml contains the Role that is required"
 _SUPERVISOR = "_ray_internal_job_actor_"
 _ORDER = (FACT, CAUSE, CLUE, UNREAD)
-_PIP_ERROR = re.compile(r"^ERROR: .*")
-_PYTHON_ERROR = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit)\b.*", re.MULTILINE)
+# The error types of jobs whose program did not run to its end.
+_NOT_OF_PROGRAM = INFRASTRUCTURE | {"RUNTIME_ENV_SETUP_FAILURE", "JOB_ENTRYPOINT_COMMAND_START_ERROR"}
 _SIGNALS = {137: "SIGKILL, often out of memory", 143: "SIGTERM", 139: "a segmentation fault", 134: "an abort"}
 
 
@@ -31,7 +33,8 @@ def explain(evidence: Evidence) -> list[Finding]:
     findings = [*_about_reach(evidence), *_about_job(evidence)]
     if _explained_by_the_job(evidence, findings):
         # A problem that the cluster has now may have nothing to do with the job.
-        cluster = [clue(finding.text, finding.remedy) for finding in cluster]
+        ends_of_pods = set(about_ended_pods(evidence)) if _points_to_cluster(evidence) else set()
+        cluster = [each if each in ends_of_pods else clue(each.text, each.remedy) for each in cluster]
     findings += cluster
     job = evidence.job
     needs_no_cause = job is not None and (job.is_driver or job.status in ("SUCCEEDED", "STOPPED"))
@@ -214,6 +217,7 @@ def _about_running(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         if amounts:
             who = f"Each of {len(names)} task(s) or actor(s) of the job ({', '.join(sorted(set(names))[:3])})"
             yield from _about_demand(dict(amounts), evidence, who)
+    yield from _about_memory(evidence, cause)
 
 
 def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
@@ -221,7 +225,7 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
     yield fact(f"Job {job.submission_id} FAILED{f' ({kind})' if kind else ''}{f', exit code {code}' if code else ''}.")
     if kind == "RUNTIME_ENV_SETUP_FAILURE":
         yield cause(
-            f"Its runtime environment could not be set up: {_last_error(job.message)}", _environment_help(job.message)
+            f"Its runtime environment could not be set up: {last_error(job.message)}", environment_remedy(job.message)
         )
     elif kind == "JOB_SUPERVISOR_ACTOR_START_TIMEOUT":
         yield cause("It did not start within the cluster's start timeout (RAY_JOB_START_TIMEOUT_SECONDS, 900 s).")
@@ -231,7 +235,7 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         if demand:
             yield from _about_demand(demand, evidence, "The entrypoint")
     elif kind == "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE":
-        yield cause(f"No node can run its driver: {_last_error(job.message)}", f"{COMMAND} check")
+        yield cause(f"No node can run its driver: {last_error(job.message)}", f"{COMMAND} check")
     elif reason := invalid_request(job):
         yield cause(
             f"Ray refused its runtime_env or its resources: {reason}",
@@ -240,54 +244,60 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
     elif kind in INFRASTRUCTURE:
         yield cause(
             f"The process that ran it ended: its node or pod is gone, or it ran out of memory. "
-            f"{_last_error(job.message)} With --retries, `submit` tries again by itself.",
+            f"{last_error(job.message)} With --retries, `submit` tries again by itself.",
             f"{COMMAND} rerun {job.submission_id}",
         )
     elif kind == "JOB_ENTRYPOINT_COMMAND_START_ERROR":
-        yield cause(f"Its entrypoint could not be started: {_last_error(job.message)}")
+        yield cause(f"Its entrypoint could not be started: {last_error(job.message)}")
     else:
-        yield cause(*_about_exit(job))
+        yield from _about_program(job, evidence)
 
 
-def _about_exit(job: JobInfo) -> tuple[str, str]:
-    code, message, logs = job.driver_exit_code, job.message, f"{COMMAND} logs {job.submission_id}"
-    missing = re.search(r"No module named '([^']+)'", message)
-    if missing:
-        return (
-            f"The cluster does not have the Python module {missing[1]!r}.",
-            "Add it to the working_dir, to pip in the runtime_env, or to the image.",
+def _about_memory(evidence: Evidence, kind: Callable[[str, str], Finding]) -> Iterator[Finding]:
+    """Reports what the raylets wrote into the log about memory."""
+    groups = groups_by_ip(evidence.pods)
+    for ip, workers in memory_kills(evidence.log_end).items():
+        yield kind(
+            f"Ray killed {workers} worker(s) because {node_name(ip, groups)} ran out of memory. It repeats such tasks.",
+            memory_remedy(groups.get(ip)),
         )
-    if code == 127 or "command not found" in message or ": not found" in message:
-        return "Its command was not found. Is it in the image, or in the working_dir?", logs
-    if "can't open file" in message or "No such file or directory" in message:
-        return (
-            f"A file was not found: {_last_error(message)}. Was it uploaded?",
-            f"{COMMAND} submit --plan --working-dir DIR",
+    if amount := spilled(evidence.log_end):
+        yield clue(
+            f"The object store was full: Ray moved objects to the disk ({amount}), which is slow.",
+            "Raise `object-store-memory` in rayStartParams and `memory` of the group in the stack's config.",
         )
-    if "OutOfMemory" in message or "ray.exceptions.OutOfMemoryError" in message:
-        return f"It ran out of memory: {_last_error(message)}", "Run fewer tasks at once, or raise the memory."
-    if code in _SIGNALS or (code is not None and code < 0):
+
+
+def _failure_of(job: JobInfo, evidence: Evidence) -> Failure:
+    return last_failure(evidence.log_end or job.message, groups_by_ip(evidence.pods))
+
+
+def _points_to_cluster(evidence: Evidence) -> bool:
+    """Returns whether the program failed since a node, a worker or an actor ended, or ran out of memory."""
+    job = evidence.job
+    if job is None or job.status != "FAILED" or job.error_type in _NOT_OF_PROGRAM:
+        return False
+    kind = cause_of(_failure_of(job, evidence))
+    return kind is not None and kind.of_cluster
+
+
+def _about_program(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
+    """Explains the end of the entrypoint, by its exit code and the end of its log."""
+    failure, code, logs = _failure_of(job, evidence), job.driver_exit_code, f"{COMMAND} logs {job.submission_id}"
+    kind = cause_of(failure)
+    if code == 127 or re.search(r"command not found|: not found$", failure.error):
+        yield cause("Its command was not found. Is it in the image, or in the working_dir?", logs)
+    elif code in _SIGNALS or (code is not None and code < 0):
         number = code if code in _SIGNALS else 128 - (code or 0)
-        return f"A signal ended its process ({_SIGNALS.get(number, f'signal {number - 128}')}).", logs
-    return f"Its program failed: {_last_error(message)}", logs
-
-
-def _environment_help(message: str) -> str:
-    if "No matching distribution" in message or "Could not find a version" in message:
-        return "Check the name and the version, and that the pods reach a package index; or add it to the image."
-    if "Failed to download" in message:
-        return "Submit it again: the package is then uploaded again."
-    return ""
-
-
-def _last_error(message: str) -> str:
-    """Returns the last error of pip in a message, else the last of Python, else the last line."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    for pattern in (_PIP_ERROR, _PYTHON_ERROR):
-        errors = [line for line in lines if pattern.match(line)]
-        if errors:
-            return errors[-1][:400]
-    return lines[-1][:400] if lines else "no message"
+        yield cause(f"A signal ended its process ({_SIGNALS.get(number, f'signal {number - 128}')}).", logs)
+    elif kind is not None:
+        yield cause(kind.describe(failure), kind.remedy(failure) or logs)
+    else:
+        task = f" in the task {failure.task}" if failure.task else ""
+        yield cause(f"Its program failed{task}: {failure.error}{failure.where}", logs)
+        if failure.last_line:
+            yield clue(f"The log ends with: {failure.last_line}")
+    yield from _about_memory(evidence, clue)
 
 
 def _about_versions(evidence: Evidence) -> Iterator[Finding]:

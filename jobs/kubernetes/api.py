@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from kr8s import APITimeoutError, ServerError
 
+from ..activity import activity
 from ..dashboard._httpx import httpx
 from ..dashboard.http import read_answer, reason
-from ..deadline import bounded
+from ..deadline import Deadline, bounded
 from ..errors import Forbidden, JobsError, KubeError, NotAllowed, NotThere, Refused, Unreachable
 from ..spec.shown import shown
 from .kubeconfig import read_kubeconfig
@@ -200,7 +201,8 @@ class Kube:
 async def _bounded(work: Awaitable[T], where: str, subject: str = "", seconds: float = API_SECONDS) -> T:
     """Waits for the awaitable, at most `seconds`. Raises only errors of jobs.errors."""
     try:
-        return await bounded(work, seconds)
+        with activity(f"Waiting for an answer from {where}", Deadline(seconds)):
+            return await bounded(work, seconds)
     except (asyncio.TimeoutError, APITimeoutError):
         raise Unreachable(
             f"{where} did not answer within {seconds:.0f} s{f' ({subject})' if subject else ''}.",

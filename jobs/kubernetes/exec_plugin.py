@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..activity import activity
 from ..errors import NotAllowed, Refused
 from .fields import EXEC, TEXT, check_fields
 
@@ -89,7 +90,9 @@ async def run_plugin(
             str(plugin.get("installHint") or "Install it, or use another user in the kubeconfig.").strip(),
         ) from None
     try:
-        output, _ = await process.communicate()
+        # It may write to the terminal, and ask.
+        with activity(f"Waiting for the login program {command} of the kubeconfig", plain=True):
+            output, _ = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refused
+from ..errors import Refused, did_you_mean
 from ..private_file import other_writer
 from ..yaml_file import NotYaml, read_yaml
 
@@ -78,9 +78,10 @@ class Kubeconfig:
         name = context or self.current_context
         if name not in self.contexts:
             problem = f"no context {name}" if name else "no current context"
+            names = ", ".join(sorted(self.contexts)) or "(it has no contexts)"
             raise KubeconfigRefused(
                 f"The kubeconfig {', '.join(map(str, self.files))} has {problem}.",
-                f"Set {option} to one of: {', '.join(sorted(self.contexts)) or '(it has no contexts)'}.",
+                f"{did_you_mean(name, self.contexts)}Set {option} to one of: {names}.",
             )
         return name
 

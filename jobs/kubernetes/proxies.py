@@ -1,4 +1,4 @@
-"""Which proxy leads to an API server, as kubectl decides it.
+"""Which proxy leads to an API server, or to the address of a dashboard, as kubectl decides it.
 
 The rules are those of Go's `golang.org/x/net/http/httpproxy`, and `proxy-url` of the kubeconfig comes first. httpx has
 rules of its own, and some values of NO_PROXY that kubectl accepts make it fail. In addition ALL_PROXY is read, as curl
@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ..errors import Refused
@@ -19,11 +20,30 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 _PORTS = {"http": 80, "https": 443}
 
 
+class Proxy(NamedTuple):
+    """A proxy. `source`: the setting that names it, such as HTTPS_PROXY."""
+
+    url: str
+    source: str
+
+    @property
+    def name(self) -> str:
+        """The proxy for people, without user and password, such as `http://proxy:3128 (HTTPS_PROXY)`."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} ({self.source})"
+
+
 def proxy_for(server: str, proxy_url: str = "", environ: Mapping[str, str] = os.environ) -> str | None:
-    """Returns the URL of the proxy to a server; None: there is none.
+    """Returns the URL of the proxy to a server; see `choose_proxy`."""
+    proxy = choose_proxy(server, proxy_url, environ)
+    return proxy.url if proxy else None
+
+
+def choose_proxy(server: str, proxy_url: str = "", environ: Mapping[str, str] = os.environ) -> Proxy | None:
+    """Returns the proxy to a server; None: there is none.
 
     Args:
-        server: URL of the API server.
+        server: URL of the API server, or of a dashboard.
         proxy_url: `proxy-url` of the kubeconfig; empty: the environment decides.
         environ: the environment: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, or the same in lower case.
 
@@ -47,7 +67,7 @@ def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
     return "", ""
 
 
-def _checked(value: str, name: str) -> str:
+def _checked(value: str, name: str) -> Proxy:
     url = value if "://" in value else f"http://{value}"
     try:
         parts = urlsplit(url)
@@ -59,7 +79,7 @@ def _checked(value: str, name: str) -> str:
             f"{name} is no proxy that can be used (value not shown).",
             f"Write SCHEME://HOST:PORT with one of {', '.join(SCHEMES)}, or remove it.",
         )
-    return url
+    return Proxy(url, name)
 
 
 def _is_excluded(url: SplitResult, no_proxy: str) -> bool:

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..activity import activity
 from ..deadline import Deadline
 from ..private_file import other_owner, read_regular
 
@@ -40,12 +41,13 @@ def commit_of(directory: Path) -> Commit | None:
     """
     deadline = Deadline(GIT_SECONDS)
     try:
-        if not _is_trusted_repository(directory, deadline):
-            return None
-        filters = _filters_of_repository(directory, deadline)
-        # `dirty`: git would run another git in each submodule, whose configuration names programs too.
-        command = ["status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty"]
-        done = _git(directory, command, filters, deadline)
+        with activity(f"Reading the git commit of {directory}", deadline):
+            if not _is_trusted_repository(directory, deadline):
+                return None
+            filters = _filters_of_repository(directory, deadline)
+            # `dirty`: git would run another git in each submodule, whose configuration names programs too.
+            command = ["status", "--porcelain=v2", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty"]
+            done = _git(directory, command, filters, deadline)
     except (OSError, subprocess.TimeoutExpired):
         return None
     lines = done.stdout.decode(errors="replace").splitlines()

@@ -10,7 +10,6 @@ rolls back.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import socket
@@ -27,6 +26,7 @@ from ..spec import redact
 from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
 from ..spec.submission_id import has_form_of_job_id
+from ..user import current_user
 from .git import Commit
 from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, redacted
 from .schema import open_database
@@ -36,13 +36,6 @@ def default_path() -> Path:
     """Returns RAYJOBS_LEDGER, or a file in this user's state directory."""
     base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(os.environ.get("RAYJOBS_LEDGER") or Path(base) / "rayjobs" / "ledger.sqlite")
-
-
-def current_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 class Ledger:

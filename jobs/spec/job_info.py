@@ -31,6 +31,7 @@ EXIT_CODE_OF = {"SUCCEEDED": EXIT_SUCCEEDED, "FAILED": EXIT_FAILED, "STOPPED": E
 
 DIGEST_KEY = "rayjobs.spec_sha256"
 RESOURCES_KEY = "rayjobs.entrypoint_resources"
+USER_KEY = "rayjobs.user"
 OWN_PREFIX = "rayjobs."
 NOT_SHOWN = "(not shown)"
 # The end of the year 9999, the last one that a date can have.
@@ -127,6 +128,11 @@ class JobInfo(NamedTuple):
         return self.metadata.get(DIGEST_KEY)
 
     @property
+    def user(self) -> str:
+        """Who submitted the job, as the client said; empty for a job of another client."""
+        return self.metadata.get(USER_KEY, "")
+
+    @property
     def user_metadata(self) -> dict[str, str]:
         """The metadata without this client's own keys."""
         return {key: value for key, value in self.metadata.items() if not key.startswith(OWN_PREFIX)}
@@ -179,6 +185,7 @@ class JobInfo(NamedTuple):
             "runtime_env": without_secrets(self.runtime_env),
             "type": self.type,
             "job_id": self.job_id,
+            "user": redacted(self.user),
         }
 
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import Refused, command
-from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, JobInfo
+from .job_info import DIGEST_KEY, OWN_PREFIX, RESOURCES_KEY, USER_KEY, JobInfo
 from .runtime_env import resource_problems, runtime_env_problems
 from .shown import SENTENCE_LIMIT, redacted_metadata, shown, visible
 from .submission_id import check_submission_id, new_submission_id, submission_id_of_key
@@ -176,9 +176,11 @@ class JobSpec:
         }
         return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
-    def wire(self, submission_id: str) -> dict[str, Any]:
+    def wire(self, submission_id: str, user: str = "") -> dict[str, Any]:
         """Returns the body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
         own = {DIGEST_KEY: self.digest}
+        if user:
+            own[USER_KEY] = user
         if self.resources:
             own[RESOURCES_KEY] = canonical_json(self.resources)
         body: dict[str, Any] = {

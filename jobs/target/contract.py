@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Refused
+from ..errors import Refused, did_you_mean
 
 # A reader refuses a higher version. A new optional field does not raise it.
 SCHEMA_VERSION = 1
@@ -104,7 +104,8 @@ class Contract:
             for cluster in self.clusters:
                 if cluster.name == name:
                     return cluster
-            raise Refused(f"{self.source} has no cluster {name!r}.", f"It has: {names or 'none'}.")
+            near = did_you_mean(name, [cluster.name for cluster in self.clusters])
+            raise Refused(f"{self.source} has no cluster {name!r}.", f"{near}It has: {names or 'none'}.")
         if len(self.clusters) == 1:
             return self.clusters[0]
         if not self.clusters:

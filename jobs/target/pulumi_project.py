@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import DeadlinePassed, LocalFault, Refused
+from ..activity import activity
+from ..deadline import Deadline
+from ..errors import DeadlinePassed, LocalFault, Refused, did_you_mean
 from ..private_file import other_owner, read_regular
 
 PROJECT = "ray-on-kubernetes"
@@ -44,6 +46,11 @@ def find_project(directory: Path) -> Path | None:
     return None
 
 
+def stack_files(project: Path) -> list[str]:
+    """Returns the stacks that have a file in the project, by name."""
+    return [file.name.removeprefix("Pulumi.").removesuffix(".yaml") for file in sorted(project.glob("Pulumi.*.yaml"))]
+
+
 def find_pulumi(project: Path, environ: Mapping[str, str] = os.environ) -> str | None:
     """The Pulumi CLI: on PATH, or where `make demo` installs it in the project. Raises Refused as `find_project`."""
     on_path = shutil.which("pulumi", path=environ.get("PATH"))
@@ -69,15 +76,16 @@ def read_contract_output(pulumi: str, project: Path, stack: str | None, environ:
         command += ["--stack", stack]
     shown = f"`pulumi stack output contract{f' --stack {stack}' if stack else ''}` in {project}"
     try:
-        done = subprocess.run(
-            command,
-            cwd=project,
-            env={**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PULUMI_SECONDS,
-            check=False,
-        )
+        with activity(f"Waiting for {shown}", Deadline(PULUMI_SECONDS)):
+            done = subprocess.run(
+                command,
+                cwd=project,
+                env={**environ, "PULUMI_SKIP_UPDATE_CHECK": "true"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=PULUMI_SECONDS,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise DeadlinePassed(f"{shown} did not answer within {PULUMI_SECONDS:.0f} s.") from None
     except OSError as error:
@@ -86,6 +94,7 @@ def read_contract_output(pulumi: str, project: Path, stack: str | None, environ:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise Refused(
             f"{shown} failed: {lines[-1] if lines else 'no message'}",
+            f"{did_you_mean(stack, stack_files(project)) if stack not in stack_files(project) and stack else ''}"
             "Was the stack brought up? `pulumi stack ls` lists the stacks; --stack NAME selects one.",
         )
     return done.stdout.decode(errors="replace")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..errors import LocalFault, Refused
+from ..errors import LocalFault, Refused, command
 from . import contract as contracts
 from .contract import Cluster, Contract
 from .options import TargetOptions, parse_headers
@@ -113,7 +113,7 @@ def resolve(
         return LocalTarget(headers)
     if options.address is not None:
         return _url_target(options, options.address, headers, environ, notify)
-    contract, outputs_file = _read_contract(options, environ, cwd or Path.cwd(), notify)
+    contract, outputs_file = read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
         cluster=contract.cluster(options.cluster),
@@ -163,10 +163,18 @@ def _url_target(
     return UrlTarget(url.rstrip("/"), options.token_file, headers, options.verify)
 
 
-def _read_contract(
-    options: TargetOptions, environ: Mapping[str, str], cwd: Path, notify: Callable[[str], None]
+def read_contract(
+    options: TargetOptions,
+    environ: Mapping[str, str],
+    cwd: Path,
+    notify: Callable[[str], None] = lambda _text: None,
+    *,
+    use_default: bool = True,
 ) -> tuple[Contract, Path | None]:
-    """Reads the outputs contract, in the order of `resolve`. Returns it with its outputs file, if it is from one."""
+    """Reads the outputs contract, in the order of `resolve`. Returns it with its outputs file, if it is from one.
+
+    Without `use_default` the default outputs file is no source. Raises as `resolve`.
+    """
     if options.outputs is not None:
         return _read_outputs_file(Path(options.outputs), "--outputs")
     if options.stack is None and environ.get("RAYJOBS_OUTPUTS"):
@@ -183,18 +191,24 @@ def _read_contract(
         if pulumi is not None:
             output = read_contract_output(pulumi, project, options.stack, environ)
             return contracts.parse(output, f"the stack {options.stack or '(selected)'} of {project}"), None
-        if options.stack is not None or not default.is_file():
+        if options.stack is not None or not use_default or not default.is_file():
             raise LocalFault(
                 f"The outputs of the stacks in {project} are read with the Pulumi CLI, but `pulumi` is not on PATH.",
                 f"Install it, or {_NAME_OUTPUTS}, or name an address with --address.",
             )
         notify(f"`pulumi` is not on PATH: using {default}.")
-    if default.is_file():
+    if use_default and default.is_file():
         return _read_outputs_file(default, "the default outputs file")
+    if not use_default:
+        raise Refused(
+            f"No stack: there is no --outputs or --stack, and {cwd} is not inside the Pulumi project {PROJECT}.",
+            f"Run the command there, or {_NAME_OUTPUTS}.",
+        )
     raise Refused(
         "No target: there is no --address, --outputs, RAYJOBS_OUTPUTS or --stack, the working directory is not inside "
         f"the Pulumi project {PROJECT}, and {default} does not exist.",
-        "`make outputs` in the project writes that file; --local uses a Ray on this machine.",
+        f"{command('init --outputs FILE')} writes that file from one of `make outputs`; --local uses a Ray on this "
+        "machine.",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
+from ..activity import Activity, activity
 from ..errors import LocalFault, PackageTooLarge
 from .plan import CHUNK, Plan, PlannedFile, changed, name_digest, open_source
 
@@ -35,8 +36,13 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
     root = plan.root
     if root is None:
         raise ValueError(f"{plan.uri} is remote: there is nothing to pack")
+    with activity("Packing", total=plan.total_bytes) as packing:
+        _write(plan, root, out, limit, packing)
+
+
+def _write(plan: Plan, root: Path, out: IO[bytes], limit: int | None, packing: Activity) -> None:
     if plan.kind == "archive":
-        _copy(root, plan.files[0], hashlib.sha1(usedforsecurity=False), out)
+        _copy(root, plan.files[0], hashlib.sha1(usedforsecurity=False), out, packing)
         _check_limit(plan, out, limit)
         return
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -47,7 +53,7 @@ def pack(plan: Plan, out: IO[bytes], *, limit: int | None = None) -> None:
             member.file_size = file.size
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w") as target:
-                _copy(root / file.relpath, file, name_digest(file.relpath), target)
+                _copy(root / file.relpath, file, name_digest(file.relpath), target, packing)
             _check_limit(plan, out, limit)
     _check_limit(plan, out, limit)
 
@@ -93,7 +99,7 @@ def _member(name: str, mode: int) -> zipfile.ZipInfo:
     return member
 
 
-def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes]) -> None:
+def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes], packing: Activity) -> None:
     left = file.size
     with open_source(path, file.relpath) as source:
         # Not further than planned: a log may have grown since.
@@ -101,6 +107,7 @@ def _copy(path: Path, file: PlannedFile, digest: hashlib._Hash, out: IO[bytes]) 
             left -= len(chunk)
             digest.update(chunk)
             out.write(chunk)
+            packing.add(len(chunk))
     if left or digest.digest() != file.digest:
         raise changed(file.relpath, "changed while the package was made")
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ..activity import activity
 from ..errors import Refused, SourceChanged
 from ..spec import secret_patterns
 from ..spec.runtime_env import PACKAGE_ENDINGS, uri_problem
@@ -229,8 +230,10 @@ class _Walk:
         at = os.stat(self.root)
         self._mix(name_digest(".").digest())
         todo = [_Directory("", self.base_rules, ((at.st_dev, at.st_ino),))]
-        while todo:
-            todo += self._visit(todo.pop())
+        with activity(f"Reading {self.source}") as reading:
+            while todo:
+                todo += self._visit(todo.pop())
+                reading.detail = f"{len(self.files)} files"
         if self.unreadable:
             names = ", ".join(sorted(self.unreadable)[:5])
             raise Refused(

@@ -75,6 +75,13 @@ def test_a_cluster_that_is_not_there_is_named(outputs: Path, tmp_path: Path) -> 
     assert "no service" in text
 
 
+def test_init_makes_the_cluster_the_default_checks_it_and_says_how_to_go_on(outputs: Path, tmp_path: Path) -> None:
+    done = run_jobs(outputs, tmp_path, "init")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b"The token works." in done.stdout
+    assert b"Next:\n  python -m jobs submit" in done.stdout
+
+
 def test_a_version_that_is_not_the_stacks_is_a_warning(outputs: Path, tmp_path: Path) -> None:
     done = run_jobs(changed(outputs, rayVersion="2.59.0"), tmp_path, "check")
     assert done.returncode == 0

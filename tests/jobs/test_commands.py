@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import pty
-import random
+import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -350,18 +347,8 @@ def test_the_token_stands_in_no_process_arguments(cli: Cli, head: Head) -> None:
             arguments.append(process.read_bytes())
     running.terminate()
     _, said = running.communicate(timeout=60)
-    cli("stop", "--no-wait", said.decode().split()[1].rstrip(":;"))
+    submitted = re.search(r"Job (\S+): submitted", said.decode())
+    assert submitted is not None
+    cli("stop", "--no-wait", submitted[1])
     assert any(b"jobs\0submit" in each for each in arguments)
     assert not [each for each in arguments if head.token.encode() in each]
-
-
-def test_an_upload_at_a_terminal_shows_how_far_it_is(cli: Cli) -> None:
-    (cli.cwd / "noise").write_bytes(random.Random(new_id()).randbytes(3_000_000))
-    ours, theirs = pty.openpty()
-    words = cli.command("submit", "--no-wait", "--working-dir", ".", "--", "true")
-    done = subprocess.run(words, cwd=cli.cwd, env=cli.environ, stdin=subprocess.DEVNULL, stderr=theirs, check=False)
-    os.close(theirs)
-    shown = os.read(ours, 1 << 20)
-    os.close(ours)
-    assert done.returncode == 0, shown
-    assert b"MiB (100 %)" in shown

@@ -44,6 +44,20 @@ def test_a_job_whose_module_is_missing_is_explained(cli: Cli) -> None:
     assert "does not have the Python module 'not_there_at_all'" in why(cli, submission_id)[1]
 
 
+def test_the_exception_of_a_task_is_named_with_the_users_own_frame(cli: Cli, tmp_path: Path) -> None:
+    """Ray's message of the job has its last ten lines only."""
+    (tmp_path / "train.py").write_text(
+        "import atexit\nimport ray\nray.init()\natexit.register(print, *['end'] * 30, sep='\\n')\n"
+        "@ray.remote(max_retries=0)\ndef grow():\n    raise ray.exceptions.OutOfMemoryError(\n"
+        "        'Task was killed due to the node running low on memory.')\nray.get(grow.remote())\n"
+    )
+    submission_id = submit(cli, "--working-dir", str(tmp_path), "--", "python", "train.py")
+    cli("wait", submission_id)
+    said = why(cli, submission_id)[1]
+    assert "ran out of memory" in said
+    assert "train.py, line " in said
+
+
 def test_a_runtime_env_that_only_the_server_can_refuse_is_not_tried_again_and_explained(cli: Cli) -> None:
     """Only the node knows its conda environments, so the client does not check the path."""
     done = cli(

@@ -72,7 +72,7 @@ def test_all_errors_are_told_at_once_each_with_its_key() -> None:
         ({"protect": "yes"}, ["protect", '"yes"', "boolean"]),
         ({"confirmRestart": True}, ["confirmRestart", "`protect` is false"]),
         ({"clusters": {"name": "a"}}, ["clusters", "an object"]),
-        ({"kuberay": {"opertor": 1}}, ["kuberay.opertor", "unknown key", "operator"]),
+        ({"kuberay": {"opertor": 1}}, ["kuberay.opertor: unknown key; did you mean operator? allowed: "]),
         ({"kuberay": {"operator": "theirs"}}, ["kuberay.operator", '"theirs"', "own or existing"]),
         ({"kuberay": {"version": "1.7"}}, ["kuberay.version", '"1.7"', "v1.7.0"]),
         ({"kuberay": {"apiserver": True}}, ["kuberay.apiserver", "v1.7.0", "before v1.1"]),

@@ -63,7 +63,7 @@ def test_everything_wrong_in_a_jobs_file_is_said_at_once() -> None:
         )
     said = str(caught.value)
     for part in [
-        "concurency: is not known; allowed: name, concurrency",
+        "concurency: is not known; did you mean concurrency? allowed: name, concurrency",
         "concurrency: must be at least 1",
         "defaults.name: is not known",
         "jobs[0].gpus: is not known",

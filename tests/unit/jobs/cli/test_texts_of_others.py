@@ -136,7 +136,8 @@ def test_the_live_table_of_a_batch_reads_no_markup() -> None:
 
     written = io.StringIO()
     failed = replace(item(), error=JobsError(MESSAGE.replace(SECRET, "")), status="ERROR")
-    table = LiveTable(f"[/]{HOSTILE}", lambda: [item(), failed]).table()
+    waiting = replace(item(), status="PENDING", reason=MESSAGE.replace(SECRET, ""))
+    table = LiveTable(f"[/]{HOSTILE}", lambda: [item(), failed, waiting]).table()
     Console(file=written, width=400).print(table)
     check(written.getvalue())
     assert "[/]" in written.getvalue()

@@ -88,7 +88,7 @@ def test_every_request_of_every_endpoint_carries_both(tmp_path: Path) -> None:
                 api.delete_job("j", deadline),
                 api.job_log_text("j", deadline),
                 api.package_exists("gcs://p.zip", deadline),
-                api.put_package("gcs://p.zip", file, 3, lambda _sent, _all: None, 1.0),
+                api.put_package("gcs://p.zip", file, 3, lambda _sent: None, 1.0),
                 query_state(http, "nodes"),
                 _read_all(read_log(api, job, 0)),
                 _read_all(read_live_log(api, job, 0, ended)),

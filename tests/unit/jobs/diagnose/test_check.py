@@ -102,7 +102,12 @@ def test_a_refused_exec_is_forbidden(tmp_path: Path) -> None:
         asyncio.run(run(url))
 
 
-def api_findings(nodes: list[dict[str, Any]], asked_inside: bool, where: Callable[[], ClusterTarget]) -> list[Finding]:
+def api_findings(
+    nodes: list[dict[str, Any]],
+    asked_inside: bool,
+    where: Callable[[], ClusterTarget],
+    jobs: list[dict[str, Any]] | None = None,
+) -> list[Finding]:
     async def run(url: str) -> list[Finding]:
         http = HttpClient(url)
         try:
@@ -111,7 +116,7 @@ def api_findings(nodes: list[dict[str, Any]], asked_inside: bool, where: Callabl
         finally:
             await http.close()
 
-    with server(ray(nodes), []) as url:
+    with server({**ray(nodes), "/api/jobs": jobs or []}, []) as url:
         return asyncio.run(run(url))
 
 
@@ -135,3 +140,12 @@ def test_the_api_gives_the_same_warnings_as_exec() -> None:
 
 def test_ray_is_not_asked_twice() -> None:
     assert [finding.step for finding in api_findings(NODES, True, target)] == ["api", "token"]
+
+
+def test_the_jobs_are_those_that_list_shows_without_the_driver_of_the_check() -> None:
+    jobs = [
+        {"submission_id": "a", "status": "SUCCEEDED", "type": "SUBMISSION"},
+        {"submission_id": None, "job_id": "02000000", "status": "RUNNING", "type": "DRIVER"},
+    ]
+    token = api_findings(NODES, True, target, jobs=jobs)[1]
+    assert token.text == "The token works. 1 job, none running."
