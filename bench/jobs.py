@@ -28,6 +28,8 @@ from tests.support.ray_head import run_ray_head
 
 RUNS = 10
 PYTHON = sys.executable
+# Modules of an installed package are compiled once, and not at every start.
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
 RAY = str(Path(sys.executable).parent / "ray")
 
 
@@ -52,7 +54,7 @@ class Head:
 
     def jobs(self, *arguments: str, **options: Any) -> Sample:
         words = list(arguments)
-        return command([PYTHON, "-m", "jobs", words[0], *self.ours, *words[1:]], **options)
+        return command([PYTHON, "-m", "jobs", words[0], *self.ours, *words[1:]], environment=COMPILED, **options)
 
     def ray(self, *arguments: str, **options: Any) -> Sample:
         return command([RAY, "job", *arguments], environment=self.stock, **options)
@@ -234,7 +236,7 @@ def tunnel(target: Head) -> dict[str, Any]:
         outputs = Path(folder) / "outputs.json"
         pod.write_contract(outputs)
         line = [PYTHON, "-m", "jobs", "submit", "--no-wait", "--outputs", str(outputs), "--", "true"]
-        environment = {"KUBECONFIG": str(cluster.kubeconfig)}
+        environment = {"KUBECONFIG": str(cluster.kubeconfig), **COMPILED}
         samples = in_turn(
             {
                 "jobs": lambda: command(line, environment=environment),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
 
     from ..background import DetachedThreads
 
+    gc.enable()
     received: list[int] = []
 
     async def body() -> T:

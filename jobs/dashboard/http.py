@@ -42,6 +42,7 @@ MOST_ERROR_BYTES = 1024**2
 PIECE = 64 * 1024
 # How deeply an answer may be nested. Ray's own answers have about ten levels.
 MOST_LEVELS = 64
+_CONTAINERS = frozenset({dict, list})
 
 
 class NotConnected(Unreachable):
@@ -456,10 +457,15 @@ def _refuse_constant(name: str) -> None:
 
 def _check_levels(value: Any) -> None:
     """Raises ValueError for a value that is nested too deeply for the functions that walk through it."""
-    level = [value]
+    level: list[Any] = [[value]]
     for _ in range(MOST_LEVELS + 1):
-        containers = [each for each in level if isinstance(each, dict | list)]
-        if not containers:
+        # JSON has no subclasses: comparing types takes a third of the time of isinstance.
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) in _CONTAINERS
+        ]
+        if not level:
             return
-        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
     raise ValueError(f"it has more than {MOST_LEVELS} levels")

@@ -29,7 +29,7 @@ from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
 from .client import JOB_IS_ABSENT, RayJobsApi, not_submitted
-from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
+from .http import MOST_ERROR_BYTES, HttpClient, read_answer
 from .http_errors import UnusableAnswer, error_of_response
 from .waiting import PATIENCE_SECONDS, JobWatcher
 
@@ -266,7 +266,7 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
             raise error_of_response(await read_answer(response, agent.where, MOST_ERROR_BYTES), agent.where)
         # A proxy that drops the Range header sends the whole file.
         skip = offset if response.status_code == 200 else 0
-        async with aclosing(_skipping(response.aiter_raw(PIECE), skip)) as pieces:
+        async with aclosing(_skipping(response.aiter_raw(), skip)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -277,7 +277,7 @@ async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenera
     query = log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
         await check_log_response(response, client.http.where, job)
-        async with aclosing(_skipping(response.aiter_raw(PIECE), offset)) as pieces:
+        async with aclosing(_skipping(response.aiter_raw(), offset)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -291,7 +291,7 @@ async def read_live_log(
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
         await check_log_response(response, client.http.where, job)
         async with (
-            aclosing(_until(response.aiter_raw(PIECE), has_ended)) as live_pieces,
+            aclosing(_until(response.aiter_raw(), has_ended)) as live_pieces,
             aclosing(_skipping(live_pieces, offset)) as pieces,
         ):
             async for piece in pieces:
