@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # How long the end of the log may take.
 SECONDS = 10.0
+# Ray's own line in each log, before the program's first.
+OWN_LINE = "Running entrypoint for job "
 # The longest reason, in characters.
 REASON_LIMIT = 300
 
@@ -42,4 +44,6 @@ def failure_reason(job: JobInfo | None, log_end: str = "") -> str:
     findings = explain(Evidence(job.submission_id, job=job, ray_reached=True, log_end=log_end))
     text = next((finding.text for finding in findings if finding.kind == CAUSE), job.message or job.error_type or "")
     line = next(iter(text.strip().splitlines()), "")
+    if OWN_LINE in line:  # The program printed nothing.
+        return ""
     return f"{line[:REASON_LIMIT]}..." if len(line) > REASON_LIMIT else line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -246,7 +247,7 @@ def test_submit_file_runs_the_jobs_of_a_file_and_exits_by_the_worst(cli: Cli) ->
     )
     done = cli("submit", "--file", "jobs.yaml")
     assert done.returncode == 1, done.stderr
-    assert f"{name}-bad: FAILED, exit code 3".encode() in done.stderr
+    assert re.search(rf"\n  Job {name}-bad FAILED after \d+ s, exit code 3\. Next: ", done.stderr.decode())
     assert done.stdout == b""
 
 

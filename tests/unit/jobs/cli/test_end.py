@@ -104,6 +104,7 @@ def test_a_lost_job_is_to_be_submitted_again() -> None:
     ("info", "reason"),
     [
         (JobInfo("j", "FAILED"), ""),
+        (JobInfo("j", "FAILED", message="last available logs:\nRunning entrypoint for job j: exit 3"), ""),
         (JobInfo("j", "FAILED", message="x" * 1000), "..."),
         (JobInfo("j", "FAILED", error_type="JOB_SUPERVISOR_ACTOR_DIED", message="A\ndied."), "died"),
     ],
