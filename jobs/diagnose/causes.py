@@ -54,7 +54,7 @@ def _exception(*names: str, texts: str = "") -> re.Pattern[str]:
 def _out_of_memory(failure: Failure) -> str:
     match = _MEMORY.search(failure.text)
     if not match:
-        return f"Ray killed a task or an actor because its node ran out of memory: {failure.error}"
+        return f"Ray killed a task or an actor because its node ran out of memory: {failure.error}{failure.where}"
     node = node_name(match["ip"], failure.groups)
     used = f"{node} used {match['used']} of {match['allowed']} GB"
     return f"Ray killed a task or an actor because its node ran out of memory: {used}.{_raised_at(failure)}"
@@ -202,7 +202,8 @@ CAUSES = (
             "ObjectFreedError",
             "ReferenceCountingAssertionError",
         ),
-        _in_words("An object is lost: the node or the process that had it ended"),
+        lambda failure: "An object is lost: the node or the process that had it ended: "
+        + f"{failure.error.partition(' To see information')[0]}{failure.where}",
         _always(f"{_REPEAT} An object of `ray.put` cannot be made again: return it from a task."),
         of_cluster=True,
     ),

@@ -24,7 +24,7 @@ _PYTHON_ERROR = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Ex
 _INSTALL_ERROR = re.compile(r"(?:ERROR: |\W*Because |ResolvePackageNotFound|PackagesNotFoundError).*")
 _TASK = re.compile(r"ray::(?P<name>[\w.<>]+)\(\) \(pid=")
 # Files that are not the user's: Python's own, installed packages, what has no file.
-_NOT_OF_USER = re.compile(r"/(?:site|dist)-packages/|/lib/python3[.\d]*/|^<frozen ")
+_NOT_OF_USER = re.compile(r"/(?:site|dist)-packages/|/lib/python3[.\d]*/|^<frozen |\.p(?:yx|xi)$")
 _PACKAGE_DIRECTORY = re.compile(r"^.*/_ray_pkg_[0-9a-f]+/")
 _OF_RAY = re.compile(r"\(\w[^)]*\) |\[?\d{4}-\d\d-\d\d ")
 _KILLS = re.compile(

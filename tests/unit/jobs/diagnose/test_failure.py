@@ -172,6 +172,12 @@ def test_out_of_memory_at_an_address_names_the_node() -> None:
             "started with:\n    Ray: 2.9.0\n    Python: 3.9.2\n",
             "than the cluster: Ray 2.60.0, Python 3.11.1, Ray 2.9.0, Python 3.9.2 (first the cluster's",
         ),
+        (
+            f'{DRIVER}  File "python/ray/includes/common.pxi", line 107, in ray._raylet.check_status\n'
+            "ray.exceptions.GetTimeoutError: Get timed out: some object(s) not ready.\n",
+            "for a task or an actor: ray.exceptions.GetTimeoutError: Get timed out: some object(s) not ready. "
+            "(train.py, line 6, in main).",
+        ),
         ('  File "a.py", line 3\n    x =\n       ^\nSyntaxError: invalid syntax\n', "SyntaxError: invalid syntax"),
     ],
 )  # fmt: skip
