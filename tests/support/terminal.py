@@ -33,7 +33,7 @@ def run_at_terminal(
     with subprocess.Popen(
         words,
         cwd=cwd,
-        env={"TERM": "xterm-256color", **environ},
+        env={"TERM": "xterm-256color", **environ, "COLUMNS": ""},
         stdin=subprocess.DEVNULL,
         stdout=theirs if stdout else subprocess.PIPE,
         stderr=theirs,

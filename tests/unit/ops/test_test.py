@@ -87,8 +87,9 @@ def test_what_is_built_beside_the_fast_tiers_ends_with_them(monkeypatch: pytest.
     monkeypatch.setattr("sys.executable", str(build))
     monkeypatch.chdir(tmp_path)
     with builds.builds_beside(["e2e"]):
-        until(lambda: (tmp_path / "pid").exists(), "the build", 10)
-        pid = int((tmp_path / "pid").read_text())
+        file = tmp_path / "pid"
+        until(lambda: file.exists() and file.read_text().endswith("\n"), "the build", 10)
+        pid = int(file.read_text())
     assert (tmp_path / "builds.log").read_text() == "building\n"
     until(lambda: not group_members(pid), "the end of its processes", 10)
 

@@ -235,7 +235,10 @@ def test_the_operators_pod_is_accepted(version: str, case: dict[str, Any]) -> No
             "spec.tolerations[0].value: 10 is not of type 'string'; write it in",
         ),
         ({"podTemplate": {"metadata": {"annotations": {"a": 1.1}}}}, "metadata.annotations.a: 1.1 is not of type"),
-        ({"podTemplate": {"spec": {"tolerance": []}}}, "spec.tolerance: unknown field; allowed: "),
+        (
+            {"podTemplate": {"spec": {"tolerance": []}}},
+            "spec.tolerance: unknown field; did you mean tolerations? allowed: ",
+        ),
         (
             {
                 "podTemplate": {

@@ -69,8 +69,9 @@ def test_at_a_terminal_a_table_and_a_bar_with_the_time_left(bare_cli: Cli) -> No
     assert (code, out) == (1, b"")
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
     assert re.search(r"Batch b .* 2 of 4 jobs, \d+\.\d jobs/min, \d+ s left", text)
-    end = text.rpartition("\x1b[2K")[2]  # After the last line that was replaced.
-    assert len(re.findall(r"b-i\d +SUCCEEDED", end)) == 3
+    *_, end = frames = text.split("\x1b[2K")  # Each begins after a line that was replaced.
+    table = next(frame for frame in reversed(frames) if "SUCCEEDED" in frame)
+    assert len(re.findall(r"b-i\d +SUCCEEDED", table)) == 3
     assert "Batch b: 3 done, 1 failed." in end
     assert "ValueError: [/red]" in end
     assert "Batch b ━" not in end
