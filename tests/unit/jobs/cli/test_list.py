@@ -120,7 +120,8 @@ def on_terminal(cli: Cli, *words: str, columns: int, **environ: str) -> tuple[su
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "jobs", *words], cwd=cli.cwd, env={**cli.environ, "TERM": "xterm", "COLUMNS": "", **environ},
+        [sys.executable, "-m", "jobs", *words], cwd=cli.cwd,
+        env={**cli.environ, "TERM": "xterm", "COLUMNS": "", **environ},
         stdin=subprocess.DEVNULL, stdout=end, stderr=subprocess.PIPE,
     )  # fmt: skip
     os.close(end)
