@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.cluster.api import Api
-from tests.support.capabilities import kuberay_version
+from tests.support.capabilities import kuberay_version, lacking
 from tests.support.cluster import Cluster
 from tests.support.stack import Stack, crds_on
 from tests.support.trees import tree
@@ -27,6 +27,10 @@ def stack(new_stack: Callable[..., Stack]) -> Stack:
     def suspended(settings: dict[str, Any]) -> None:
         settings["clusters"][0].update(suspend=True, readyTimeoutSeconds=120, namespace=NAMESPACE)
         settings["kuberay"]["namespace"] = SYSTEM
+        if lacking("forced adoption"):
+            probe = {"initialDelaySeconds": 10, "periodSeconds": 5, "failureThreshold": 5}  # upstream's
+            container = {"name": "kuberay-operator", "readinessProbe": probe}
+            settings["kuberay"]["podTemplate"] = {"spec": {"containers": [container]}}
 
     made.configure(suspended)
     return made

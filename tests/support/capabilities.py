@@ -20,6 +20,9 @@ from single_node.images import images_dir
 from single_node.programs import engine as module_engine
 from single_node.programs.go import go_problem
 
+# Older ones have no `enablePatchForce`: they take over objects of others only where all values are equal.
+FORCING_PROVIDER = "v4.32.0"
+
 
 def from_modules() -> bool:
     """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
@@ -97,7 +100,7 @@ def lacking(need: str) -> str | None:
     """Why this machine does not have what a test needs; None: it does.
 
     Args:
-        need: `KubeRay v1.7.0` (any version), `an older KubeRay` or `token authentication`.
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication` or `forced adoption`.
 
     Raises:
         ValueError: No capability has this name.
@@ -111,4 +114,7 @@ def lacking(need: str) -> str | None:
     if need == "token authentication":
         version = kuberay_version()
         return None if at_least(version, TOKEN_AUTH_KUBERAY) else f"{need} (KubeRay {version} has none)"
+    if need == "forced adoption":
+        version = provider_version()
+        return None if at_least(f"v{version}", FORCING_PROVIDER) else f"{need} (Kubernetes provider {version} has none)"
     raise ValueError(f"{need}: no such capability")
