@@ -152,7 +152,7 @@ def test_an_object_of_another_stack_is_refused_naming_its_owner(
 ) -> None:
     other = new_stack(name)
     other.config_file.write_text(stack.config_file.read_text())
-    kept = ("namespace", "source")
+    kept = ("namespace", "source", "version")
     other.configure(
         lambda settings: settings.update(
             kuberay={
