@@ -107,6 +107,7 @@ def test_an_update_that_restarts_nothing_says_so(stack: Stack, jobs_later: Calla
     stack.up()
 
 
+@pytest.mark.needs("upgrade strategies")
 def test_a_protected_stack_refuses_to_end_running_jobs_until_it_is_confirmed(
     stack: Stack, api: Api, jobs_later: Callable[[], Jobs]
 ) -> None:

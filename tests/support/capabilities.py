@@ -23,6 +23,9 @@ from single_node.programs.go import go_problem
 # Older ones have no `enablePatchForce`: they take over objects of others only where all values are equal.
 FORCING_PROVIDER = "v4.32.0"
 
+# `upgradeStrategy` of RayClusters.
+UPGRADE_STRATEGY_KUBERAY = "v1.6.0"
+
 
 def from_modules() -> bool:
     """Whether TEST_ENGINE asks for the engine and the operator from Go modules."""
@@ -100,7 +103,8 @@ def lacking(need: str) -> str | None:
     """Why this machine does not have what a test needs; None: it does.
 
     Args:
-        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication` or `forced adoption`.
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication`, `upgrade strategies` or
+            `forced adoption`.
 
     Raises:
         ValueError: No capability has this name.
@@ -114,6 +118,9 @@ def lacking(need: str) -> str | None:
     if need == "token authentication":
         version = kuberay_version()
         return None if at_least(version, TOKEN_AUTH_KUBERAY) else f"{need} (KubeRay {version} has none)"
+    if need == "upgrade strategies":
+        version = kuberay_version()
+        return None if at_least(version, UPGRADE_STRATEGY_KUBERAY) else f"{need} (KubeRay {version} has none)"
     if need == "forced adoption":
         version = provider_version()
         return None if at_least(f"v{version}", FORCING_PROVIDER) else f"{need} (Kubernetes provider {version} has none)"
