@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.activity import Activity, listening
+from jobs.activity import listening
 from jobs.dashboard import http as http_module
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient, NotConnected
@@ -20,6 +20,7 @@ from jobs.dashboard.submission import submit_once
 from jobs.deadline import Deadline
 from jobs.errors import Unreachable
 from jobs.spec.job_spec import JobSpec
+from tests.support.activities import Record
 from tests.support.api_server import kubeconfig
 from tests.support.command import NO_ADDRESS, ROOT, Cli
 from tests.support.outputs import contract, write
@@ -101,17 +102,6 @@ def test_a_submission_is_unclear_only_after_something_was_sent() -> None:
 
     with pytest.raises(Unreachable, match="not clear whether job j was submitted"):
         asyncio.run(submit())
-
-
-class Record:
-    def __init__(self) -> None:
-        self.activities: list[Activity] = []
-
-    def started(self, activity: Activity) -> None:
-        self.activities.append(activity)
-
-    def ended(self, activity: Activity) -> None:
-        pass
 
 
 def test_a_wait_for_an_answer_names_the_server_the_end_and_the_last_failure() -> None:

@@ -287,6 +287,19 @@ def test_a_secret_in_an_exception_is_not_shown() -> None:
     assert "hunter2hunter2" not in cause.text
 
 
+def log_end_of(url: str) -> bytes:
+    """The end of the log of a failed job."""
+
+    async def read() -> bytes:
+        http = HttpClient(url)
+        try:
+            return await read_log_end(RayJobsApi(http), JobInfo("a", "FAILED", driver_node_id="n"))
+        finally:
+            await http.close()
+
+    return asyncio.run(read())
+
+
 def test_only_the_last_lines_of_a_log_are_asked_for_and_kept() -> None:
     paths: list[str] = []
 
@@ -297,15 +310,8 @@ def test_only_the_last_lines_of_a_log_are_asked_for_and_kept() -> None:
             self.end_headers()
             self.wfile.write(b"x" * (END_BYTES + 1000) + b"\nend\n")
 
-    async def read(url: str) -> bytes:
-        http = HttpClient(url)
-        try:
-            return await read_log_end(RayJobsApi(http), JobInfo("a", "FAILED", driver_node_id="n"))
-        finally:
-            await http.close()
-
     with serve(Dashboard) as url:
-        end = asyncio.run(read(url))
+        end = log_end_of(url)
     assert len(end) == END_BYTES
     assert end.endswith(b"\nend\n")
     assert "lines=500" in paths[0]
@@ -317,12 +323,5 @@ def test_a_log_that_is_gone_is_no_failure_of_why(status: int) -> None:
         def do_GET(self) -> None:
             self.answer("Could not find it: not found", status)
 
-    async def read(url: str) -> bytes:
-        http = HttpClient(url)
-        try:
-            return await read_log_end(RayJobsApi(http), JobInfo("a", "FAILED", driver_node_id="n"))
-        finally:
-            await http.close()
-
     with serve(Dashboard) as url:
-        assert asyncio.run(read(url)) == b""
+        assert log_end_of(url) == b""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.activity import Activity, listening
+from jobs.activity import listening
 from jobs.connection import Connection
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
@@ -18,6 +18,7 @@ from jobs.diagnose.pending import PendingReasons, pending_reason
 from jobs.session import Session
 from jobs.spec.job_info import RESOURCES_KEY, JobInfo
 from jobs.target.resolve import LocalTarget
+from tests.support.activities import Record
 from tests.support.proxy import Faults, Proxy, answer
 from tests.unit.jobs.diagnose.cluster_objects import pod
 from tests.unit.jobs.diagnose.test_why import HEAD, evidence, node, waiting
@@ -79,17 +80,6 @@ def test_an_image_that_cannot_be_pulled_goes_before_everything_else() -> None:
     stuck = pod(WORKER, containerStatuses=[waiting("ray-worker", "ImagePullBackOff", "no such image", IMAGE)])
     text = pending_reason(evidence(job=job({"num_cpus": 1}), pods=[HEAD, stuck]))
     assert f"the image {IMAGE} of container ray-worker cannot be pulled" in text
-
-
-class Record:
-    def __init__(self) -> None:
-        self.activities: list[Activity] = []
-
-    def started(self, activity: Activity) -> None:
-        self.activities.append(activity)
-
-    def ended(self, activity: Activity) -> None:
-        pass
 
 
 @pytest.mark.parametrize("state_api", [True, False])
