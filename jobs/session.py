@@ -9,21 +9,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .connection import Connection, open_connection
-from .dashboard.client import not_submitted
+from .dashboard.client import SUBMIT_SECONDS, not_submitted
 from .dashboard.logs import LogFollower
-from .dashboard.submission import SUBMIT_SECONDS, Submission, delete_ended_job
 from .dashboard.waiting import PATIENCE_SECONDS
 from .deadline import Deadline
 from .errors import DeadlinePassed, JobLost, SourceChanged, Unreachable, command
 from .spec.job_info import LOST, JobInfo, Result, lost
 from .spec.shown import SENTENCE_LIMIT, shown, visible
 from .spec.time_limits import TimeLimits
-from .submit import PreparedJob, Submitter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .dashboard.submission import Submission
     from .ledger.recorder import Recorder
+    from .submit import PreparedJob, Submitter
     from .target.resolve import Target
 
 STOP_SECONDS = 60.0
@@ -63,6 +63,8 @@ class Session:
 
     def submitter(self, *, package_seconds: float = 0.0) -> Submitter:
         """Returns a Submitter for this cluster."""
+        from .submit import Submitter
+
         return Submitter(
             self.watcher,
             recorder=self.recorder,
@@ -343,6 +345,8 @@ class Session:
         job = await self.watcher.get_job(submission_id)
         if job.is_driver:
             raise not_submitted(job)
+        from .dashboard.submission import delete_ended_job
+
         await delete_ended_job(self.client, job)
         if self.recorder is not None:
             from .ledger.records import DELETED

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .background import in_thread
-from .dashboard.submission import SUBMIT_SECONDS, Submission, attach, submit_once
+from .dashboard.client import SUBMIT_SECONDS
+from .dashboard.submission import Submission, attach, submit_once
 from .dashboard.waiting import JobWatcher
 from .deadline import Deadline
 from .errors import JobLost, Refused

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from ..deadline import Deadline
 from ..errors import JobsError, Refused, ServerFault, UnknownJob, Unreachable, command
-from ..spec.job_info import JobInfo, type_name
-from ..spec.job_spec import JobSpec
+from ..spec.job_info import JobInfo
+from ..spec.job_record import read_job, read_jobs
 from ._httpx import httpx
-from .http import TRANSIENT_STATUSES, HttpClient, json_of
+from .http import TRANSIENT_STATUSES, HttpClient, json_of, parsed
 from .http_errors import error_of_response
+
+if TYPE_CHECKING:
+    from ..spec.job_spec import JobSpec
 
 # Default time for one call, with all its retries.
 CALL_SECONDS = 60.0
+SUBMIT_SECONDS = 120.0
 # The server looks up each job, and a head that has just restarted takes minutes.
 LIST_SECONDS = 180.0
 # A job is about 2 KB; one whose message is the end of its log has 20 KB more.
@@ -64,7 +68,7 @@ class RayJobsApi:
 
         def parse(response: httpx.Response) -> JobInfo | None:
             if response.status_code != 404:
-                return next(iter(_read_jobs([json_of(response, self.http.where)], self.http.where)), None)
+                return next(iter(_jobs_of(response, self.http.where, _read_one)), None)
             # Any server answers 404 to a path that it does not know; only this text is Ray's answer about the job.
             if JOB_IS_ABSENT not in response.text:
                 raise error_of_response(response, self.http.where)
@@ -76,10 +80,7 @@ class RayJobsApi:
         """Lists all jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes."""
 
         def parse(response: httpx.Response) -> list[JobInfo]:
-            answer = json_of(response, self.http.where)
-            if not isinstance(answer, list):
-                raise ServerFault(f"{self.http.where} answered the list of jobs with {type_name(answer)}.")
-            return sorted(_read_jobs(answer, self.http.where), key=lambda job: job.start_time or 0)
+            return sorted(_jobs_of(response, self.http.where, read_jobs), key=lambda job: job.start_time or 0)
 
         deadline = deadline or Deadline(LIST_SECONDS)
         return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS, most=LIST_BYTES)
@@ -117,8 +118,9 @@ class RayJobsApi:
         """Returns whether the id is held by the record that Ray left of a deleted job."""
 
         def parse(response: httpx.Response) -> bool:
-            where = self.http.where
-            return response.is_success and GHOST in response.text and not _read_jobs([json_of(response, where)], where)
+            if not response.is_success or GHOST not in response.text:
+                return False
+            return not _jobs_of(response, self.http.where, _read_one)
 
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
 
@@ -207,12 +209,16 @@ def _transient(response: httpx.Response, where: str) -> JobsError:
     raise error
 
 
-def _read_jobs(records: list[Any], where: str) -> list[JobInfo]:
-    """Reads the jobs, without ghosts."""
+def _jobs_of(response: httpx.Response, where: str, read: Callable[[bytes], list[JobInfo]]) -> list[JobInfo]:
+    """Reads the jobs of an answer, without ghosts."""
     try:
-        return [job for job in map(JobInfo.from_wire, records) if job.entrypoint != GHOST]
+        return [job for job in parsed(response, where, read) if job.entrypoint != GHOST]
     except TypeError as error:
         raise ServerFault(f"{where} answered with something that is no job: {error}.") from error
+
+
+def _read_one(body: bytes) -> list[JobInfo]:
+    return [read_job(body)]
 
 
 def _status_code(response: httpx.Response) -> int:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from ..activity import activity
 from ..deadline import Backoff, Deadline, bounded
 from ..errors import JobsError, NotAllowed, Refused, ServerFault, Unreachable
+from ..spec.levels import check_levels
 from ..spec.shown import shown
 from ._httpx import httpx
 from .http_errors import (
@@ -39,10 +40,6 @@ MAX_SERVER_FAULTS = 3
 # The largest answers, in bytes. A server, or a proxy before it, must not fill this machine's memory.
 MOST_BYTES = 8 * 1024**2
 MOST_ERROR_BYTES = 1024**2
-PIECE = 64 * 1024
-# How deeply an answer may be nested. Ray's own answers have about ten levels.
-MOST_LEVELS = 64
-_CONTAINERS = frozenset({dict, list})
 
 
 class NotConnected(Unreachable):
@@ -319,7 +316,7 @@ async def read_answer(response: httpx.Response, where: str, most: int) -> httpx.
     if response.is_success:
         refuse_encoding(response, where)
     if response.is_success or not encoding_of(response):
-        async for piece in response.aiter_raw(PIECE):
+        async for piece in response.aiter_raw():
             body += piece
             if not response.is_success and len(body) > MOST_ERROR_BYTES:
                 del body[MOST_ERROR_BYTES:]
@@ -429,8 +426,20 @@ def _proxy(url: str) -> httpx.Proxy:
     return httpx.Proxy(url, ssl_context=tls_context(True) if url.startswith("https:") else None)
 
 
+def read_json(body: bytes) -> Any:
+    """Reads JSON of any form. Raises ValueError if it is none, or nested too deeply."""
+    value = json.loads(body, parse_constant=_refuse_constant)
+    check_levels(value)
+    return value
+
+
 def json_of(response: httpx.Response, where: str) -> Any:
     """Reads the answer's JSON. Raises ServerFault if it is something else, or cut off."""
+    return parsed(response, where, read_json)
+
+
+def parsed(response: httpx.Response, where: str, read: Callable[[bytes], T]) -> T:
+    """Reads the answer's JSON with `read`, which raises ValueError for what it cannot read. Raises as `json_of`."""
     kind = response.headers.get("content-type", "").split(";")[0]
     if kind and kind != "application/json":
         raise ServerFault(
@@ -440,32 +449,14 @@ def json_of(response: httpx.Response, where: str) -> Any:
             body=response.text,
         )
     try:
-        value = json.loads(response.content, parse_constant=_refuse_constant)
-        _check_levels(value)
+        return read(response.content)
     except (ValueError, RecursionError) as error:
         raise ServerFault(
             f"{where} answered with JSON that cannot be read (cut off?): {shown(str(error), 200)}",
             status=response.status_code,
             body=response.text,
         ) from error
-    return value
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
-
-
-def _check_levels(value: Any) -> None:
-    """Raises ValueError for a value that is nested too deeply for the functions that walk through it."""
-    level: list[Any] = [[value]]
-    for _ in range(MOST_LEVELS + 1):
-        # JSON has no subclasses: comparing types takes a third of the time of isinstance.
-        level = [
-            inner
-            for each in level
-            for inner in (each.values() if type(each) is dict else each)
-            if type(inner) in _CONTAINERS
-        ]
-        if not level:
-            return
-    raise ValueError(f"it has more than {MOST_LEVELS} levels")

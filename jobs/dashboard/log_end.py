@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from ..errors import JobsError, ServerFault
 from ..spec.job_info import JobInfo
 from .client import RayJobsApi, not_submitted
-from .http import MOST_ERROR_BYTES, PIECE, HttpClient, read_answer
+from .http import MOST_ERROR_BYTES, HttpClient, read_answer
 from .http_errors import error_of_response
 from .logs import LogFollower, LogGone, check_log_response, log_name, log_query
 
@@ -86,7 +86,7 @@ async def read_log_end(client: RayJobsApi, job: JobInfo) -> bytes:
     try:
         async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}") as response:
             await check_log_response(response, client.http.where, job)
-            async for piece in response.aiter_raw(PIECE):
+            async for piece in response.aiter_raw():
                 end += piece
                 del end[:-END_BYTES]
     except LogGone:
@@ -118,7 +118,7 @@ async def read_last_lines(agent: HttpClient, submission_id: str, lines: int) -> 
             if place is None:
                 return None
             last = LastLines(lines)
-            async for piece in response.aiter_raw(PIECE):
+            async for piece in response.aiter_raw():
                 last.add(piece)
         begin, end = int(place[1]), int(place[2]) + 1
         if begin == 0 or last.is_full or size >= MOST_BYTES:

@@ -13,10 +13,9 @@ from ..deadline import Backoff, Deadline
 from ..errors import Conflict, DeadlinePassed, JobsError, Refused, ServerFault, Unreachable, command
 from ..spec.job_info import JobInfo
 from ..spec.job_spec import JobSpec, difference
-from .client import CALL_SECONDS, RayJobsApi
+from .client import CALL_SECONDS, SUBMIT_SECONDS, RayJobsApi
 from .http import MAX_SERVER_FAULTS
 
-SUBMIT_SECONDS = 120.0
 NO_AGENT = ("No available agent", "Failed to get head node agent")
 ALREADY_EXISTS = "already exists"
 # How long after the end of a job Ray may still leave a ghost of its deleted record.

@@ -34,11 +34,8 @@ RESOURCES_KEY = "rayjobs.entrypoint_resources"
 USER_KEY = "rayjobs.user"
 OWN_PREFIX = "rayjobs."
 NOT_SHOWN = "(not shown)"
-# The end of the year 9999, the last one that a date can have.
-LAST_MILLISECOND = 253_402_300_799_999
 # Exceptions of Ray's validation, and of code that it would have protected.
 _INVALID = frozenset({"ValueError", "TypeError", "ValidationError", "KeyError", "AttributeError"})
-_AGENT_ADDRESS = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?")
 
 
 class JobInfo(NamedTuple):
@@ -79,38 +76,6 @@ class JobInfo(NamedTuple):
     driver_agent_http_address: str | None = None
     driver_node_ip: str | None = None
     driver_pid: str | None = None
-
-    @classmethod
-    def from_wire(cls, raw: Any) -> JobInfo:
-        """Reads one of the server's job objects. Unknown fields are ignored, missing fields are empty.
-
-        Raises:
-            TypeError: The object is not a job. The text names the field.
-        """
-        if not isinstance(raw, Mapping):
-            raise TypeError(f"it is {type_name(raw)}, not an object")
-        status = _text(raw, "status")
-        if not status:
-            raise TypeError("it has no status")
-        driver = _object(raw, "driver_info")
-        return cls(
-            _text(raw, "submission_id") or _text(raw, "job_id") or "",
-            status,
-            _text(raw, "entrypoint") or "",
-            _text(raw, "message") or "",
-            _text(raw, "error_type"),
-            _text(raw, "type") or "SUBMISSION",
-            _text(raw, "job_id"),
-            _integer(raw, "start_time", 0, LAST_MILLISECOND),
-            _integer(raw, "end_time", 0, LAST_MILLISECOND),
-            _metadata(raw),
-            _runtime_env(raw),
-            _integer(raw, "driver_exit_code", -(2**31), 2**31),
-            _text(raw, "driver_node_id"),
-            _agent_address(raw),
-            _text(driver, "node_ip_address"),
-            _text(driver, "pid"),
-        )
 
     @property
     def ended(self) -> bool:
@@ -207,52 +172,6 @@ def type_name(value: Any) -> str:
         return json.dumps(value)
     names = {str: "a text", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), type(value).__name__)
-
-
-def _text(raw: Mapping[str, Any], key: str) -> str | None:
-    value = raw.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise TypeError(f"its {key} is {type_name(value)}, not a text")
-    # A half of a surrogate pair cannot be sent again, not even to name the job.
-    return value if value.isascii() else value.encode(errors="replace").decode()
-
-
-def _integer(raw: Mapping[str, Any], key: str, least: int, most: int) -> int | None:
-    value = raw.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"its {key} is {type_name(value)}, not a whole number")
-    if not least <= value <= most:
-        raise TypeError(f"its {key} is not between {least} and {most}")
-    return value
-
-
-def _object(raw: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = raw.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise TypeError(f"its {key} is {type_name(value)}, not an object")
-    return value or {}
-
-
-def _metadata(raw: Mapping[str, Any]) -> dict[str, str]:
-    metadata = _object(raw, "metadata")
-    for value in metadata.values():
-        if not isinstance(value, str):
-            raise TypeError(f"a value of its metadata is {type_name(value)}, not a text")
-    return metadata
-
-
-def _runtime_env(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return _object(raw, "runtime_env")
-
-
-def _agent_address(raw: Mapping[str, Any]) -> str | None:
-    """The agent's URL; None for a text that is none: the log is then read without the agent."""
-    address = _text(raw, "driver_agent_http_address")
-    return address if address is not None and _AGENT_ADDRESS.fullmatch(address) else None
 
 
 def _visible_leaves(value: Any) -> Any:

@@ -27,7 +27,7 @@ JOB = {"submission_id": "j", "status": "SUCCEEDED", "type": "SUBMISSION", "entry
         pytest.param(answer(500, "Traceback:\n x\nKeyError: 'boom'", "text/plain"), b"KeyError: 'boom'", id="500"),
         pytest.param(answer(200, "<html>login</html>", "text/html"), b"text/html, not with JSON", id="HTML"),
         pytest.param(answer(200, '[{"status": "RUN'), b"cut off?", id="cut off JSON"),
-        pytest.param(answer(200, '{"not": "a list"}'), b"list of jobs", id="another JSON"),
+        pytest.param(answer(200, '{"not": "a list"}'), b"no job: Expected `array`", id="another JSON"),
         pytest.param(answer(200, '[{"no": "status"}]'), b"no job", id="no job"),
         pytest.param(answer(302, "", "text/html"), b"redirect (HTTP 302)", id="redirect"),
     ],

@@ -16,43 +16,6 @@ from jobs.spec.time_limits import TimeLimits
 SECRET = "hunter2hunter2"
 URL = f"https://user:{SECRET}@pypi.example.com/simple"
 MESSAGE = f"Failed: pip install --index-url {URL}\n\x1b]52;c;eA==\x07::error ::x"
-GOOD: dict[str, Any] = {"submission_id": "j", "status": "FAILED", "entrypoint": "true"}
-
-
-@pytest.mark.parametrize(
-    ("record", "named"),
-    [
-        pytest.param([], "a list", id="a list"),
-        pytest.param("x", "a text", id="a text"),
-        pytest.param({"submission_id": "j"}, "no status", id="no status"),
-        pytest.param(GOOD | {"status": 5}, "status is a number", id="status"),
-        pytest.param(GOOD | {"submission_id": {}}, "submission_id is an object", id="id"),
-        pytest.param(GOOD | {"entrypoint": ["x"]}, "entrypoint is a list", id="entrypoint"),
-        pytest.param(GOOD | {"message": 1}, "message is a number", id="message"),
-        pytest.param(GOOD | {"error_type": []}, "error_type is a list", id="error type"),
-        pytest.param(GOOD | {"start_time": "now"}, "start_time is a text", id="start as text"),
-        pytest.param(GOOD | {"start_time": 10**30}, "start_time is not between", id="start in 10^27 years"),
-        pytest.param(GOOD | {"end_time": 1.5}, "end_time is a number, not a whole number", id="end"),
-        pytest.param(GOOD | {"metadata": ["a"]}, "metadata is a list", id="metadata"),
-        pytest.param(GOOD | {"metadata": {"a": 1}}, "metadata is a number", id="a value of metadata"),
-        pytest.param(GOOD | {"runtime_env": "x"}, "runtime_env is a text", id="runtime_env"),
-        pytest.param(GOOD | {"driver_exit_code": True}, "driver_exit_code is true", id="exit code"),
-        pytest.param(GOOD | {"driver_agent_http_address": 5}, "driver_agent_http_address is a number", id="agent"),
-    ],
-)
-def test_a_record_of_another_type_is_refused_by_the_name_of_its_field(record: Any, named: str) -> None:
-    with pytest.raises(TypeError, match=named):
-        JobInfo.from_wire(record)
-
-
-@pytest.mark.parametrize("address", ["http://[x", "http://h:99999999", "file:///etc/passwd", "http://a b:1", ""])
-def test_an_address_that_is_no_agents_is_no_address(address: str) -> None:
-    assert JobInfo.from_wire(GOOD | {"driver_agent_http_address": address}).driver_agent_http_address is None
-
-
-@pytest.mark.parametrize("address", ["http://10.0.0.1:52365", "http://[::1]:52365", "https://node-1.ray.svc:52365"])
-def test_an_agents_address_is_kept(address: str) -> None:
-    assert JobInfo.from_wire(GOOD | {"driver_agent_http_address": address}).driver_agent_http_address == address
 
 
 def failed() -> Result:
