@@ -12,7 +12,6 @@ from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.cluster.ownership import URN_ANNOTATION
 from components.errors import Forbidden, refuse
-from components.kuberay.crds import crd_documents
 from components.manifests.raycluster import api_version
 from components.settings import Settings
 from components.settings.env import SecretKey
@@ -162,7 +161,7 @@ def _existing_crd(api: Api, kuberay: KubeRay, tree: Path) -> Iterator[str]:
 
 def _spec_fields(kuberay: KubeRay, tree: Path) -> set[str]:
     """Fields of the RayCluster spec in the pinned version."""
-    raycluster = schema.of_kind(crd_documents(tree), api_version(kuberay.version), "RayCluster") or {}
+    raycluster = schema.schema_of(tree, api_version(kuberay.version), "RayCluster") or {}
     return set(raycluster["properties"]["spec"]["properties"])
 
 

@@ -6,6 +6,7 @@ the version does not have is an error here, before anything is registered.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -67,6 +68,12 @@ def of_kind(documents: Sequence[Mapping[str, Any]], api_version: str, kind: str)
     return None
 
 
+@functools.cache
+def schema_of(tree: Path, api_version: str, kind: str) -> Schema | None:
+    """Returns the strict schema of a kind by KubeRay's files; None: see `of_kind`. A process reads them once."""
+    return of_kind(crd_documents(tree), api_version, kind)
+
+
 def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]:
     """Returns the parts of a manifest that the CRD of the version does not accept, each with version and field.
 
@@ -75,7 +82,7 @@ def problems(manifest: Mapping[str, Any], tree: Path, version: str) -> list[str]
         tree: KubeRay's files of that version.
         version: version of KubeRay.
     """
-    schema = of_kind(crd_documents(tree), manifest["apiVersion"], manifest["kind"])
+    schema = schema_of(tree, manifest["apiVersion"], manifest["kind"])
     if schema is None:
         return [f"KubeRay {version} has no {manifest['kind']} in {manifest['apiVersion']}"]
     return [f"KubeRay {version}: {text}" for text in _problems(manifest, schema)]
@@ -89,7 +96,7 @@ def pod_template_problems(template: Mapping[str, Any], tree: Path, api_version: 
         tree: KubeRay's files of that version.
         api_version: API version of its RayClusters.
     """
-    cluster = of_kind(crd_documents(tree), api_version, "RayCluster") or {}
+    cluster = schema_of(tree, api_version, "RayCluster") or {}
     properties = cluster.get("properties", {}).get("spec", {}).get("properties", {})
     return _problems(template, properties.get("headGroupSpec", {}).get("properties", {}).get("template", {}))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from components.cluster import operators
 from components.cluster.api import Api
 from components.cluster.paths import object_path
 from components.errors import ClusterError, Forbidden
+from jobs.kubernetes.paths import resource_path
 from jobs.kubernetes.pod_problems import STUCK_REASONS, containers, unschedulable
 
 POLL_SECONDS = 5.0
@@ -148,8 +150,44 @@ def unacknowledged(cluster: Object) -> int | None:
     return generation if behind and true_conditions >= ready else None
 
 
+class ClusterView:
+    """What the API server shows at one moment. Each list is read once, however many RayClusters ask for it.
+
+    Args:
+        api: API server of the cluster.
+        operator_namespace: namespace of the operator.
+    """
+
+    def __init__(self, api: Api, operator_namespace: str) -> None:
+        self._api, self._operator_namespace = api, operator_namespace
+        self._lists: dict[str, list[Object]] = {}
+
+    def raycluster(self, manifest: Object) -> Object | None:
+        """Returns the RayCluster of a manifest as it is; None: it does not exist."""
+        metadata = manifest["metadata"]
+        folder = resource_path(manifest["apiVersion"], "rayclusters", namespace=metadata["namespace"])
+        found = (each for each in self._list(folder) if each["metadata"]["name"] == metadata["name"])
+        return next(found, None)
+
+    def pods(self, namespace: str, cluster: str) -> list[Object]:
+        pods = self._list(f"/api/v1/namespaces/{namespace}/pods", labelSelector="ray.io/cluster")
+        return [pod for pod in pods if pod["metadata"].get("labels", {}).get("ray.io/cluster") == cluster]
+
+    def warnings(self, namespace: str) -> list[Object]:
+        return self._list(f"/api/v1/namespaces/{namespace}/events", fieldSelector="type=Warning")
+
+    @functools.cached_property
+    def operator_is_available(self) -> bool:
+        return any(map(operators.available, operators.find(self._api, self._operator_namespace)))
+
+    def _list(self, path: str, **params: str) -> list[Object]:
+        if path not in self._lists:
+            self._lists[path] = (self._api.get(path, **params) or {"items": []})["items"]
+        return self._lists[path]
+
+
 class ReadinessReporter:
-    """Polls one RayCluster in a thread and reports each new reason once, until `stop`.
+    """Reports each new reason why one RayCluster is not ready, once.
 
     While the operator is available and the cluster stays ready, it also writes the `observedGeneration` that the
     operator has left behind.
@@ -157,63 +195,35 @@ class ReadinessReporter:
     Args:
         api: API server of the cluster.
         manifest: the RayCluster.
-        operator_namespace: namespace of the operator.
         notify: reports a reason.
         restarts: whether the current update restarts pods. Then "ready" describes the old pods until the operator has
             written the generation itself.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        manifest: Object,
-        operator_namespace: str,
-        notify: Callable[[str], None],
-        restarts: Callable[[], bool],
-    ) -> None:
-        metadata = manifest["metadata"]
-        self._api, self._namespace, self._name = api, metadata["namespace"], metadata["name"]
-        self._path = object_path(manifest["apiVersion"], "RayCluster", self._namespace, self._name)
-        self._operator_namespace, self._notify, self._restarts = operator_namespace, notify, restarts
-        self._stopped = threading.Event()
+    def __init__(self, api: Api, manifest: Object, notify: Callable[[str], None], restarts: Callable[[], bool]) -> None:
+        self._api, self._manifest, self._notify, self._restarts = api, manifest, notify, restarts
         self._polls_by_reason: dict[str, int] = {}
         self._behind_polls = 0
         self._silent_polls = 0
 
-    def start(self) -> None:
-        threading.Thread(target=self._run, name=f"progress-{self._name}", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _run(self) -> None:
-        while not self._stopped.wait(POLL_SECONDS):
-            try:
-                self.poll()
-            except Forbidden:
-                continue  # this user cannot read everything; the engine's own request reports a right that `up` lacks
-            except ClusterError as error:
-                # Pulumi's provider waits for the server without a limit and without a message.
-                self._count(f"{error} `up` continues once it answers. Ctrl-C stops it; the next `up` continues.")
-
-    def poll(self) -> None:
-        """Reads the cluster once."""
-        folder = f"/api/v1/namespaces/{self._namespace}"
-        cluster = self._api.get(self._path)
+    def poll(self, view: ClusterView) -> None:
+        """Looks at the cluster once."""
+        cluster = view.raycluster(self._manifest)
         if cluster is None:
             return
+        namespace, name = cluster["metadata"]["namespace"], cluster["metadata"]["name"]
         started = cluster["metadata"]["creationTimestamp"]
-        pods = self._api.get(f"{folder}/pods", labelSelector=f"ray.io/cluster={self._name}") or {"items": []}
-        warnings = self._api.get(f"{folder}/events", fieldSelector="type=Warning") or {"items": []}
-        events = [event for event in warnings["items"] if (event.get("lastTimestamp") or started) >= started]
-        operator = any(map(operators.available, operators.find(self._api, self._operator_namespace)))
+        pods = view.pods(namespace, name)
+        events = [event for event in view.warnings(namespace) if (event.get("lastTimestamp") or started) >= started]
+        operator = view.operator_is_available
         self._write_observed_generation(cluster, operator)
         self._silent_polls = 0 if cluster.get("status") or not operator else self._silent_polls + 1
         ignored = self._silent_polls >= IGNORED_POLLS
-        for reason in reasons(pods["items"], events, cluster, operator=operator, ignored=ignored):
-            self._count(reason)
+        for reason in reasons(pods, events, cluster, operator=operator, ignored=ignored):
+            self.count(reason)
 
-    def _count(self, reason: str) -> None:
+    def count(self, reason: str) -> None:
+        """Counts a reason, and reports it once it has lasted."""
         self._polls_by_reason[reason] = self._polls_by_reason.get(reason, 0) + 1
         if self._polls_by_reason[reason] == PATIENCE_POLLS:
             self._notify(reason)
@@ -222,43 +232,93 @@ class ReadinessReporter:
         generation = unacknowledged(cluster) if operator and not self._restarts() else None
         self._behind_polls = 0 if generation is None else self._behind_polls + 1
         if self._behind_polls == ACKNOWLEDGE_POLLS:
+            metadata = cluster["metadata"]
+            path = object_path(self._manifest["apiVersion"], "RayCluster", metadata["namespace"], metadata["name"])
             status = {"status": {"observedGeneration": generation}}
-            self._api.call("PATCH", f"{self._path}/status", body=status, content_type="application/merge-patch+json")
+            self._api.call("PATCH", f"{path}/status", body=status, content_type="application/merge-patch+json")
 
 
-def report_until_ready(
-    api: Api,
-    manifest: Object,
-    operator_namespace: str,
-    *,
-    component: pulumi.Resource,
-    raycluster: pulumi.CustomResource,
-    restarts: Callable[[], bool],
-) -> None:
-    """Reports why a RayCluster is not ready, as warnings on its component, until it is. Previews report nothing.
+class ReadinessWatch:
+    """Polls the RayClusters of a stack that are not ready yet, all of them in one thread.
 
     Args:
         api: API server of the cluster.
-        manifest: the RayCluster.
         operator_namespace: namespace of the operator.
-        component: the resource that the warnings belong to; the parent of `raycluster`.
-        raycluster: the resource whose creation or update `up` waits for.
-        restarts: see `ReadinessReporter`.
     """
-    if pulumi.runtime.is_dry_run():
-        return
 
-    def begin(_urn: str) -> None:
-        # Warnings go through the event loop of the program: only there can the SDK look up their resource.
-        loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+    def __init__(self, api: Api, operator_namespace: str) -> None:
+        self._api, self._operator_namespace = api, operator_namespace
+        self._reporters: list[ReadinessReporter] = []
+        self._runs = False
+        self._lock = threading.Lock()
 
-        def notify(reason: str) -> None:
-            text = f"not ready yet: {reason}"
-            loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, component), context=context)
+    def report_until_ready(
+        self,
+        manifest: Object,
+        *,
+        component: pulumi.Resource,
+        raycluster: pulumi.CustomResource,
+        after: Sequence[pulumi.Resource],
+        restarts: Callable[[], bool],
+    ) -> None:
+        """Reports why a RayCluster is not ready, as warnings on its component, until it is. Previews report nothing.
 
-        reporter = ReadinessReporter(api, manifest, operator_namespace, notify, restarts)
-        reporter.start()
-        raycluster.id.apply(lambda _id: reporter.stop())
+        Args:
+            manifest: the RayCluster.
+            component: the resource that the warnings belong to; the parent of `raycluster`.
+            raycluster: the resource whose creation or update `up` waits for.
+            after: resources that are created before `raycluster`.
+            restarts: see `ReadinessReporter`.
+        """
+        if pulumi.runtime.is_dry_run():
+            return
 
-    # The URN of the component is known at once, that of the RayCluster only when the wait is over.
-    component.urn.apply(begin)
+        def begin(_urns: Sequence[str]) -> None:
+            # Warnings go through the event loop of the program: only there can the SDK look up their resource.
+            loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+            def notify(reason: str) -> None:
+                text = f"not ready yet: {reason}"
+                loop.call_soon_threadsafe(functools.partial(pulumi.log.warn, text, component), context=context)
+
+            reporter = ReadinessReporter(self._api, manifest, notify, restarts)
+            self._add(reporter)
+            raycluster.id.apply(lambda _id: self._remove(reporter))
+
+        # The URN of a component is known at once, that of another resource only when it is created.
+        pulumi.Output.all(component.urn, *[each.urn for each in after]).apply(begin)
+
+    def _add(self, reporter: ReadinessReporter) -> None:
+        with self._lock:
+            self._reporters.append(reporter)
+            if not self._runs:
+                self._runs = True
+                threading.Thread(target=self._run, name="readiness", daemon=True).start()
+
+    def _remove(self, reporter: ReadinessReporter) -> None:
+        with self._lock:
+            self._reporters.remove(reporter)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(POLL_SECONDS)
+            with self._lock:
+                reporters = list(self._reporters)
+                self._runs = bool(reporters)
+            if not reporters:
+                return
+            self.poll(reporters)
+
+    def poll(self, reporters: Sequence[ReadinessReporter]) -> None:
+        """Looks once at the RayClusters of these reporters."""
+        view = ClusterView(self._api, self._operator_namespace)
+        for reporter in reporters:
+            try:
+                reporter.poll(view)
+            except Forbidden:
+                continue  # this user cannot read everything; the engine's own request reports a right that `up` lacks
+            except ClusterError as error:
+                # Pulumi's provider waits for the server without a limit and without a message.
+                for each in reporters:
+                    each.count(f"{error} `up` continues once it answers. Ctrl-C stops it; the next `up` continues.")
+                return

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pulumi
 
-from components.cluster.api import Api
-from components.hooks import progress
+from components.hooks.progress import ReadinessWatch
 from components.hooks.update_review import UpdateReview
 
 
@@ -19,13 +18,11 @@ class RayClusterHooks:
     """The hooks of all RayClusters of a stack.
 
     Attributes:
-        api: API server of the cluster.
-        operator_namespace: namespace of the operator.
+        watch: reports why they are not ready.
         review: reviews their updates.
     """
 
-    api: Api
-    operator_namespace: str
+    watch: ReadinessWatch
     review: UpdateReview
 
     def before_update(self, resource: str, manifest: Mapping[str, Any]) -> pulumi.ResourceHookBinding:
@@ -34,15 +31,19 @@ class RayClusterHooks:
         return self.review.hook(resource, metadata["namespace"], metadata["name"])
 
     def report_progress(
-        self, manifest: Mapping[str, Any], *, component: pulumi.Resource, raycluster: pulumi.CustomResource
+        self,
+        manifest: Mapping[str, Any],
+        *,
+        component: pulumi.Resource,
+        raycluster: pulumi.CustomResource,
+        after: Sequence[pulumi.Resource],
     ) -> None:
-        """Reports as warnings on `component` why the RayCluster is not ready, until it is."""
+        """Reports as warnings on `component` why the RayCluster, created after `after`, is not ready, until it is."""
         metadata = manifest["metadata"]
-        progress.report_until_ready(
-            self.api,
+        self.watch.report_until_ready(
             manifest,
-            self.operator_namespace,
             component=component,
             raycluster=raycluster,
+            after=after,
             restarts=partial(self.review.restarts, metadata["namespace"], metadata["name"]),
         )

@@ -65,7 +65,7 @@ class RayCluster(pulumi.ComponentResource):
             self._declare(other, [self.object])
         self.register_outputs({"name": settings.name, "namespace": settings.namespace})
         if hooks:
-            hooks.report_progress(manifest, component=self, raycluster=self.object)
+            hooks.report_progress(manifest, component=self, raycluster=self.object, after=before)
 
     def _declare(self, manifest: dict[str, Any], depends_on: Sequence[pulumi.Resource]) -> pulumi.CustomResource:
         metadata = manifest["metadata"]

@@ -16,6 +16,7 @@ from components.cluster.context import KubernetesCluster, connect
 from components.hooks import secret_env
 from components.hooks.aliases import Aliases
 from components.hooks.ownership import Ownership
+from components.hooks.progress import ReadinessWatch
 from components.hooks.raycluster import RayClusterHooks
 from components.hooks.update_review import UpdateReview
 from components.manifests.contract import contract
@@ -106,7 +107,7 @@ class Stack:
         review = UpdateReview(
             self.settings.protect, self.settings.confirm_restart, partial(running_jobs, self.contract)
         )
-        return RayClusterHooks(cluster.api, self.settings.kuberay.namespace, review)
+        return RayClusterHooks(ReadinessWatch(cluster.api, self.settings.kuberay.namespace), review)
 
     def guard(self, resources: Sequence[pulumi.Resource]) -> None:
         """Declares the cluster guard, which a `destroy` deletes first, and refuses aliases that match nothing.

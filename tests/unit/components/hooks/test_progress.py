@@ -8,15 +8,24 @@ from typing import Any
 import pytest
 
 from components.cluster.context import connect
-from components.hooks.progress import PATIENCE_POLLS, POLL_SECONDS, ReadinessReporter, reasons, unacknowledged
+from components.hooks.progress import (
+    PATIENCE_POLLS,
+    POLL_SECONDS,
+    ClusterView,
+    ReadinessReporter,
+    ReadinessWatch,
+    reasons,
+    unacknowledged,
+)
 from tests.support.api_server import api_server
 
 RAY = {"metadata": {"name": "ray", "namespace": "ns", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
 MANIFEST = {"apiVersion": "ray.io/v1", **RAY}
+RAYCLUSTERS = "/apis/ray.io/v1/namespaces/ns/rayclusters"
 
 
 def pod(name: str = "ray-head-x", node_type: str = "head", **status: Any) -> dict[str, Any]:
-    labels = {"ray.io/node-type": node_type, "ray.io/group": "small-group"}
+    labels = {"ray.io/cluster": "ray", "ray.io/node-type": node_type, "ray.io/group": "small-group"}
     return {"metadata": {"name": name, "namespace": "ns", "labels": labels}, "status": status}
 
 
@@ -59,7 +68,7 @@ def test_a_crash_says_its_exit_code_and_where_the_logs_are() -> None:
     text = "\n".join(reasons([pod(containerStatuses=[crashed])], [], RAY))
     assert "CrashLoopBackOff" in text
     assert "137 (OOMKilled)" in text
-    assert "kubectl logs -n ns -l ray.io/node-type=head,ray.io/group=small-group -c ray-head" in text
+    assert "kubectl logs -n ns -l ray.io/cluster=ray,ray.io/node-type=head,ray.io/group=small-group -c ray-head" in text
 
 
 def test_a_head_that_crashes_again_and_again_is_one_reason() -> None:
@@ -100,16 +109,16 @@ def test_a_healthy_cluster_gives_no_reason() -> None:
 
 
 def test_each_reason_is_told_once_and_only_when_it_lasts(tmp_path: Path) -> None:
-    path = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray"
     stuck = pod(containerStatuses=[container(waiting("ImagePullBackOff", "gone"))])
-    objects = {path: RAY, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
+    objects = {RAYCLUSTERS: {"items": [RAY]}, "/api/v1/namespaces/ns/pods": {"items": [stuck]}}
     told: list[str] = []
     with api_server(tmp_path, objects) as config:
-        watching = ReadinessReporter(connect(str(config), "").api, MANIFEST, "nowhere", told.append, lambda: False)
-        watching.poll()
+        api = connect(str(config), "").api
+        watching = ReadinessReporter(api, MANIFEST, told.append, lambda: False)
+        watching.poll(ClusterView(api, "nowhere"))
         assert told == []
         for _ in range(PATIENCE_POLLS + 3):
-            watching.poll()
+            watching.poll(ClusterView(api, "nowhere"))
     assert told == ["head pod, container ray-head: ImagePullBackOff: gone"]
 
 
@@ -137,13 +146,12 @@ OPERATOR = {
 
 
 def test_a_raycluster_that_an_available_operator_does_not_look_at_is_told_within_a_minute(tmp_path: Path) -> None:
-    path = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray"
     told: list[str] = []
-    with api_server(tmp_path, {path: RAY, **OPERATOR}) as config:
+    with api_server(tmp_path, {RAYCLUSTERS: {"items": [RAY]}, **OPERATOR}) as config:
         api = connect(str(config), "").api
-        watching = ReadinessReporter(api, MANIFEST, "ray-system", told.append, lambda: False)
+        watching = ReadinessReporter(api, MANIFEST, told.append, lambda: False)
         for _ in range(int(60 / POLL_SECONDS)):
-            watching.poll()
+            watching.poll(ClusterView(api, "ray-system"))
     assert len(told) == 1
     assert "Does it watch namespace ns?" in told[0]
 
@@ -152,10 +160,10 @@ def test_a_raycluster_that_an_available_operator_does_not_look_at_is_told_within
 def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
     restarts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, meta = "/apis/ray.io/v1/namespaces/ns/rayclusters/ray", {**RAY["metadata"], "generation": 3}
+    meta = {**RAY["metadata"], "generation": 3}
     behind = {**RAY, "metadata": meta, "status": {"observedGeneration": 2, "conditions": READY}}
     written: list[Any] = []
-    with api_server(tmp_path, {path: behind, **OPERATOR}) as config:
+    with api_server(tmp_path, {RAYCLUSTERS: {"items": [behind]}, **OPERATOR}) as config:
         api = connect(str(config), "").api
         ask = api.call
 
@@ -163,10 +171,10 @@ def test_a_generation_is_written_for_the_operator_only_where_no_pod_restarts(
             return written.append((where, named["body"])) if method == "PATCH" else ask(method, where, **named)
 
         monkeypatch.setattr(api, "call", call)
-        watching = ReadinessReporter(api, MANIFEST, "ray-system", lambda _: None, lambda: restarts)
+        watching = ReadinessReporter(api, MANIFEST, lambda _: None, lambda: restarts)
         for _ in range(5):
-            watching.poll()
-    assert written == ([] if restarts else [(f"{path}/status", {"status": {"observedGeneration": 3}})])
+            watching.poll(ClusterView(api, "ray-system"))
+    assert written == ([] if restarts else [(f"{RAYCLUSTERS}/ray/status", {"status": {"observedGeneration": 3}})])
 
 
 READY = [{"type": kind, "status": "True"} for kind in ("HeadPodReady", "RayClusterProvisioned")]
@@ -180,3 +188,36 @@ def test_a_generation_that_the_operator_left_behind_is_found_only_while_the_clus
     suspended = {"observedGeneration": 2, "conditions": [{"type": "RayClusterSuspended", "status": "True"}]}
     assert unacknowledged({**changed, "spec": {"suspend": True}, "status": suspended}) == 3
     assert unacknowledged({**changed, "status": suspended}) is None
+
+
+def test_many_rayclusters_of_a_namespace_cost_the_requests_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters = [{**RAY, "metadata": {**RAY["metadata"], "name": f"ray-{number}"}} for number in range(20)]
+    asked: list[str] = []
+    with api_server(tmp_path, {RAYCLUSTERS: {"items": clusters}, **OPERATOR}) as config:
+        api = connect(str(config), "").api
+        ask = api.call
+        monkeypatch.setattr(api, "call", lambda method, path, **named: asked.append(path) or ask(method, path, **named))
+        watch = ReadinessWatch(api, "ray-system")
+        reporters = [
+            ReadinessReporter(api, {"apiVersion": "ray.io/v1", **each}, lambda _: None, lambda: False)
+            for each in clusters
+        ]
+        watch.poll(reporters[:1])
+        of_one, asked[:] = list(asked), []
+        watch.poll(reporters)
+    assert asked == of_one
+    assert RAYCLUSTERS in asked
+
+
+def test_a_server_that_does_not_answer_is_asked_once_and_told_for_each_raycluster(tmp_path: Path) -> None:
+    told: list[str] = []
+    with api_server(tmp_path, {}) as config:
+        api = connect(str(config), "").api
+    watch = ReadinessWatch(api, "ray-system")
+    reporters = [ReadinessReporter(api, MANIFEST, told.append, lambda: False) for _ in range(3)]
+    for _ in range(PATIENCE_POLLS):
+        watch.poll(reporters)
+    assert len(told) == 3
+    assert all("`up` continues once it answers" in text for text in told)
