@@ -67,6 +67,14 @@ def test_a_job_that_is_waited_for_is_one_display_that_changes(kernel: Kernel, wa
     assert "Duration" in table
 
 
+def test_the_display_says_why_a_job_is_still_pending(kernel: Kernel) -> None:
+    kernel.run("job = client.submit('true', entrypoint_num_cpus=64)")
+    cell = kernel.run("job.wait()", interrupt_at="Reason")
+    assert "PENDING" in cell.shown[0]
+    assert "CPU" in cell.shown[0].partition("Reason")[2]
+    kernel.run("job.stop(timeout=1)")
+
+
 def test_a_secret_is_not_shown_and_texts_are_not_html(kernel: Kernel) -> None:
     kernel.run("job = client.submit('echo \"<b>bold</b>\"; true --password=hunter2-x7Kq9')")
     for cell in (kernel.run("job"), kernel.run("_ = job.wait()"), kernel.run("job.info")):
