@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy cluster cluster-down pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs bench lock environments
+.PHONY: help demo demo-destroy cluster cluster-down pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs session bench lock environments
 
 ##@ Start
 help:  ## show this list
@@ -79,6 +79,9 @@ test: .venv/.ready  ## run all tests that this machine can run
 
 docs: .venv/.ready  ## write the generated pages: docs/python-api.md, the tables of docs/configuration.md
 	$(BIN)/python -m ops docs
+
+session: .venv/.ready  ## run a first session on a local Ray and write docs/first-session.md (OUTPUTS=FILE: on its cluster)
+	$(BIN)/python -m ops session $(if $(OUTPUTS),--outputs $(OUTPUTS))
 
 environments: .venv/.ready  ## check the protection rules of GitHub's environments, for CI
 	$(BIN)/python -m ops environments

@@ -95,7 +95,7 @@ def submissions(target: Head, count: int = 100, stock_count: int = 10) -> dict[s
         "    gate = asyncio.Semaphore(8)\n"
         "    async with connect_async(sys.argv[1], token_file=sys.argv[2]) as client:\n"
         "        async def one():\n"
-        "            async with gate: return await client.submit('true', timeout=600)\n"
+        "            async with gate: return (await client.submit('true', timeout=600)).submission_id\n"
         f"        ids = await asyncio.gather(*(one() for _ in range({count})))\n"
         f"        assert len(set(ids)) == {count}\n"
         "asyncio.run(main())\n"

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import AsyncClient, Client, ConnectOptions, Job, SubmitOptions, connect, connect_async
+    from .api import AsyncClient, AsyncJob, Client, ConnectOptions, Job, SubmitOptions, connect, connect_async
     from .errors import (
         Conflict,
         DeadlinePassed,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "AsyncJob",
     "Client",
     "Conflict",
     "ConnectOptions",
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    ".api": ("AsyncClient", "Client", "ConnectOptions", "Job", "SubmitOptions", "connect", "connect_async"),
+    ".api": ("AsyncClient", "AsyncJob", "Client", "ConnectOptions", "Job", "SubmitOptions", "connect", "connect_async"),
     ".spec.job_info": ("JobInfo", "Result"),
 }
 

@@ -10,17 +10,20 @@ with connect() as client:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from .background import DetachedThreads
 from .deadline import Deadline
+from .errors import JobsError
+from .notebook import LiveDisplay, live_display
 from .session import Session, open_session
+from .spec.job_html import job_html
 from .spec.job_info import JobInfo, Result
 from .spec.job_spec import JobFields, JobRequest, JobSpec
 from .submit import PreparedJob, prepare
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # typing.Unpack needs Python 3.11.
 
 T = TypeVar("T")
+
+# How long a notebook may take to show a job.
+SHOW_SECONDS = 10.0
+# How often the caller's loop wakes while it waits.
+WAKE_SECONDS = 1.0
 
 
 class ConnectOptions(TypedDict, total=False):
@@ -84,7 +92,7 @@ class AsyncClient:
         key: str | None = None,
         timeout: float = 120.0,
         **fields: Unpack[JobFields],
-    ) -> str:
+    ) -> AsyncJob:
         """Submits a job exactly once, also when an answer is lost or the connection drops.
 
         The arguments from `runtime_env` on are those of Ray's job submission API
@@ -93,7 +101,7 @@ class AsyncClient:
         Args:
             entrypoint: The shell command to run.
             submission_id: The job's id: 1 to 128 letters, digits, '.', '_' or '-'. If a job with this id exists and has
-                the same content, its id is returned. Random by default.
+                the same content, that job is returned. Random by default.
             key: A text from which the id is derived, such as `nightly-2026-11-23`: the same key is the same job. Not
                 together with `submission_id`.
             working_dir: A local directory or archive, uploaded if the server lacks it, or the URI of a package.
@@ -109,7 +117,7 @@ class AsyncClient:
             timeout: How long the server may take to accept the job, in seconds. An upload has 10 minutes of its own.
 
         Returns:
-            The submission id.
+            The job.
 
         Raises:
             Refused: The arguments cannot be used.
@@ -127,7 +135,11 @@ class AsyncClient:
 
         job = await prepare_request()
         _, submission = await self.session.submit_or_prepare_again(job, prepare_request, seconds=timeout)
-        return submission.submission_id
+        return AsyncJob(self, submission.submission_id)
+
+    def job(self, submission_id: str) -> AsyncJob:
+        """Returns a job that was submitted before. The server is not asked yet."""
+        return AsyncJob(self, submission_id)
 
     async def get(self, submission_id: str) -> JobInfo:
         """Returns the job as the server has it now.
@@ -142,7 +154,7 @@ class AsyncClient:
         return await self.session.watcher.list_jobs()
 
     async def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
-        """Waits until the job has ended.
+        """Waits until the job has ended. In a notebook the job is shown, and the display changes with it.
 
         Args:
             submission_id: The job.
@@ -155,7 +167,37 @@ class AsyncClient:
             UnknownJob: The server knows no job with this id.
             DeadlinePassed: The job has not ended within `timeout`. It keeps running.
         """
+        display = live_display()
+        if display is not None:
+            return await self._wait_and_show(submission_id, Deadline(timeout), display)
         return (await self.session.wait([submission_id], deadline=Deadline(timeout)))[0]
+
+    async def _wait_and_show(self, submission_id: str, deadline: Deadline, display: LiveDisplay) -> Result:
+        from .diagnose.pending import PendingReasons
+
+        reasons = PendingReasons(self.session.connection)
+
+        def describe(job: JobInfo) -> str:
+            reason = reasons.describe(job)
+            display.show(job, reason)
+            return reason
+
+        try:
+            (result,) = await self.session.wait([submission_id], deadline=deadline, describe=describe)
+        finally:
+            await reasons.close()
+        job = result.info or JobInfo(result.submission_id, result.status)
+        display.show(job._replace(status=result.status), await self._failure_reason(job))
+        return result
+
+    async def _failure_reason(self, job: JobInfo) -> str:
+        from .diagnose.ending import end_of_failed_job, failure_reason
+
+        return failure_reason(job, await end_of_failed_job(self.session.client, job)) if job.status == "FAILED" else ""
+
+    async def _html_of(self, submission_id: str) -> str:
+        job = await self.session.watcher.get_job(submission_id, Deadline(SHOW_SECONDS))
+        return job_html(job, await self._failure_reason(job))
 
     def logs(self, submission_id: str, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """Reads the job's log, each byte once and in order, also when connections drop.
@@ -267,8 +309,49 @@ async def connect_async(
         yield AsyncClient(session, session.connection.url)
 
 
+class AsyncJob:
+    """A job of an `AsyncClient`. Each method asks the server again; `await job` is `await job.wait()`.
+
+    Attributes:
+        submission_id: The job's id.
+    """
+
+    def __init__(self, client: AsyncClient, submission_id: str) -> None:
+        self._client = client
+        self.submission_id = submission_id
+
+    def __repr__(self) -> str:
+        return f"AsyncJob({self.submission_id!r})"
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self.wait().__await__()
+
+    async def info(self) -> JobInfo:
+        """Returns the job as the server has it now. Raises UnknownJob."""
+        return await self._client.get(self.submission_id)
+
+    async def wait(self, timeout: float | None = None) -> Result:
+        """Waits until the job has ended. See `AsyncClient.wait`."""
+        return await self._client.wait(self.submission_id, timeout=timeout)
+
+    def logs(self, *, follow: bool = False, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Reads the job's log in pieces, each byte once. See `AsyncClient.logs`."""
+        return self._client.logs(self.submission_id, follow=follow, offset=offset)
+
+    async def stop(self, timeout: float = 60.0) -> JobInfo:
+        """Stops the job and waits until it has ended. See `AsyncClient.stop`."""
+        return await self._client.stop(self.submission_id, timeout=timeout)
+
+    async def delete(self) -> None:
+        """Deletes the server's record of the job, which must have ended. See `AsyncClient.delete`."""
+        await self._client.delete(self.submission_id)
+
+
 class Job:
     """A job of a `Client`. Each property and method asks the server again.
+
+    `await job` waits for the end too, for programs with an event loop and for notebooks: the loop is not blocked. A
+    notebook shows a job as a table: its state, its duration, and why it failed.
 
     Attributes:
         submission_id: The job's id.
@@ -280,6 +363,13 @@ class Job:
 
     def __repr__(self) -> str:
         return f"Job({self.submission_id!r})"
+
+    def _repr_html_(self) -> str | None:
+        """The job in a notebook. None, for the text of __repr__, if the client is closed."""
+        return self._client._html_of(self.submission_id)
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._client._wait_in_loop(self.submission_id).__await__()
 
     @property
     def info(self) -> JobInfo:
@@ -309,36 +399,40 @@ class Job:
 
 
 class Client:
-    """The jobs of one Ray cluster, for scripts: the methods of `AsyncClient`, blocking. Made by `connect`.
+    """The jobs of one Ray cluster, for scripts and notebooks: the methods of `AsyncClient`, blocking.
 
-    It is open inside its `with` block, and runs an event loop in its own thread.
+    Made by `connect`. It runs an event loop in its own thread, so it works in programs and notebooks whose loop is
+    running. Ctrl-C, or "interrupt the kernel", during `wait` and `logs` raises KeyboardInterrupt: the job keeps
+    running, and the client can still be used.
     """
 
     def __init__(self, address: str | None = None, **options: Unpack[ConnectOptions]) -> None:
-        self._address = address
-        self._options = options
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(DetachedThreads())
         self._thread = threading.Thread(target=self._loop.run_forever, name="rayjobs", daemon=True)
-        self._context: contextlib.AbstractAsyncContextManager[AsyncClient] | None = None
-        self._async: AsyncClient | None = None
-
-    def __enter__(self) -> Client:
         self._thread.start()
-        self._context = connect_async(self._address, **self._options)
+        self._context = connect_async(address, **options)
+        self._async: AsyncClient | None = None
         try:
             self._async = self._call(self._context.__aenter__())
         except BaseException:
             self._end_loop()
             raise
+
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection, as the end of the `with` block does. Jobs keep running."""
+        if self._async is None:
+            return
         try:
-            if self._context is not None:
-                self._call(self._context.__aexit__(None, None, None))
+            self._call(self._context.__aexit__(None, None, None))
         finally:
             self._async = None
             self._end_loop()
@@ -349,17 +443,53 @@ class Client:
         self._loop.close()
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Runs `work` in the client's loop. Ctrl-C ends it, and is raised when it has ended."""
+        task: asyncio.Task[T] | None = None
+        ended = threading.Event()
+
+        def begin() -> None:
+            nonlocal task
+            task = self._loop.create_task(work)
+            task.add_done_callback(lambda _task: ended.set())
+
+        def cancel() -> None:
+            assert task is not None  # The loop runs callbacks in the order in which they came.
+            task.cancel()
+
+        self._loop.call_soon_threadsafe(begin)
         try:
-            return future.result()
+            ended.wait()
         except BaseException:
-            future.cancel()  # Ctrl-C in the script ends the request.
+            self._loop.call_soon_threadsafe(cancel)
+            ended.wait()
             raise
+        assert task is not None
+        return task.result()
+
+    async def _wait_in_loop(self, submission_id: str) -> Result:
+        work = self._client.wait(submission_id)
+        result = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        try:
+            # A notebook's kernel acts on its interrupt when its loop wakes.
+            while not (await asyncio.wait([result], timeout=WAKE_SECONDS))[0]:
+                pass
+        except asyncio.CancelledError:  # In a notebook, the cell was interrupted.
+            result.cancel()
+            raise asyncio.CancelledError(_detached(submission_id)) from None
+        return result.result()
+
+    def _html_of(self, submission_id: str) -> str | None:
+        if self._async is None:
+            return None
+        try:
+            return self._call(self._async._html_of(submission_id))
+        except JobsError as error:
+            return escape(f"Job {submission_id}: {error.message}")
 
     @property
     def _client(self) -> AsyncClient:
         if self._async is None:
-            raise RuntimeError("The client is closed: use it inside its `with` block.")
+            raise RuntimeError("The client is closed: connect again.")
         return self._async
 
     @property
@@ -377,7 +507,7 @@ class Client:
         Returns:
             The job.
         """
-        return Job(self, self._call(self._client.submit(entrypoint, **options)))
+        return Job(self, self._call(self._client.submit(entrypoint, **options)).submission_id)
 
     def job(self, submission_id: str) -> Job:
         """Returns a job that was submitted before. The server is not asked yet."""
@@ -393,7 +523,10 @@ class Client:
 
     def wait(self, submission_id: str, *, timeout: float | None = None) -> Result:
         """Waits until the job has ended. See `AsyncClient.wait`."""
-        return self._call(self._client.wait(submission_id, timeout=timeout))
+        try:
+            return self._call(self._client.wait(submission_id, timeout=timeout))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_detached(submission_id)) from None
 
     def stop(self, submission_id: str, *, timeout: float = 60.0) -> JobInfo:
         """Stops the job and waits until it has ended. See `AsyncClient.stop`."""
@@ -412,19 +545,37 @@ class Client:
 
         try:
             while (chunk := self._call(next_chunk())) is not None:
+                offset += len(chunk)
                 yield chunk
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_detached(submission_id, offset)) from None
         finally:
-            self._call(chunks.aclose())
+            if self._async is not None:
+                self._call(chunks.aclose())
+
+
+def _detached(submission_id: str, offset: int | None = None) -> str:
+    """Returns the text of an interrupt.
+
+    Args:
+        submission_id: The job.
+        offset: The next byte of the log that was read.
+    """
+    again = f"client.wait({submission_id!r}) waits for it again"
+    if offset is not None:
+        again = f"client.logs({submission_id!r}, follow=True, offset={offset}) continues its log"
+    return f"Detached. Job {submission_id} keeps running.\n  {again}, client.stop({submission_id!r}) stops it."
 
 
 def connect(address: str | None = None, **options: Unpack[ConnectOptions]) -> Client:
-    """Connects to a Ray cluster for as long as the `with` block runs.
+    """Connects to a Ray cluster.
 
     Args:
         address: URL of a Jobs API. By default a cluster of a stack.
         **options: The arguments of `connect_async`, which also names what is raised.
 
     Returns:
-        A client, to be used as a context manager: `with connect() as client:`.
+        A client. The end of `with connect() as client:` closes it. In a notebook, where a block has to fit into one
+        cell, `client = connect()` stays open until `client.close()`.
     """
     return Client(address, **options)

@@ -254,6 +254,7 @@ class Session:
         *,
         deadline: Deadline | None = None,
         on_end: Callable[[JobInfo], None] = lambda _job: None,
+        describe: Callable[[JobInfo], str] | None = None,
     ) -> list[Result]:
         """Waits until all jobs have ended. Returns their results in the order given.
 
@@ -261,6 +262,7 @@ class Session:
             submission_ids: The jobs.
             deadline: When all must have ended; never by default.
             on_end: Called with each job when it has ended; not with one that is lost.
+            describe: Called at each look at a job that has not ended; by default that of the session.
 
         Raises:
             UnknownJob, DeadlinePassed, Unreachable, NotAllowed
@@ -278,7 +280,7 @@ class Session:
             deadline=deadline,
             patience=self.patience,
             on_change=on_change,
-            describe=self.describe,
+            describe=describe or self.describe,
         )
         results = {
             each: Result(each, job.status, job) if job is not None else self._lost_result(each)

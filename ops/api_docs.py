@@ -33,7 +33,8 @@ with connect() as client:  # the selected stack of the Pulumi project around the
 ```
 
 In this repository, without an installation, the package is called `jobs`: `from jobs import connect`. All names on this
-page are imported in this way. [jobs.md](jobs.md) describes the commands and their promises.
+page are imported in this way. [jobs.md](jobs.md) describes the commands and their promises, and
+[notebooks](jobs.md#how-do-i-use-it-in-a-notebook).
 """
 
 
@@ -42,7 +43,7 @@ def page() -> str:
     api, records = _Module("jobs/api.py"), _Module("jobs/spec/job_info.py")
     parts = [HEADER]
     parts += [api.function("connect"), api.function("connect_async")]
-    parts += [api.class_page("Client"), api.class_page("Job"), api.class_page("AsyncClient")]
+    parts += [api.class_page(name) for name in ("Client", "Job", "AsyncClient", "AsyncJob")]
     parts += [records.class_page("Result"), records.class_page("JobInfo")]
     parts += [_errors(_Module("jobs/errors.py"))]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"

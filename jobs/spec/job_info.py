@@ -115,6 +115,12 @@ class JobInfo(NamedTuple):
         """Id and status only: the other fields may hold secrets."""
         return f"JobInfo({self.submission_id!r}, {self.status!r})"
 
+    def _repr_html_(self) -> str:
+        """The job in a notebook. See job_html."""
+        from .job_html import job_html
+
+        return job_html(self)
+
     def shown(self, limit: int = TEXT_LIMIT) -> JobInfo:
         """Returns the job for people: without values that look like secrets, with visible control characters.
 

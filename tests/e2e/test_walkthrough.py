@@ -15,6 +15,7 @@ import pytest
 
 from components.cluster.api import Api
 from ops import stack_objects
+from ops.session import record
 from tests.support.capabilities import kuberay_version
 from tests.support.cluster import Cluster
 from tests.support.stack import ROOT, Stack, crds_on
@@ -140,6 +141,14 @@ def test_w7_the_same_from_python(environment: dict[str, str], outputs_file: Path
     )
     assert run.returncode == 0, run.stderr
     assert "SUCCEEDED" in run.stdout
+
+
+@pytest.mark.needs("token authentication")
+def test_w7_the_first_session_of_the_docs_begins_with_init(
+    cluster: Cluster, outputs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    assert f"$ rayjobs init --outputs {outputs_file.name}" in record(outputs_file)
 
 
 def test_a_second_up_a_refresh_and_a_preview_change_nothing(stack: Stack) -> None:

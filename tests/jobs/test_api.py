@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from jobs import connect, connect_async
+from jobs import Client, Job, Result, connect, connect_async
 from jobs.errors import DeadlinePassed, JobFailed, UnknownJob
-from tests.jobs.conftest import Head, output_of
+from tests.jobs.conftest import Head, new_id, output_of
+from tests.support.command import ROOT, clean_environ
 
 
 def test_a_script_submits_follows_and_takes_the_result(head: Head, tmp_path: Path) -> None:
@@ -44,8 +48,10 @@ def test_an_event_loop_runs_many_jobs_over_one_client(head: Head, tmp_path: Path
     async def main() -> list[str]:
         options = {"token_file": head.token_file, "ledger": tmp_path / "ledger"}
         async with connect_async(head.url, **options) as client:
-            ids = await asyncio.gather(*(client.submit(f"exit {code}") for code in (0, 1, 0)))
-            return [(await client.wait(each, timeout=60)).status for each in ids]
+            jobs = await asyncio.gather(*(client.submit(f"exit {code}") for code in (0, 1, 0)))
+            results = [await jobs[0], await jobs[1].wait(timeout=60), await client.wait(jobs[2].submission_id)]
+            assert [(await job.info()).status for job in jobs] == [result.status for result in results]
+            return [result.status for result in results]
 
     assert asyncio.run(main()) == ["SUCCEEDED", "FAILED", "SUCCEEDED"]
 
@@ -58,3 +64,62 @@ def test_leaving_a_log_halfway_leaves_the_client_usable(head: Head, tmp_path: Pa
                 break
         assert job.status == "RUNNING"
         job.stop()
+
+
+def test_a_job_of_the_blocking_client_is_awaited_without_blocking_the_loop(head: Head, tmp_path: Path) -> None:
+    async def main() -> None:
+        with connect(head.url, token_file=head.token_file, ledger=tmp_path / "ledger") as client:
+            first, second = client.submit("sleep 2"), client.submit("exit 1")
+            assert [(await first).status, (await second).status] == ["SUCCEEDED", "FAILED"]
+            waiting = asyncio.ensure_future(_wait(client.submit("sleep 600")))
+            await asyncio.sleep(1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError, match="keeps running"):
+                await waiting
+            assert [job.stop().status for job in map(client.job, unfinished(client))] == ["STOPPED"]
+
+    async def _wait(job: Job) -> Result:
+        return await job
+
+    def unfinished(client: Client) -> list[str]:
+        return [job.submission_id for job in client.list() if job.entrypoint == "sleep 600" and not job.ended]
+
+    asyncio.run(main())
+
+
+INTERRUPTED = """
+import sys
+from jobs import connect
+url, token_file, name = sys.argv[1:]
+received = b""
+with connect(url, token_file=token_file, note=lambda text: print(text, flush=True)) as client:
+    job = client.submit("echo begun; sleep 600", submission_id=name)
+    try:
+        WAIT
+    except KeyboardInterrupt as interrupt:
+        print(interrupt)
+    print(f"received={len(received)}", job.status, b"begun" in received + b"".join(job.logs(offset=len(received))))
+    print(job.stop().status)
+"""
+
+
+@pytest.mark.parametrize("wait", ["job.wait()", "for chunk in job.logs(follow=True): received += chunk"])
+def test_ctrl_c_detaches_a_script_from_its_job_and_says_how_to_go_on(head: Head, tmp_path: Path, wait: str) -> None:
+    name = new_id()
+    script = INTERRUPTED.replace("WAIT", wait)
+    words = [sys.executable, "-c", script, head.url, str(head.token_file), name]
+    with subprocess.Popen(
+        words, cwd=ROOT, env=clean_environ(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"Job {name} is RUNNING"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, ""), out
+    received = out.partition("received=")[2].split()[0]
+    again = f"client.wait('{name}')" if "wait" in wait else f"client.logs('{name}', follow=True, offset={received})"
+    assert f"Detached. Job {name} keeps running.\n  {again} " in out
+    assert out.splitlines()[-1] == "STOPPED"
+    assert f"received={received} RUNNING True" in out
