@@ -46,9 +46,32 @@ LEAST_LETTERS = 3
 COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 
 
+# Commands that have no target.
+_WITHOUT_TARGET = frozenset({"completion", "history", "init", "local"})
+_typed_target: list[str] = []
+
+
+def repeat_target(words: Iterable[str]) -> None:
+    """Makes every later `command_line` name the target as it was typed, such as `--local`.
+
+    Without it, what is pasted would go to another cluster.
+    """
+    _typed_target[:] = words
+
+
+def command_line(arguments: str) -> str:
+    """Returns a command line of this program, ready to be pasted, such as `rayjobs logs ID`."""
+    if _typed_target and arguments.split()[0] not in _WITHOUT_TARGET:
+        import shlex
+
+        options, separator, entrypoint = arguments.partition(" -- ")
+        arguments = f"{options} {shlex.join(_typed_target)}{separator}{entrypoint}"
+    return f"{COMMAND} {arguments}"
+
+
 def command(arguments: str) -> str:
-    """Returns a command line of this program in backticks, ready to be pasted, such as `rayjobs logs ID`."""
-    return f"`{COMMAND} {arguments}`"
+    """Returns the command line of `command_line` in backticks, for a sentence."""
+    return f"`{command_line(arguments)}`"
 
 
 def did_you_mean(word: str, words: Iterable[str], *, sentence: bool = True) -> str:

@@ -121,8 +121,7 @@ def steps(outputs: str = "") -> list[Step]:
         Step("A program with a mistake:", "cat train.py"),
         Step(
             "Without `--no-wait`, `submit` follows the log, and ends as the job ends. `--working-dir` uploads the "
-            "directory. The job fails: the last line says why, and names the next command"
-            f"{'' if outputs else ', which needs the same `--local`'}.",
+            "directory. The job fails: the last line says why, and names the next command.",
             f"rayjobs submit{local} --submission-id train-1 --working-dir . -- python train.py",
             1,
             ("Job train-1 FAILED", "ZeroDivisionError: division by zero (train.py, line 6, in loss)", "why train-1"),

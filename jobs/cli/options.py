@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from ..errors import repeat_target
+from ..spec.shown import redacted
 from .help import option
 from .status_line import STATUS_LINE
 
@@ -50,6 +52,16 @@ def add_options(command: F, options: Sequence[Decorator]) -> F:
     return command
 
 
+def _typed(values: Mapping[str, Any]) -> Iterator[str]:
+    """The target options that were typed, without headers and addresses that hold a password."""
+    for name in (*_TARGET_NAMES, "verify"):
+        value, option_name = values[name], f"--{name.replace('_', '-')}"
+        if value is True:
+            yield option_name
+        elif value and (name, value) != ("verify", "true") and redacted(value) == value:
+            yield from (option_name, value)
+
+
 def target_options(command: F) -> F:
     """Adds the target's options; the command gets them as one argument `target_options`."""
 
@@ -57,6 +69,7 @@ def target_options(command: F) -> F:
     def wrapper(**values: Any) -> Any:
         from ..target.options import TargetOptions, parse_headers
 
+        repeat_target(_typed(values))
         verify = values.pop("verify")
         options = TargetOptions(
             **{name: values.pop(name) for name in _TARGET_NAMES},

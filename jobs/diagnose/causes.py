@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import COMMAND
+from ..errors import command, command_line
 from .failure import Failure, last_error, node_name
 
 _NO_INDEX = re.compile(
@@ -211,7 +211,7 @@ CAUSES = (
         "not schedulable",
         _exception("TaskUnschedulableError", "ActorUnschedulableError"),
         _in_words("No node can ever run a task or an actor of it"),
-        _always(f"`{COMMAND} check` shows the cluster's resources."),
+        _always(f"{command('check')} shows the cluster's resources."),
     ),
     Cause(
         "placement group removed",
@@ -223,7 +223,7 @@ CAUSES = (
         "time limit of ray.get",
         _exception("GetTimeoutError"),
         _in_words("The program waited no longer for a task or an actor"),
-        _always(f"While the job runs, `{COMMAND} why ID` shows what they wait for. Or raise `timeout` of `ray.get`."),
+        _always(f"While the job runs, {command('why ID')} shows what they wait for. Or raise `timeout` of `ray.get`."),
     ),
     Cause(
         "too many calls of an actor",
@@ -253,7 +253,7 @@ CAUSES = (
         "file missing",
         re.compile(r"can't open file|No such file or directory"),
         lambda failure: f"A file was not found: {failure.error}{failure.where}. Was it uploaded?",
-        _always(f"{COMMAND} submit --plan --working-dir DIR"),
+        _always(command_line("submit --plan --working-dir DIR")),
     ),
     Cause(
         "out of memory in the process",

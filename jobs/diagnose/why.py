@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..dashboard.client import not_submitted
 from ..dashboard.orphans import is_older_than_head
-from ..errors import COMMAND, NotAllowed, Refused
+from ..errors import NotAllowed, Refused, command_line
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo, invalid_request
 from .causes import cause_of, environment_remedy, memory_remedy
@@ -60,9 +60,9 @@ def _explained_by_the_job(evidence: Evidence, findings: list[Finding]) -> bool:
 
 def _next_step(evidence: Evidence) -> str:
     if evidence.job is not None and evidence.job.status == "RUNNING":
-        return f"{COMMAND} logs --follow {evidence.submission_id}"
+        return command_line(f"logs --follow {evidence.submission_id}")
     ended = evidence.job is not None and evidence.job.ended
-    return f"{COMMAND} logs {evidence.submission_id}" if ended else f"{COMMAND} check"
+    return command_line(f"logs {evidence.submission_id}") if ended else command_line("check")
 
 
 def _about_reach(evidence: Evidence) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ def _about_reach(evidence: Evidence) -> Iterator[Finding]:
     elif isinstance(error, Refused):
         yield cause(error.message, error.remedy)
     else:
-        yield cause(f"Could not connect to Ray: {error.message}", error.remedy or f"{COMMAND} check")
+        yield cause(f"Could not connect to Ray: {error.message}", error.remedy or command_line("check"))
 
 
 def _about_job(evidence: Evidence) -> Iterator[Finding]:
@@ -104,14 +104,14 @@ def _about_missing(evidence: Evidence) -> Iterator[Finding]:
     status = evidence.in_ledger
     yield fact(f"The server knows no job {evidence.submission_id}.")
     if status is None or status in ("REFUSED", "SUBMITTING"):
-        yield cause("This cluster never accepted it, or another cluster has it.", f"{COMMAND} list")
+        yield cause("This cluster never accepted it, or another cluster has it.", command_line("list"))
     elif status == "DELETED":
-        yield cause("It was deleted.", f"{COMMAND} history {evidence.submission_id}")
+        yield cause("It was deleted.", command_line(f"history {evidence.submission_id}"))
     else:
         yield cause(
             f"It was {status} when a command on this machine last saw it, so the server lost it: the head restarted "
             "without GCS fault tolerance, or another client deleted the record.",
-            f"{COMMAND} rerun {evidence.submission_id}",
+            command_line(f"rerun {evidence.submission_id}"),
         )
 
 
@@ -127,7 +127,7 @@ def _about_pending(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         yield cause(
             "It cannot start any more: it is older than the head, and the process that had to start it ended with the "
             "old head. Ray sets it to FAILED 15 minutes after its submission.",
-            f"{COMMAND} rerun {job.submission_id}",
+            command_line(f"rerun {job.submission_id}"),
         )
         return
     actor = next((each for each in evidence.actors if each.get("name") == _SUPERVISOR + job.submission_id), None)
@@ -142,7 +142,7 @@ def _about_pending(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         packages = job.runtime_env.get("pip") or job.runtime_env.get("conda") or job.runtime_env.get("uv")
         note = " (it installs packages, so the node must reach the package index)" if packages else ""
         yield cause(
-            f"Its runtime environment is being set up on the node{note}.", f"{COMMAND} status {job.submission_id}"
+            f"Its runtime environment is being set up on the node{note}.", command_line(f"status {job.submission_id}")
         )
 
 
@@ -165,7 +165,7 @@ def _about_demand(demand: Resources, evidence: Evidence, who: str) -> Iterator[F
         shown = f" Running now: {', '.join(running[:5])}{', ...' if len(running) > 5 else ''}." if running else ""
         yield cause(
             f"{who} waits for {resource_list(demand)}: there are large enough nodes, but they are busy.{shown}",
-            f"{COMMAND} list --status RUNNING",
+            command_line("list --status RUNNING"),
         )
         return
     missing = ", ".join(shortages(demand, nodes)) or f"{resource_list(demand)} on one node"
@@ -235,7 +235,7 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         if demand:
             yield from _about_demand(demand, evidence, "The entrypoint")
     elif kind == "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE":
-        yield cause(f"No node can run its driver: {last_error(job.message)}", f"{COMMAND} check")
+        yield cause(f"No node can run its driver: {last_error(job.message)}", command_line("check"))
     elif reason := invalid_request(job):
         yield cause(
             f"Ray refused its runtime_env or its resources: {reason}",
@@ -245,7 +245,7 @@ def _about_failed(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         yield cause(
             f"The process that ran it ended: its node or pod is gone, or it ran out of memory. "
             f"{last_error(job.message)} With --retries, `submit` tries again by itself.",
-            f"{COMMAND} rerun {job.submission_id}",
+            command_line(f"rerun {job.submission_id}"),
         )
     elif kind == "JOB_ENTRYPOINT_COMMAND_START_ERROR":
         yield cause(f"Its entrypoint could not be started: {last_error(job.message)}")
@@ -283,7 +283,7 @@ def _points_to_cluster(evidence: Evidence) -> bool:
 
 def _about_program(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
     """Explains the end of the entrypoint, by its exit code and the end of its log."""
-    failure, code, logs = _failure_of(job, evidence), job.driver_exit_code, f"{COMMAND} logs {job.submission_id}"
+    failure, code, logs = _failure_of(job, evidence), job.driver_exit_code, command_line(f"logs {job.submission_id}")
     kind = cause_of(failure)
     if code == 127 or re.search(r"command not found|: not found$", failure.error):
         yield cause("Its command was not found. Is it in the image, or in the working_dir?", logs)

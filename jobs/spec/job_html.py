@@ -6,7 +6,7 @@ import time
 from html import escape
 from typing import TYPE_CHECKING
 
-from ..errors import command
+from ..errors import command_line
 from .durations import show_duration
 from .shown import SENTENCE_LIMIT, shown
 
@@ -63,4 +63,4 @@ def _duration(job: JobInfo) -> str:
 
 
 def _next_command(job: JobInfo) -> str:
-    return command(f"{NEXT[job.status]} {job.submission_id}").strip("`")
+    return command_line(f"{NEXT[job.status]} {job.submission_id}")

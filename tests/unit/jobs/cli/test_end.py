@@ -76,7 +76,7 @@ def test_a_failure_names_the_reason_and_the_next_command(
     (line,) = lines_of(done.stderr)
     assert line.startswith("Job j FAILED after 3 min 20 s, exit code 1. ")
     assert "ValueError: bad lr. " in line
-    assert line.endswith("Next: `python -m jobs why j`")
+    assert line.endswith(f"Next: `python -m jobs why j --address {url}`")
 
 
 def test_json_is_as_before_and_the_line_is_on_stderr(bare_cli: Cli) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from jobs import errors
 from tests.support.command import Cli
 from tests.support.proxy import answer, server
 
@@ -45,3 +46,31 @@ def test_the_token_comes_from_where_it_was_said(bare_cli: Cli) -> None:
     empty = bare_cli("list", RAY_AUTH_TOKEN="bad token")
     assert empty.returncode == 2
     assert b"bad token" not in empty.stderr
+
+
+def test_a_remedy_repeats_the_target_that_was_typed_but_no_header(bare_cli: Cli) -> None:
+    absent = answer(404, "Job nobody does not exist", "text/plain")
+    with server(absent) as running:
+        headers = '{"X-Login": "hunter2hunter2"}'
+        done = bare_cli("status", "nobody", "--headers", headers, "--allow-unauthenticated", address=running.url)
+    assert done.returncode == 2
+    assert f"`python -m jobs list --address {running.url} --allow-unauthenticated` shows".encode() in done.stderr
+    assert b"hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pasted"),
+    [
+        ("why j", "why j --outputs 'my file.json'"),
+        ("submit -- python a.py", "submit --outputs 'my file.json' -- python a.py"),
+        ("init --cluster a", "init --cluster a"),
+        ("local start", "local start"),
+    ],
+)
+def test_the_target_stands_before_the_entrypoint_and_only_at_commands_that_have_one(
+    arguments: str, pasted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "_typed_target", [])
+    assert errors.command(arguments) == f"`{errors.COMMAND} {arguments}`"
+    errors.repeat_target(["--outputs", "my file.json"])
+    assert errors.command(arguments) == f"`{errors.COMMAND} {pasted}`"
