@@ -21,10 +21,10 @@ def pod_template(kuberay: KubeRay, upstream: Mapping[str, Any]) -> Object:
     args = kuberay.args
     if kuberay.watch_namespaces:
         args = (*args, f"--watch-namespace={','.join(kuberay.watch_namespaces)}")
-    sizes = {key: value for key, value in kuberay.resources if value}
+    resources = drop_empty({"limits": kuberay.resources.limits_by_name, "requests": kuberay.resources.requests_by_name})
     container = {
         "args": operator_args(_container(upstream).get("args") or [], args) if args else [],
-        "resources": {"limits": sizes, "requests": sizes} if sizes else {},
+        "resources": resources,
         "readinessProbe": READINESS if _container(upstream).get("readinessProbe") else {},
         "env": env_list(kuberay.env),
     }

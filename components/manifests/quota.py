@@ -9,7 +9,7 @@ from typing import Any
 
 from components.settings import Settings
 from components.settings.access import Quota
-from components.settings.kuberay import OPERATOR, template_containers
+from components.settings.kuberay import OPERATOR, UPSTREAM_SIZES, template_containers
 from jobs.kubernetes.quantities import parse_quantity
 
 Object = dict[str, Any]
@@ -21,7 +21,6 @@ GPU = "nvidia.com/gpu"
 INIT = {"cpu": Decimal("0.2"), "memory": Decimal(256 * 1024**2)}
 # The Redis of a trial, see manifests/redis.py.
 REDIS = {"cpu": Decimal("0.05"), "memory": Decimal(256 * 1024**2), "pods": Decimal(1)}
-OPERATOR_SIZES = {"cpu": "100m", "memory": "512Mi"}  # upstream's, unless the settings differ
 
 
 def objects(settings: Settings, manifests: Sequence[Mapping[str, Any]], name: str) -> list[Object]:
@@ -123,9 +122,12 @@ def operator_containers(settings: Settings, name: str) -> list[Object]:
     kuberay = settings.kuberay
     if kuberay.operator != "own" or kuberay.namespace != name:
         return []
-    sizes = {**OPERATOR_SIZES, **{resource: size for resource, size in kuberay.resources if size}}
+    resources = {
+        "limits": {**UPSTREAM_SIZES, **kuberay.resources.limits_by_name},
+        "requests": {**UPSTREAM_SIZES, **kuberay.resources.requests_by_name},
+    }
     sidecars = [dict(each) for each in template_containers(kuberay.pod_template) if each.get("name") != OPERATOR]
-    return [{"name": OPERATOR, "resources": {"limits": sizes, "requests": sizes}}, *sidecars]
+    return [{"name": OPERATOR, "resources": resources}, *sidecars]
 
 
 def _pod_requests(group: Mapping[str, Any]) -> Amounts:

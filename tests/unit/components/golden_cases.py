@@ -209,7 +209,7 @@ OPERATOR_CASES: dict[str, Config] = {
     "operator/image": {"image": "r.example:5000/team/operator:v1.7.0"},
     "operator/registry": {"imageRegistry": "registry.example.com/mirror"},
     "operator/args": {"args": ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]},
-    "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi"}},
+    "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi", "requests": {"cpu": "100m", "memory": "512Mi"}}},
     "operator/pod": {
         "replicas": 2,
         "env": {"A_URL": "http://$(Z_HOST)", "KEY": {"secret": "operator", "key": "token"}, "Z_HOST": "h"},

@@ -44,6 +44,7 @@ def operators_quota(**raw: Any) -> dict[str, str]:
 
 def test_a_fitting_quota_counts_the_operator_where_it_runs() -> None:
     assert operators_quota() == {"requests.cpu": "100m", "requests.memory": "512Mi", "pods": "1"}
+    assert operators_quota(kuberay={"resources": {"cpu": 1, "requests": {"cpu": "50m"}}})["requests.cpu"] == "50m"
     sized = operators_quota(kuberay={"resources": {"cpu": 1}}, clusters=[{"namespace": "ray-system"}])
     # Head 1, autoscaler 0.5, ten workers of 1, the operator 1.
     assert (sized["requests.cpu"], sized["pods"]) == ("12500m", "12")

@@ -66,6 +66,12 @@ def test_the_operators_resources_are_set(tmp_path: Path) -> None:
     assert sizes == {"limits": {"cpu": "250m", "memory": "1Gi"}, "requests": {"cpu": "250m", "memory": "1Gi"}}
 
 
+def test_the_operator_may_use_more_cpu_than_it_requests(tmp_path: Path) -> None:
+    sizes = container(rendered(tmp_path, resources={"cpu": "1", "requests": {"cpu": "100m"}}))["resources"]
+    assert sizes["limits"] == {"cpu": "1", "memory": "512Mi"}
+    assert sizes["requests"] == {"cpu": "100m", "memory": "512Mi"}
+
+
 def test_without_settings_the_operator_has_upstreams_resources(tmp_path: Path) -> None:
     sizes = container(rendered(tmp_path))["resources"]["limits"]
     assert sizes == {"cpu": "100m", "memory": "512Mi"}
@@ -200,6 +206,9 @@ def test_names_that_look_like_numbers_or_booleans_stay_names(tmp_path: Path) -> 
         ),
         ({"replicas": 2, "args": ["--enable-leader-election=false"]}, "all pods of the operator would act at once"),
         ({"replicas": 0}, "kuberay.replicas"),
+        ({"resources": {"requests": {"cpu": "200m"}}}, "kuberay.resources.requests.cpu"),
+        ({"resources": {"cpu": 1, "requests": {"cpu": 2}}}, "above the limit; allowed: up to 1"),
+        ({"operator": "existing", "resources": {"requests": {"cpu": "50m"}}}, "kuberay.resources: set, but"),
         ({"env": {"A": "$(B)", "B": "$(A)"}}, "in a circle"),
         ({"env": {"PATH": "/x:$(PATH)"}}, "refers to itself"),
         ({"operator": "existing", "env": {"A": "x"}}, "kuberay.env: set, but the stack does not install"),
