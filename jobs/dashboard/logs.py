@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode
 
 from ..activity import Activity, activity
 from ..deadline import Backoff, Deadline
-from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
+from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command, number_of
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
@@ -151,7 +151,7 @@ class LogFollower:
         return await self.watcher.orphans.is_dead(job.driver_node_id)
 
     async def _end_without_log(self, job: JobInfo) -> None:
-        self.notify(f"The log of {self.submission_id} is gone from its node; {self.offset} bytes were read.")
+        self.notify(f"The log of {self.submission_id} is gone from its node, after {number_of(self.offset, 'byte')}.")
         if self.follow and not job.ended:
             ended = await self.watcher.wait(
                 [self.submission_id], patience=self.patience, known_to_exist=True, on_change=self._update

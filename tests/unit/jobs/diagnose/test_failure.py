@@ -216,7 +216,7 @@ def test_a_running_job_whose_tasks_are_killed_for_memory_again_and_again_says_so
     running = explain(evidence(job=job("RUNNING"), log_end=f"epoch 1\n{log}", pods=[HEAD, WORKER]))
     assert [(each.text, each.remedy[:43]) for each in running if each.kind == CAUSE] == [
         (
-            "Ray killed 5 worker(s) because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
+            "Ray killed 5 workers because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
             "tasks.",
             "Raise `memory` of the worker group small-gr",
         )
