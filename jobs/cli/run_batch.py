@@ -39,6 +39,10 @@ def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchFlags) -> Ba
     if options.file is not None:
         if words:
             raise Refused("--file and an entrypoint both say what to run.", "Use one of them.")
+        if flags := job.given():
+            raise Refused(
+                f"--file and {', '.join(flags)} cannot be used together.", "Write it under `defaults` of the file."
+            )
         batch = jobs_file.from_file(Path(options.file), swept)
     else:
         if not words:
