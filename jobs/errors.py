@@ -74,6 +74,16 @@ def command(arguments: str) -> str:
     return f"`{command_line(arguments)}`"
 
 
+def number_of(number: int, noun: str) -> str:
+    """Returns a number of things, such as `1 job` or `20 jobs`.
+
+    Args:
+        number: How many.
+        noun: What they are, in the singular.
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def did_you_mean(word: str, words: Iterable[str], *, sentence: bool = True) -> str:
     """Returns `Did you mean A? ` for the known word that is nearest to a wrong one; empty if none is near.
 

@@ -253,7 +253,13 @@ def _listeners(table: Path) -> Iterator[tuple[int, int, int]]:
 
 
 def launch(
-    temp: Path, token_file: Path, log: Path, *, ports: Mapping[str, int], num_cpus: int | None = None
+    temp: Path,
+    token_file: Path,
+    log: Path,
+    *,
+    ports: Mapping[str, int],
+    num_cpus: int | None = None,
+    python: str = sys.executable,
 ) -> subprocess.Popen[bytes]:
     """Starts `ray start --head --block` in its own process session. `dashboard_url` has its URL when it listens.
 
@@ -264,16 +270,17 @@ def launch(
         ports: Port of `client`, which Ray cannot choose by itself. Ports of `gcs`, `dashboard` and `agent`; by default
             each of them binds a free port, because another user could take a port between its choice and its use.
         num_cpus: CPUs of the node; Ray counts them by default.
+        python: The Python that has Ray; by default the one that runs this.
     """
     # `python` in an entrypoint must be the one that has Ray.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", "")])
     environ = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     environ |= {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
     # Ray's switch for machines without clusters: GCS, raylet, workers and metrics listen on 127.0.0.1 only. Without it,
     # Ray on Linux replaces 127.0.0.1 by the machine's address in the network.
     environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     words = [
-        sys.executable,
+        python,
         "-c",
         "from ray.scripts.scripts import main; main()",
         "start",

@@ -13,7 +13,7 @@ from .background import in_thread
 from .dashboard.client import RayJobsApi
 from .dashboard.http import MAX_SERVER_FAULTS
 from .deadline import Backoff, Deadline
-from .errors import Refused, ServerFault, command
+from .errors import Refused, ServerFault, command, number_of
 from .spec.job_spec import JobSpec, is_local_path
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class PackageStore:
                 f"Likely secrets will be uploaded: {', '.join(secret.relpath for secret in plan.secrets[:5])}. "
                 f"{command('submit --plan')} lists them; .rayignore leaves them out."
             )
-        self.notify(f"Uploading {len(plan.files)} files ({plan.total_bytes / 1024**2:.1f} MiB).")
+        self.notify(f"Uploading {number_of(len(plan.files), 'file')} ({plan.total_bytes / 1024**2:.1f} MiB).")
         package = packed(plan)
         body, size = await in_thread(package.__enter__)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .errors import number_of
 from .spec.job_info import LOST, Result, invalid_request
 
 # Ray's `JobErrorType`s for an entrypoint that never ran, or whose supervisor died: another attempt may succeed.
@@ -50,7 +51,7 @@ def judge(policy: RetryPolicy, result: Result, attempts_made: int) -> Verdict:
     if reason is None:
         return Verdict(False, f"{result.error_type or result.status} is not a reason to try again")
     if attempts_made > policy.retries:
-        return Verdict(False, f"{reason}, and {attempts_made} attempt(s) were made")
+        return Verdict(False, f"{reason}, after {number_of(attempts_made, 'attempt')}")
     return Verdict(True, reason)
 
 

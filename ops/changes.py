@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import number_of
 from ops import engine
 
 NO_CHANGES, ERROR, CHANGES, DESTRUCTIVE = 0, 1, 2, 3
@@ -65,7 +66,7 @@ def summary(changes: Sequence[Change]) -> str:
     """A line for each change."""
     if not changes:
         return "no changes"
-    return "\n".join([f"{len(changes)} changes:", *(f"  {change}" for change in changes)])
+    return "\n".join([f"{number_of(len(changes), 'change')}:", *(f"  {change}" for change in changes)])
 
 
 def observe(

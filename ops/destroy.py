@@ -14,6 +14,7 @@ from components.cluster.api import Api
 from components.cluster.operators import namespaces_from_flags
 from components.cluster.paths import object_path
 from components.errors import ClusterError
+from jobs.errors import number_of
 from jobs.spec.shown import visible
 from ops import engine, running_jobs, stack_objects
 from ops.errors import Refused
@@ -85,7 +86,7 @@ def destroy(
     except (Refused, ClusterError) as error:
         click.echo(visible(f"not destroyed: {error}", lines=True), err=True)
         return 1
-    click.echo(f"{stack}: deleting {len(objects)} objects", err=True)
+    click.echo(f"{stack}: deleting {number_of(len(objects), 'object')}", err=True)
     started = time.monotonic()
     config = ["--config-file", str(config_file)] if config_file else []
     code = engine.run(["destroy", "--yes", "--skip-preview", *config], stack=stack, environment=environment)

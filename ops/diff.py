@@ -18,6 +18,7 @@ import yaml
 
 from components.cluster.crds import digest
 from components.errors import StackError
+from jobs.errors import number_of
 from jobs.yaml_file import parse_documents
 from ops import engine
 from ops.changes import CHANGES, DESTRUCTIVE, ERROR, NO_CHANGES
@@ -142,7 +143,9 @@ def as_comment(stack: str, code: int, text: str) -> str:
     """A pull request's comment on one stack: first the outcome, then the folded diff, cut at GitHub's limit."""
     shown = text[:COMMENT_CHARACTERS]
     cut = (
-        "" if shown == text else f"\n... {len(text) - len(shown)} more characters: `make diff STACK={stack}` shows all"
+        ""
+        if shown == text
+        else f"\n... {number_of(len(text) - len(shown), 'more character')}: `make diff STACK={stack}` shows all"
     )
     title = f"### Stack `{stack}`: {HEADLINES[code]}\n"
     if code == NO_CHANGES:

@@ -8,7 +8,6 @@ rules for ports those of its _private/parameter.py; a test compares them with th
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import re
@@ -16,6 +15,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from components.settings.versions import DEFAULT_RAY_VERSION, parts
+from jobs.errors import did_you_mean
 from jobs.kubernetes.quantities import parse_quantity
 from jobs.target.contract import DASHBOARD_PORT
 
@@ -134,9 +134,8 @@ def _name_problem(name: str, ray_version: str) -> str | None:
 
 
 def _suggestion(name: str) -> str:
-    plain = name.lstrip("-").replace("_", "-").lower()
-    close = [plain] if plain in KNOWN else difflib.get_close_matches(plain, sorted(KNOWN), n=1, cutoff=0.8)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    near = did_you_mean(name, sorted(KNOWN), sentence=False).rstrip()
+    return f"; {near}" if near else ""
 
 
 def _shown(name: str, value: str) -> str:

@@ -19,6 +19,7 @@ from ..errors import (
     ServerFault,
     UnknownJob,
     Unreachable,
+    number_of,
 )
 from ..ledger.records import TailBuffer
 from ..retries import RetryPolicy, attempt_id, judge
@@ -234,7 +235,8 @@ class BatchRun:
                 self._recall(item)
         if count and not self.options.resume:
             raise Refused(
-                f"The batch {self.batch.name} was submitted before: {count} of its {len(self.items)} jobs exist.",
+                f"The batch {self.batch.name} was submitted before: the server has {count} of "
+                f"{number_of(len(self.items), 'job')}.",
                 "--resume continues it; --batch NAME submits it again under another name.",
             )
         if conflicts:

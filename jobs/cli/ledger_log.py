@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import JobsError, UnknownJob
+from ..errors import JobsError, UnknownJob, number_of
 from .output import notify, write_stdout
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def find_log_of_target(submission_id: str, target_options: TargetOptions) -> Led
 def print_ledger_log(log: LedgerLog, write: Callable[[bytes], None] = write_stdout) -> None:
     """Gives `write` the log, and prints its extent and origin to stderr. A log of another cluster is labelled so."""
     entry, tail = log.entry, log.tail
-    extent = "the whole log" if tail.whole else f"the last {len(tail.data)} of {tail.total} bytes"
+    extent = "the whole log" if tail.whole else f"the last {len(tail.data)} of {number_of(tail.total, 'byte')}"
     cluster = "" if log.same_cluster else f" of ANOTHER cluster ({entry.place.stack or entry.place.identity})"
     log_of = f"{extent} of job {entry.submission_id}{cluster}, as far as this machine read it"
     notify(f"From the ledger: {log_of}. The job's status is {entry.status}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import Interrupted, JobsError, LocalFault
+from ..errors import Interrupted, JobsError, LocalFault, number_of
 from ..spec.durations import parse_since
 from .help import RESULT_HELP, TARGET_HELP, Command, id_argument, option
 from .ledger_log import find_log_of_target, print_ledger_log
@@ -117,4 +117,4 @@ class _Sink:
         """Reports what was saved. An empty log is an empty file."""
         if self.path is not None:
             self.write(b"")
-            notify(f"Saved {self.written} bytes to {self.path}.")
+            notify(f"Saved {number_of(self.written, 'byte')} to {self.path}.")

@@ -13,7 +13,8 @@ import click
 
 from ..errors import command
 from ..spec.shown import visible, visible_json
-from .status_line import STATUS_LINE, duration, in_colour
+from .status_line import STATUS_LINE, duration
+from .terminal import in_colour
 
 if TYPE_CHECKING:
     from ..spec.job_info import Result
@@ -32,7 +33,7 @@ def print_error(text: str) -> None:
 
 def _to_stderr(text: str, **style: Any) -> None:
     text = visible(text, lines=True)
-    if in_colour():
+    if in_colour(sys.stderr):
         text = click.style(text, **style)
     with STATUS_LINE.hidden():
         click.echo(text, err=True, color=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import Refused
+from ..errors import Refused, number_of
 from ..spec.durations import parse_duration
 from .help import ANSWER_HELP, TARGET_HELP, Command, option
 from .job_table import HEADER, OPTIONAL, rows_of
@@ -72,7 +72,9 @@ def prune_command(
     ]
     jobs = [job for job in old if all_users or job.user == owner]
     if len(old) > len(jobs):
-        notify(f"{len(old) - len(jobs)} more job(s) that ended more than {older_than} ago are of others (--all-users).")
+        notify(
+            f"{number_of(len(old) - len(jobs), 'job')} of others ended more than {older_than} ago too (--all-users)."
+        )
     if not jobs:
         notify("Nothing to delete.")
         return
@@ -81,9 +83,11 @@ def prune_command(
         return
     if not yes:
         if not sys.stdin.isatty():
-            raise Refused(f"{len(jobs)} record(s) would be deleted, and there is no terminal to ask.", "Use --yes.")
+            raise Refused(
+                f"{number_of(len(jobs), 'record')} would be deleted, and there is no terminal to ask.", "Use --yes."
+            )
         print_table(HEADER, rows_of(jobs), optional=OPTIONAL)
-        click.confirm(f"Delete the records of these {len(jobs)} job(s)?", abort=True, err=True)
+        click.confirm(f"Delete the records of {number_of(len(jobs), 'job')}?", abort=True, err=True)
 
     async def delete(session: Session, submission_id: str) -> str:
         await session.delete(submission_id)

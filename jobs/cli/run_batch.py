@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..batch import jobs_file, sweep
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
 from ..batch.run import BatchItem, BatchOptions, BatchRun
-from ..errors import Interrupted, Refused, worst_exit_code
+from ..errors import Interrupted, Refused, number_of, worst_exit_code
 from ..packages import own_output_notice
 from ..retries import RetryPolicy
 from ..session import open_session
@@ -23,8 +24,9 @@ from ..target.resolve import resolve
 from .batch_view import JsonLines, Lines, LiveTable, View, counts_text, end_as_json
 from .output import end_text, notify, print_error, print_json_line
 from .runner import pending_explained, run
-from .status_line import STATUS_LINE, at_terminal
+from .status_line import STATUS_LINE
 from .submit_options import BatchFlags, JobFlags, RunFlags
+from .terminal import at_terminal
 
 DEFAULT_CONCURRENCY = 8
 # How many failed jobs are named at the end, and how many likely secrets before an upload.
@@ -37,6 +39,10 @@ def read_batch(words: tuple[str, ...], job: JobFlags, options: BatchFlags) -> Ba
     if options.file is not None:
         if words:
             raise Refused("--file and an entrypoint both say what to run.", "Use one of them.")
+        if flags := job.given():
+            raise Refused(
+                f"--file and {', '.join(flags)} cannot be used together.", "Write it under `defaults` of the file."
+            )
         batch = jobs_file.from_file(Path(options.file), swept)
     else:
         if not words:
@@ -68,7 +74,7 @@ def submit_and_follow_batch(
         secrets = [secret for plan in prepared.plans.values() for secret in plan.secrets]
         _warn_of_secrets([f"{secret.relpath} {secret.why}" for secret in secrets])
         # A view shows the states of jobs by itself.
-        notify_of_jobs = _silent if options.output == "json" or at_terminal() else notify
+        notify_of_jobs = _silent if options.output == "json" or at_terminal(sys.stderr) else notify
         async with open_session(
             target,
             ledger=target_options.ledger,
@@ -78,7 +84,9 @@ def submit_and_follow_batch(
         ) as session:
             running = BatchRun(session, prepared, run_options)
             runs.append(running)
-            notify(f"Batch {prepared.name}: {len(prepared.jobs)} jobs, {run_options.concurrency} at a time.")
+            notify(
+                f"Batch {prepared.name}: {number_of(len(prepared.jobs), 'job')}, {run_options.concurrency} at a time."
+            )
             view = _view(running, options.output)
             # Only the table has a place for the reasons.
             async with pending_explained(session) if isinstance(view, LiveTable) else nullcontext():
@@ -135,7 +143,7 @@ def _view(running: BatchRun, output: str) -> View:
     name = str(running.batch.name)
     if output == "json":
         return JsonLines(name, print_json_line)
-    if at_terminal() and not STATUS_LINE.quiet:
+    if at_terminal(sys.stderr) and not STATUS_LINE.quiet:
         return LiveTable(name, lambda: running.items)
     return Lines(notify)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from ..spec.shown import visible
+from .terminal import at_terminal, in_colour
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -38,17 +39,6 @@ SILENT_SECONDS = 1.0
 TICK_SECONDS = 0.1
 TABLE_SECONDS = 0.5
 BAR_WIDTH = 16
-
-
-def at_terminal() -> bool:
-    """Returns whether stderr is a terminal on which a line can be replaced."""
-    # It is None if it was closed before the program began.
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def in_colour() -> bool:
-    """Returns whether stderr may be coloured: see https://no-color.org."""
-    return at_terminal() and not os.environ.get("NO_COLOR")
 
 
 def _may_reach_terminal(stream: BinaryIO) -> bool:
@@ -99,7 +89,7 @@ class StatusLine:
         """Takes the line away while something is printed to stderr."""
         with self._lock:
             self._erase()
-            if self._in_a_line and at_terminal():
+            if self._in_a_line and at_terminal(sys.stderr):
                 click.echo(err=True)
             self._in_a_line = False
             self._not_before = time.monotonic() + TERMINAL_SECONDS
@@ -159,7 +149,7 @@ class StatusLine:
     def _draw(self) -> None:
         if self.quiet:
             return
-        if not at_terminal() or any(each.plain for each in self._activities):
+        if not at_terminal(sys.stderr) or any(each.plain for each in self._activities):
             self._erase()
             self._print_line()
         elif not self._in_a_line and time.monotonic() >= self._not_before:
@@ -226,7 +216,7 @@ class StatusLine:
         if self._spinner is None:
             self._spinner = Spinner("dots" if "utf" in (sys.stderr.encoding or "").lower() else "line")
         row = Table.grid(padding=(0, 1))
-        style = "dim" if in_colour() else ""
+        style = "dim" if in_colour(sys.stderr) else ""
         # A Text is not read as markup: names and errors may contain brackets.
         text = Text(visible(live_text(activity)), style)
         row.add_column(min_width=1)
@@ -249,7 +239,7 @@ class StatusLine:
     def _console(self) -> Console:
         from rich.console import Console
 
-        return Console(file=sys.stderr, force_jupyter=False, no_color=not in_colour())
+        return Console(file=sys.stderr, force_jupyter=False, no_color=not in_colour(sys.stderr))
 
 
 STATUS_LINE = StatusLine()

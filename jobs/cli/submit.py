@@ -65,6 +65,7 @@ def submit_command(
       rayjobs submit --working-dir . -- python train.py --name "two words"
       rayjobs submit --working-dir . --plan                            what would be uploaded
       rayjobs submit --working-dir . --no-wait -- python train.py      prints the id
+      rayjobs submit --env API_KEY --env MODE=full -- python train.py  API_KEY as it is in this shell
       rayjobs submit --key nightly-2026-11-23 -- python nightly.py     one job, also if this command runs again
       rayjobs submit --entrypoint-num-gpus 1 --queue-timeout 600 --timeout 7200 -- python train.py
       rayjobs submit --retries 3 --retry-on 75 -- python train.py      again after a cluster failure or exit code 75

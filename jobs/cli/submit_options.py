@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import Refused
+from ..spec.shown import visible
 from .help import option
 from .options import Decorator, add_options
 
@@ -46,12 +48,19 @@ class JobFlags:
     working_dir: str | None = None
     runtime_env: str | None = None
     runtime_env_json: str | None = None
+    env: tuple[str, ...] = ()
     metadata_json: str | None = None
     entrypoint_num_cpus: float | None = None
     entrypoint_num_gpus: float | None = None
     entrypoint_memory: int | None = None
     entrypoint_resources: str | None = None
     entrypoint_label_selector: str | None = None
+
+    def given(self) -> list[str]:
+        """Returns the flags that are set."""
+        return [
+            f"--{field.name.replace('_', '-')}" for field in fields(self) if getattr(self, field.name) != field.default
+        ]
 
     def fields(self) -> JobFields:
         """Returns the fields of the job. Raises Refused, which names the flag."""
@@ -73,12 +82,17 @@ class JobFlags:
         return JobRequest(JobSpec.from_fields(entrypoint, **self.fields()), self.submission_id, self.key)
 
     def read_runtime_env(self) -> dict[str, Any]:
-        """Reads the runtime_env of --runtime-env (a YAML file) or --runtime-env-json. Raises Refused."""
+        """Reads the runtime_env of --runtime-env (a YAML file) or --runtime-env-json, with --env. Raises Refused."""
         if self.runtime_env is not None and self.runtime_env_json is not None:
             raise Refused("--runtime-env and --runtime-env-json both set the runtime_env.", "Use one of them.")
         if self.runtime_env is None:
-            return json_object(self.runtime_env_json, "--runtime-env-json")
-        return _yaml_object(self.runtime_env, "--runtime-env")
+            runtime_env = json_object(self.runtime_env_json, "--runtime-env-json")
+        else:
+            runtime_env = _yaml_object(self.runtime_env, "--runtime-env")
+        env_vars = runtime_env.get("env_vars") or {}
+        if self.env and isinstance(env_vars, dict):  # Any other value is refused with the rest of the runtime_env.
+            runtime_env["env_vars"] = {**env_vars, **_variables(self.env)}
+        return runtime_env
 
 
 _job = functools.partial(option, section="Job options")
@@ -91,6 +105,13 @@ job_flags = _option_group(
         _job("--working-dir", metavar="DIR|URI", help="Directory the job runs in; uploaded if the server lacks it."),
         _job("--runtime-env", metavar="FILE", help="runtime_env as a YAML file."),
         _job("--runtime-env-json", metavar="JSON", help="runtime_env as JSON."),
+        _job(
+            "--env",
+            multiple=True,
+            metavar="NAME[=VALUE]",
+            help="Environment variable of the job (repeatable). It replaces one of the runtime_env. Without a value: "
+            "the value that it has here.",
+        ),
         _job("--metadata-json", metavar="JSON", help="Metadata, as a JSON object of strings."),
         _job("--entrypoint-num-cpus", type=float, metavar="N", help="CPUs to reserve for the entrypoint."),
         _job("--entrypoint-num-gpus", type=float, metavar="N", help="GPUs to reserve for the entrypoint."),
@@ -244,6 +265,21 @@ def json_object(text: str | None, flag: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(f"{flag} must be a JSON object, not {type(value).__name__}.", _WRITE_JSON_OBJECT)
     return value
+
+
+def _variables(texts: Sequence[str]) -> dict[str, str]:
+    """Returns the environment variables of --env by name. Raises Refused."""
+    variables = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise Refused("--env has a value without a name.", "Write it like --env NAME=VALUE or --env NAME.")
+        if not equals and name not in os.environ:
+            raise Refused(
+                f"--env {visible(name)}: this variable is not set here.", "Set it, or write --env NAME=VALUE."
+            )
+        variables[name] = value if equals else os.environ[name]
+    return variables
 
 
 def _yaml_object(path: str, flag: str) -> dict[str, Any]:

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Sequence
 
 import click
 
 from ..spec.shown import visible
+from .terminal import in_colour, size_of_stdout
 
 GAP = "  "
 # The least width of the last column. Optional columns are left out before it gets narrower.
 LAST_COLUMN = 16
 COLOURS = {"PENDING": "yellow", "RUNNING": "cyan", "SUCCEEDED": "green", "FAILED": "red", "LOST": "red"}
-
-
-def terminal_width() -> int | None:
-    """Returns the width of the terminal; None if stdout is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def has_colour() -> bool:
-    """Returns whether stdout may have colours."""
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, optional: Sequence[str] = ()) -> None:
@@ -35,7 +24,8 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, opt
         rows: Their cells.
         optional: Columns that a narrow terminal does not get, the first one first.
     """
-    for line in table_lines(header, rows, optional=optional, width=terminal_width(), colour=has_colour()):
+    size, colour = size_of_stdout(), in_colour(sys.stdout)
+    for line in table_lines(header, rows, optional=optional, width=size.columns if size else None, colour=colour):
         click.echo(line, color=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..batch.jobs_file import Batch
 from ..batch.prepare import prepare_batch
-from ..errors import Refused
+from ..errors import Refused, number_of
 from ..packages import PackagePlanner
 from ..spec.job_info import without_secrets
 from ..spec.job_spec import JobFields, JobSpec, is_local_path
@@ -61,10 +61,10 @@ def print_batch_plans(batch: Batch, *, use_cache: bool, ledger: str | None, outp
         )
         return
     texts = [
-        f"{'' if uri in directories else 'module '}{plan.source}, for {jobs[uri]} of {len(prepared)} jobs\n"
-        f"{_describe(plan)}"
+        f"{'' if uri in directories else 'module '}{plan.source}, for {jobs[uri]} of {number_of(len(prepared), 'job')}"
+        f"\n{_describe(plan)}"
         for uri, plan in plans.items()
-    ] or [f"Nothing is uploaded: none of {len(prepared)} jobs has a local directory or module."]
+    ] or [f"Nothing is uploaded: none of {number_of(len(prepared), 'job')} has a local directory or module."]
     print_text(
         "\n\n".join([*texts, *_describe_runtime_envs([_shown_runtime_env(job.spec.runtime_env) for job in prepared])])
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ..dashboard.waiting import LIST_PAUSE_FACTOR, PATIENCE_SECONDS
-from ..errors import NotAllowed, Unreachable
+from ..errors import NotAllowed, Unreachable, number_of
 from .job_table import HEADER, OPTIONAL, Filter, rows_of
 from .output import local_time, notify, print_json_line, print_text
-from .table import has_colour, table_lines, terminal_width
+from .table import table_lines
+from .terminal import at_terminal, in_colour, size_of_stdout
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -32,10 +33,10 @@ async def watch_jobs(session: Session, job_filter: Filter, output: str) -> NoRet
     Raises:
         Unreachable, NotAllowed
     """
-    at_terminal = output == "text" and sys.stdout.isatty()
+    is_drawn = output == "text" and at_terminal(sys.stdout)
     statuses: dict[str, str] = {}
     answered_at: float | None = None
-    if at_terminal:
+    if is_drawn:
         click.echo(CLEAR_SCREEN, nl=False)
     while True:
         began = time.monotonic()
@@ -49,22 +50,22 @@ async def watch_jobs(session: Session, job_filter: Filter, output: str) -> NoRet
                 raise
             notify(f"{error.message} Trying again.")
         else:
-            if at_terminal:
-                _draw(jobs, session.connection.target.name)
+            if is_drawn and (size := size_of_stdout()):
+                _draw(jobs, session.connection.target.name, size)
             else:
                 _print_changes(jobs, statuses, output)
         await asyncio.sleep(max(PAUSE_SECONDS, LIST_PAUSE_FACTOR * (time.monotonic() - began)))
 
 
-def _draw(jobs: list[JobInfo], target: str) -> None:
+def _draw(jobs: list[JobInfo], target: str, size: os.terminal_size) -> None:
     """Draws the newest jobs that fit the screen."""
-    height = max(1, shutil.get_terminal_size().lines - 3)
+    height = max(1, size.lines - 3)
     rows = rows_of(jobs)
-    title = f"{target}: {len(jobs)} jobs, {local_time(time.time())}"
+    title = f"{target}: {number_of(len(jobs), 'job')}, {local_time(time.time())}"
     if len(rows) > height:
         title += f", the {height} newest"
-    lines = table_lines(HEADER, rows[-height:], optional=OPTIONAL, width=terminal_width(), colour=has_colour())
-    text = "\n".join(f"{line}{CLEAR_LINE}" for line in (title[: terminal_width()], *lines))
+    lines = table_lines(HEADER, rows[-height:], optional=OPTIONAL, width=size.columns, colour=in_colour(sys.stdout))
+    text = "\n".join(f"{line}{CLEAR_LINE}" for line in (title[: size.columns], *lines))
     click.echo(f"{HOME}{text}\n{CLEAR_REST}", nl=False, color=True)
 
 

@@ -12,12 +12,12 @@ from contextlib import aclosing
 from datetime import datetime
 from urllib.parse import quote, urlencode
 
-from ..errors import JobsError, ServerFault
+from ..errors import JobsError
 from ..spec.job_info import JobInfo
 from .client import RayJobsApi, not_submitted
 from .http import MOST_ERROR_BYTES, HttpClient, read_answer
 from .http_errors import error_of_response
-from .logs import LogFollower, LogGone, check_log_response, log_name, log_query
+from .logs import LogFollower, LogGone, NoLogBytes, check_log_response, log_name, log_query
 
 # Of the log of a failed job: enough for a traceback of Ray with its list of processes.
 END_LINES = 500
@@ -85,15 +85,12 @@ async def read_log_end(client: RayJobsApi, job: JobInfo) -> bytes:
     end = bytearray()
     try:
         async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}") as response:
-            await check_log_response(response, client.http.where, job)
+            await check_log_response(response, client, job)
             async for piece in response.aiter_raw():
                 end += piece
                 del end[:-END_BYTES]
-    except LogGone:
+    except (LogGone, NoLogBytes):
         pass
-    except ServerFault as error:
-        if error.status != 404:
-            raise
     return bytes(end)
 
 

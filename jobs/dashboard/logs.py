@@ -7,7 +7,8 @@ Three sources have the log. The first that works is used, and what was read is n
 2. The dashboard's log API has the same bytes, but always begins at the first one: after a break, the bytes that were
    read before are dropped.
 3. The Jobs API decodes the log as text: bytes that are not UTF-8, and carriage returns, are lost. It is used only if
-   the server has nothing better, with a message.
+   the server has nothing better, with a message. The log API of a Ray before 2.34 is not better: it begins each piece
+   of a log with a mark, the byte 0 or 1, and nothing tells where a piece begins.
 
 A source is an async generator. It yields the bytes from an offset on, and returns when it has no more at this moment.
 The follower chooses the source, counts the bytes, and decides when the log is complete: when a read that began after
@@ -17,6 +18,7 @@ the end of the job has returned.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -24,7 +26,7 @@ from urllib.parse import quote, urlencode
 
 from ..activity import Activity, activity
 from ..deadline import Backoff, Deadline
-from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command
+from ..errors import JobsError, NotAllowed, ServerFault, Unreachable, command, number_of
 from ..spec.job_info import JobInfo, lost
 from ..spec.time_limits import TimeLimits
 from ._httpx import httpx
@@ -41,6 +43,15 @@ NO_AGENT = "Agent for node id"
 # A live stream is silent as long as the job is. Whether the job has ended is asked separately.
 LIVE_IDLE_SECONDS = 3600.0
 FILE_IDLE_SECONDS = 60.0
+
+
+# The first Ray whose log API can leave the marks out, and the first that names the file in a header.
+RAY_WITHOUT_MARKS = (2, 34)
+HEADER_WITHOUT_MARKS = "content-disposition"
+
+
+class NoLogBytes(Exception):
+    """The server has no log API that gives the bytes of a log."""
 
 
 class LogGone(Exception):
@@ -151,7 +162,7 @@ class LogFollower:
         return await self.watcher.orphans.is_dead(job.driver_node_id)
 
     async def _end_without_log(self, job: JobInfo) -> None:
-        self.notify(f"The log of {self.submission_id} is gone from its node; {self.offset} bytes were read.")
+        self.notify(f"The log of {self.submission_id} is gone from its node, after {number_of(self.offset, 'byte')}.")
         if self.follow and not job.ended:
             ended = await self.watcher.wait(
                 [self.submission_id], patience=self.patience, known_to_exist=True, on_change=self._update
@@ -228,9 +239,8 @@ class LogFollower:
                 async for piece in pieces:
                     yield piece
             return
-        except ServerFault as error:
-            if error.status != 404:
-                raise
+        except NoLogBytes:
+            pass
         self._warn_of_text()
         async with aclosing(read_log_text(client, self.submission_id, self.offset, self.patience)) as pieces:
             async for piece in pieces:
@@ -272,11 +282,10 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
 
 
 async def read_log(client: RayJobsApi, job: JobInfo, offset: int) -> AsyncGenerator[bytes, None]:
-    """Reads the log as it is now, from the dashboard's log API. Raises LogGone, Unreachable; ServerFault 404 without
-    one."""
+    """Reads the log as it is now, from the dashboard's log API. Raises LogGone, NoLogBytes, Unreachable."""
     query = log_query(job) | {"timeout": "600"}
     async with client.http.stream(f"/api/v0/logs/file?{urlencode(query)}", idle_seconds=FILE_IDLE_SECONDS) as response:
-        await check_log_response(response, client.http.where, job)
+        await check_log_response(response, client, job)
         async with aclosing(_skipping(response.aiter_raw(), offset)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -289,7 +298,7 @@ async def read_live_log(
     query = log_query(job) | {"interval": "0.5"}
     path = f"/api/v0/logs/stream?{urlencode(query)}"
     async with client.http.stream(path, idle_seconds=LIVE_IDLE_SECONDS) as response:
-        await check_log_response(response, client.http.where, job)
+        await check_log_response(response, client, job)
         async with (
             aclosing(_until(response.aiter_raw(), has_ended)) as live_pieces,
             aclosing(_skipping(live_pieces, offset)) as pieces,
@@ -319,20 +328,35 @@ async def read_log_text(
 
 
 def log_query(job: JobInfo) -> dict[str, str]:
-    return {"submission_id": job.submission_id, "node_id": job.driver_node_id or "", "lines": "-1"}
+    # Without this format, Ray 2.34 to 2.44 mark each piece. Later versions ignore it.
+    return {"submission_id": job.submission_id, "node_id": job.driver_node_id or "", "lines": "-1", "format": "text"}
 
 
-async def check_log_response(response: httpx.Response, where: str, job: JobInfo) -> None:
+async def check_log_response(response: httpx.Response, client: RayJobsApi, job: JobInfo) -> None:
+    """Raises LogGone, NoLogBytes, Unreachable if the answer is not the bytes of a log."""
     if response.is_success:
+        if HEADER_WITHOUT_MARKS not in response.headers and await _marks_pieces(client):
+            raise NoLogBytes
         return
-    response = await read_answer(response, where, MOST_ERROR_BYTES)
-    if response.status_code != 404:
-        if "not found" in response.text:
-            raise LogGone
-        if NO_AGENT in response.text:
-            # The node is dead, or it has not registered with a new head yet.
-            raise Unreachable(f"Ray has no agent on the node of {job.submission_id}.")
-    raise error_of_response(response, where)
+    if response.status_code == 404:
+        raise NoLogBytes
+    response = await read_answer(response, client.http.where, MOST_ERROR_BYTES)
+    if "not found" in response.text:
+        raise LogGone
+    if NO_AGENT in response.text:
+        # The node is dead, or it has not registered with a new head yet.
+        raise Unreachable(f"Ray has no agent on the node of {job.submission_id}.")
+    raise error_of_response(response, client.http.where)
+
+
+async def _marks_pieces(client: RayJobsApi) -> bool:
+    """Returns whether the server is a Ray whose log API marks each piece of a log."""
+    try:
+        version = str((await client.version())["ray_version"])
+    except ServerFault:
+        return False  # A proxy that passes on nothing else.
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < RAY_WITHOUT_MARKS
 
 
 async def _skipping(pieces: AsyncIterator[bytes], skip: int) -> AsyncGenerator[bytes, None]:

@@ -18,7 +18,7 @@ from itertools import islice
 
 from ..activity import activity
 from ..deadline import Deadline
-from ..errors import DeadlinePassed, Unreachable, command
+from ..errors import DeadlinePassed, Unreachable, command, number_of
 from ..spec.job_info import JobInfo, lost
 from ..spec.submission_id import has_form_of_job_id
 from .client import RayJobsApi, unknown_job
@@ -110,7 +110,7 @@ class JobWatcher:
         last: dict[str, JobInfo] = {}
         ended: dict[str, JobInfo | None] = {}
         pause = min(0.1, longest_pause)
-        jobs = f"job {submission_ids[0]}" if len(submission_ids) == 1 else f"{len(submission_ids)} jobs"
+        jobs = f"job {submission_ids[0]}" if len(submission_ids) == 1 else number_of(len(submission_ids), "job")
         with activity(f"Waiting for {jobs} to end", deadline) as wait:
             while True:
                 waiting = [each for each in dict.fromkeys(submission_ids) if each not in ended]
@@ -228,6 +228,6 @@ def _not_ended(
             f"{command(f'logs --follow {submission_id}')} follows it, {command(f'stop {submission_id}')} stops it.",
         )
     return DeadlinePassed(
-        f"{len(waiting)} of {len(submission_ids)} jobs have not ended after {deadline.seconds:.0f} s: "
+        f"Still waiting for {len(waiting)} of {len(submission_ids)} jobs after {deadline.seconds:.0f} s: "
         f"{', '.join(waiting[:5])}{', ...' if len(waiting) > 5 else ''}."
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sized
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..connection import Connection, open_connection, open_kube, verify_identity
 from ..dashboard.state_api import query_state
 from ..deadline import Deadline
-from ..errors import EXIT_FAILED, Forbidden, JobsError, NotAllowed, Refused, Unreachable
+from ..errors import EXIT_FAILED, Forbidden, JobsError, NotAllowed, Refused, Unreachable, number_of
 from ..target.resolve import ClusterTarget, Target
 from .finding import FAILED, OK, WARNING, Finding
 
@@ -183,14 +183,14 @@ async def _check_api(connection: Connection, asked_inside: bool) -> AsyncIterato
     jobs = [job for job in await client.list_jobs(deadline) if not job.is_driver]
     active = sum(not job.ended for job in jobs)
     running = f"{active} running or pending" if active else "none running"
-    yield _ok("token", f"The token works. {_count(jobs, 'job')}, {running}.")
+    yield _ok("token", f"The token works. {number_of(len(jobs), 'job')}, {running}.")
     if asked_inside:
         return
     nodes = [
         node for node in await query_state(client.http, "nodes", deadline=deadline) if node.get("state") == "ALIVE"
     ]
     resources = _total(nodes)
-    text = f"{_count(nodes, 'node')}; {_resources(resources)}"
+    text = f"{number_of(len(nodes), 'node')}; {_resources(resources)}"
     data = {"resources": resources, "nodes": len(nodes)}
     if not isinstance(target, ClusterTarget):
         yield _ok(RAY_STEP, text, data)
@@ -199,10 +199,6 @@ async def _check_api(connection: Connection, asked_inside: bool) -> AsyncIterato
     yield _ok(RAY_STEP, f"Ray {version}, {way}; {text}", {"version": version, **data, "asked": "api"})
     for warning in _cluster_warnings(target, version, len(nodes)):
         yield warning
-
-
-def _count(things: Sized, noun: str) -> str:
-    return f"1 {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def _total(nodes: list[dict[str, Any]]) -> dict[str, float]:

@@ -21,7 +21,7 @@ _FRAME = re.compile(r'\s+File "(?P<file>.+)", line (?P<line>\d+)(?:, in (?P<func
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:\([\w.]+\))?(?:: .*|:?$)")
 _PYTHON_ERROR = re.compile(r"(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Interrupt|Exit)\b.*")
 # The lines of pip, uv and conda that name what cannot be installed.
-_INSTALL_ERROR = re.compile(r"(?:ERROR: |\W*Because |ResolvePackageNotFound|PackagesNotFoundError).*")
+_INSTALL_ERROR = re.compile(r"(?:ERROR: |\W*(?:cause: )?Because |ResolvePackageNotFound|PackagesNotFoundError).*")
 _TASK = re.compile(r"ray::(?P<name>[\w.<>]+)\(\) \(pid=")
 # Files that are not the user's: Python's own, installed packages, what has no file.
 _NOT_OF_USER = re.compile(r"/(?:site|dist)-packages/|/lib/python3[.\d]*/|^<frozen |\.p(?:yx|xi)$")

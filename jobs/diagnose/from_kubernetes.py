@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from ..errors import number_of
 from ..kubernetes.pod_problems import (
     CRASH_LOOP,
     CREATE_REASONS,
@@ -133,14 +134,14 @@ def _about_container(container: Container, title: str, namespace: str, pod: str)
     elif OOM_KILLED in {end.reason for end in (ended, last) if end}:
         yield cause(
             f"{title}: container {name} was killed because it used more memory than its limit "
-            f"({container.restarts} restarts).",
+            f"({number_of(container.restarts, 'restart')}).",
             "Raise the memory of its group in the stack's config, or run fewer tasks at once.",
         )
     elif ended and ended.exit_code:
         yield cause(f"{title}: container {name} ended ({_exit(ended)}).", logs)
     elif last:
         yield clue(
-            f"{title}: container {name} restarted {container.restarts} times ({_exit(last)}).",
+            f"{title}: container {name} restarted {number_of(container.restarts, 'time')} ({_exit(last)}).",
             f"{logs} --previous",
         )
     elif name == "ray-head" and container.running and not container.ready:

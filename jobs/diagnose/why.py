@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..dashboard.client import not_submitted
 from ..dashboard.orphans import is_older_than_head
-from ..errors import NotAllowed, Refused, command_line
+from ..errors import NotAllowed, Refused, command_line, number_of
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo, invalid_request
 from .causes import cause_of, environment_remedy, memory_remedy
@@ -215,7 +215,8 @@ def _about_running(job: JobInfo, evidence: Evidence) -> Iterator[Finding]:
         names_by_demand.setdefault(tuple(sorted(demand.items())), []).append(name)
     for amounts, names in names_by_demand.items():
         if amounts:
-            who = f"Each of {len(names)} task(s) or actor(s) of the job ({', '.join(sorted(set(names))[:3])})"
+            work_text = "A task or actor" if len(names) == 1 else f"Each of {len(names)} tasks or actors"
+            who = f"{work_text} of the job ({', '.join(sorted(set(names))[:3])})"
             yield from _about_demand(dict(amounts), evidence, who)
     yield from _about_memory(evidence, cause)
 
@@ -258,7 +259,8 @@ def _about_memory(evidence: Evidence, kind: Callable[[str, str], Finding]) -> It
     groups = groups_by_ip(evidence.pods)
     for ip, workers in memory_kills(evidence.log_end).items():
         yield kind(
-            f"Ray killed {workers} worker(s) because {node_name(ip, groups)} ran out of memory. It repeats such tasks.",
+            f"Ray killed {number_of(workers, 'worker')} because {node_name(ip, groups)} ran out of memory. "
+            "It repeats such tasks.",
             memory_remedy(groups.get(ip)),
         )
     if amount := spilled(evidence.log_end):

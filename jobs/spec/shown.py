@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import number_of
 from . import redact
 
 # The longest text that is shown. Linux runs no entrypoint that is longer.
@@ -40,7 +41,7 @@ def shown(text: str, limit: int = TEXT_LIMIT, *, lines: bool = False) -> str:
         lines: Keep the ends of lines and tabs. Otherwise the result is one line.
     """
     clean = visible(redact.text(text[: limit + _MARGIN]), lines=lines)
-    return clean if len(text) <= limit else f"{clean[:limit]} ... ({len(text) - limit} more characters)"
+    return clean if len(text) <= limit else f"{clean[:limit]} ... ({number_of(len(text) - limit, 'more character')})"
 
 
 def cell(text: str) -> str:
@@ -83,7 +84,7 @@ def _cut(value: Any) -> Any:
         return (
             value
             if len(value) <= TEXT_LIMIT
-            else f"{value[:TEXT_LIMIT]} ... ({len(value) - TEXT_LIMIT} more characters)"
+            else f"{value[:TEXT_LIMIT]} ... ({number_of(len(value) - TEXT_LIMIT, 'more character')})"
         )
     if isinstance(value, Mapping):
         return {key: _cut(inner) for key, inner in value.items()}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ..activity import activity
-from ..errors import Refused, SourceChanged
+from ..errors import Refused, SourceChanged, number_of
 from ..spec import secret_patterns
 from ..spec.runtime_env import PACKAGE_ENDINGS, uri_problem
 from . import ignore_rules
@@ -233,11 +233,11 @@ class _Walk:
         with activity(f"Reading {self.source}") as reading:
             while todo:
                 todo += self._visit(todo.pop())
-                reading.detail = f"{len(self.files)} files"
+                reading.detail = number_of(len(self.files), "file")
         if self.unreadable:
             names = ", ".join(sorted(self.unreadable)[:5])
             raise Refused(
-                f"{len(self.unreadable)} path(s) in {self.source} cannot be read: {names}.",
+                f"{number_of(len(self.unreadable), 'path')} in {self.source} cannot be read: {names}.",
                 "Make them readable (chmod u+r), or add them to .rayignore.",
             )
         vanished = self.known.keys() - {file.relpath for file in self.files}

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -39,16 +40,21 @@ class Head:
     pid: int
 
 
-def start_head(base: Path, ports: dict[str, int] | None = None) -> Head:
-    """A head that answers. `base` must be a short path: Ray's sockets are below it."""
-    pytest.importorskip("ray", reason="ray is not installed: the tests against a real head are left out")
+def start_head(base: Path, ports: dict[str, int] | None = None, python: str | None = None) -> Head:
+    """A head that answers. `base` must be a short path: Ray's sockets are below it.
+
+    `python` is one that has another Ray than this one's."""
+    if python is None:
+        pytest.importorskip("ray", reason="ray is not installed: the tests against a real head are left out")
     base.mkdir(parents=True, exist_ok=True)
     token_file = base / "token"
     if not token_file.exists():
         token_file.write_text(secrets.token_hex(32))
         token_file.chmod(0o600)
     ports = ports or free_ports("gcs", "dashboard", "agent", "client")
-    process = local.launch(base / "ray", token_file, base / "start.log", num_cpus=4, ports=ports)
+    process = local.launch(
+        base / "ray", token_file, base / "start.log", num_cpus=4, ports=ports, python=python or sys.executable
+    )
     head = Head(
         f"http://127.0.0.1:{ports['dashboard']}",
         ports,

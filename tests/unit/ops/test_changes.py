@@ -68,6 +68,6 @@ def test_the_exit_codes_are_four_different_ones() -> None:
 def test_the_summary_has_a_line_for_each_change() -> None:
     assert changes.summary([]) == "no changes"
     assert changes.summary(recorded("update")).splitlines() == [
-        "1 changes:",
+        "1 change:",
         f"  update   {RAYCLUSTER} ray-cluster/raycluster-autoscaler [spec.autoscalerOptions.idleTimeoutSeconds]",
     ]

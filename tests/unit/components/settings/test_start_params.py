@@ -232,7 +232,7 @@ def test_a_resource_is_refused_exactly_if_the_autoscaler_cannot_read_it(params: 
     [
         ({"memory": "4Gi"}, ["clusters[0].head.rayStartParams.memory", '"4Gi"', "4294967296"]),
         ({"num-cpus": "500m"}, ['"500m"', "a whole number"]),
-        ({"num_cpus": "2"}, ["rayStartParams.num_cpus", "did you mean `num-cpus`"]),
+        ({"num_cpus": "2"}, ["rayStartParams.num_cpus", "did you mean num-cpus?"]),
         ({"num-gpus": "all"}, ['"all"', "a whole number"]),
         ({"object-store-memory": "1000"}, ['"1000"', "78643200 (75Mi) or more"]),
         ({"dashboard-port": "9999"}, ['"9999"', "the outputs lead to port 8265; allowed: 8265"]),
@@ -297,9 +297,9 @@ def test_an_option_of_another_version_of_ray_is_a_warning() -> None:
 
     (warning,) = settings("2.61.0", "num-tpus").warnings()
     assert warning.startswith("clusters[0].workerGroups.a.rayStartParams.num-tpus: `ray start` of Ray 2.60.0 has no")
-    assert "did you mean `num-" in warning
+    assert "did you mean num-" in warning
     build_and_check(settings("2.61.0", "num-tpus"), tree("v1.7.0"))
     with pytest.raises(StackError, match="did you mean"):
         settings(DEFAULT_RAY_VERSION, "num-tpus")
-    with pytest.raises(StackError, match="did you mean `num-cpus`"):
+    with pytest.raises(StackError, match=r"did you mean num-cpus\?"):
         settings("2.61.0", "num_cpus")  # no version has underscores

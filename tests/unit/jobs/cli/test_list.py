@@ -142,7 +142,7 @@ def read_all(terminal: int) -> str:
 
 def test_at_a_terminal_lines_fit_and_states_have_colours_unless_no_color_is_set(bare_cli: Cli) -> None:
     with dashboard(JOBS) as url:
-        process, terminal = on_terminal(bare_cli, "list", "--address", url, columns=60)
+        process, terminal = on_terminal(bare_cli, "list", "--address", url, columns=60, NO_COLOR="")
         coloured = read_all(terminal)
         assert process.wait(60) == 0
         process, terminal = on_terminal(bare_cli, "list", "--address", url, columns=60, NO_COLOR="1")
@@ -164,6 +164,16 @@ def test_watch_at_a_terminal_draws_the_list_again_until_ctrl_c(bare_cli: Cli) ->
             drawn += os.read(terminal, 65536).decode()
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
+
+
+def test_watch_at_a_terminal_that_cannot_replace_text_prints_lines(bare_cli: Cli) -> None:
+    with dashboard([job("first")]) as url:
+        process, terminal = on_terminal(bare_cli, "list", "--watch", "--address", url, columns=80, TERM="dumb")
+        shown = os.read(terminal, 65536).decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert "first  RUNNING" in shown
+    assert "\x1b" not in shown
 
 
 def test_watch_without_a_terminal_prints_each_change_once(bare_cli: Cli) -> None:

@@ -77,7 +77,7 @@ def test_only_ended_jobs_of_the_user_that_are_old_are_deleted(
     assert done.returncode == 0, done.stderr
     assert sorted(deleted) == ids
     if not options:
-        assert b"2 more job(s) that ended more than 7d ago are of others (--all-users)." in done.stderr
+        assert b"2 jobs of others ended more than 7d ago too (--all-users)." in done.stderr
 
 
 def test_a_dry_run_shows_the_jobs_and_deletes_nothing(bare_cli: Cli) -> None:
@@ -93,7 +93,7 @@ def test_without_a_terminal_to_ask_and_without_yes_nothing_is_deleted(bare_cli: 
     with dashboard(deleted) as url:
         done = bare_cli("prune", "--older-than", "7d", address=url, RAYJOBS_USER="alice")
     assert (done.returncode, deleted) == (2, [])
-    assert b"2 record(s) would be deleted" in done.stderr
+    assert b"2 records would be deleted" in done.stderr
     assert b"Use --yes." in done.stderr
 
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from jobs.cli.submit_options import JobFlags
 from tests.support.command import Cli
 from tests.support.proxy import answer, server
 
@@ -26,6 +27,9 @@ REQUIREMENTS = "--extra-index-url https://user:pa55w0rd@example.com/simple\n-r m
         (["--entrypoint-label-selector", '{"a": "b c"}'], "entrypoint_label_selector.a is no label selector"),
         (["--working-dir", "s3://bucket/dir"], "runtime_env.working_dir is a URI of no archive"),
         (["--runtime-env-json", '{"pip": "nowhere.txt"}'], "nowhere.txt, which cannot be read"),
+        (["--env", "=1"], "--env has a value without a name"),
+        (["--env", "NOT_SET_HERE"], "--env NOT_SET_HERE: this variable is not set here"),
+        (["--env", "A=1", "--file", "jobs.yaml"], "--file and --env cannot be used together"),
         (["--file", "jobs.yaml"], "jobs[1]: runtime_env.env_vars.A is a number"),
         (["--plan", "--working-dir", ".", "--runtime-env", "env.yaml"], "runtime_env.env_vars.A is true"),
     ],
@@ -66,3 +70,13 @@ def test_the_plan_as_json_has_the_runtime_env(bare_cli: Cli) -> None:
     (bare_cli.cwd / "requirements.txt").write_text("numpy==2.1.0\n")
     done = bare_cli("submit", "--plan", "--runtime-env-json", '{"uv": "requirements.txt"}', "--output", "json")
     assert json.loads(done.stdout) == {"runtime_env": {"uv": ["numpy==2.1.0"]}}
+
+
+def test_env_replaces_a_variable_of_the_runtime_env_and_can_take_its_value_from_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("API_KEY", "from here")
+    job = JobFlags(runtime_env_json='{"env_vars": {"A": "a", "B": "b"}, "pip": ["x"]}', env=("B=1=2", "C=", "API_KEY"))
+    variables = {"A": "a", "B": "1=2", "C": "", "API_KEY": "from here"}
+    assert job.read_runtime_env() == {"env_vars": variables, "pip": ["x"]}
+    assert JobFlags().read_runtime_env() == {}

@@ -20,6 +20,7 @@ def test_a_small_piece_arrives_before_the_next_one_is_written() -> None:
 
         def do_GET(self) -> None:
             self.send_response(200)
+            self.send_header("Content-Disposition", 'attachment; filename="file.txt"')
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             self.wfile.write(b"6\r\nfirst\n\r\n")

@@ -106,6 +106,11 @@ Command '['python', '-m', 'pip', 'install']' returned non-zero exit status 1.
 ERROR: Could not find a version that satisfies the requirement nope (from versions: none)
 ERROR: No matching distribution found for nope
 """
+UV = f"""{PIP.partition("ERROR: ")[0]}
+    error: No solution found when resolving dependencies
+      cause: Because nope was not found in the package registry and you require nope==1.0, we can conclude that your
+    hint: Packages were unavailable because index lookups were disabled
+"""
 
 WORKER = pod("ray-small-group-worker-x", phase="Running", podIP="10.244.0.12")
 
@@ -145,6 +150,7 @@ def test_out_of_memory_at_an_address_names_the_node() -> None:
         (NODE, "A node died while the job used it: worker group small-group (10.244.0.12)."),
         (ACTOR, "The actor Model died: Worker unexpectedly exits with a connection error code 2."),
         (ACTOR, "raise `memory` of the worker group"),
+        (UV, "could not be set up: cause: Because nope was not found in the package registry"),
         (PIP, "could not be set up: ERROR: No matching distribution found for nope -> Check the name"),
         (
             PIP.replace("ERROR: Could", "WARNING: Retrying: NewConnectionError('refused')\nERROR: Could"),
@@ -216,7 +222,7 @@ def test_a_running_job_whose_tasks_are_killed_for_memory_again_and_again_says_so
     running = explain(evidence(job=job("RUNNING"), log_end=f"epoch 1\n{log}", pods=[HEAD, WORKER]))
     assert [(each.text, each.remedy[:43]) for each in running if each.kind == CAUSE] == [
         (
-            "Ray killed 5 worker(s) because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
+            "Ray killed 5 workers because worker group small-group (10.244.0.12) ran out of memory. It repeats such "
             "tasks.",
             "Raise `memory` of the worker group small-gr",
         )

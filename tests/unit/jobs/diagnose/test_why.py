@@ -303,7 +303,7 @@ def test_a_running_job_whose_tasks_wait_names_them_and_their_demand() -> None:
     tasks = [{"name": "f", "job_id": "02", "required_resources": {"GPU": 2.0}}] * 3
     tasks.append({"name": "g", "job_id": "other", "required_resources": {"GPU": 9.0}})
     said = causes(evidence(job=job("RUNNING", job_id="02"), tasks=tasks))
-    assert "3 task(s) or actor(s) of the job (f) needs 2 GPU" in said
+    assert "Each of 3 tasks or actors of the job (f) needs 2 GPU" in said
     assert "9 GPU" not in said
 
 
