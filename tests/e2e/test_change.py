@@ -137,6 +137,8 @@ def test_a_protected_stack_refuses_to_end_running_jobs_until_it_is_confirmed(
 def test_a_field_edited_by_kubectl_is_drift_and_the_next_up_takes_it_back(
     stack: Stack, api: Api, cluster: Cluster
 ) -> None:
+    stack.configure(idle(120))
+    stack.up()
     patch = json.dumps({"spec": {"autoscalerOptions": {"idleTimeoutSeconds": 7}}})
     cluster.kubectl("patch", "raycluster", CLUSTER, "-n", NAMESPACE, "--type=merge", "-p", patch)
     drift = stack.preview("--refresh", "--diff")
