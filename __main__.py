@@ -9,11 +9,13 @@ from components.manifests import quota
 from components.manifests.contract import flat_outputs
 from components.resources.config import load_settings
 from components.resources.readable_errors import readable_errors
+from components.resources.short_stacks import short_stacks
 from components.resources.stack import Stack
 from ops import running_jobs
 
 
 @readable_errors()
+@short_stacks()
 def main() -> None:
     settings = load_settings()
     kuberay, protect = settings.kuberay, settings.protect
@@ -61,7 +63,8 @@ def main() -> None:
             cluster,
             kuberay,
             manifest=manifest,
-            depends_on=[*prerequisites, namespaces[cluster.namespace]],
+            namespace=namespaces[cluster.namespace],
+            depends_on=prerequisites,
             protect=protect,
             hooks=stack.raycluster_hooks,
             opts=options,

@@ -23,7 +23,8 @@ class RayCluster(pulumi.ComponentResource):
         settings: settings of the cluster.
         kuberay: settings of the operator.
         manifest: the RayCluster of these settings. Default: it is built here, without the checks of `build_and_check`.
-        depends_on: its namespace and the operator. It is deleted before them.
+        namespace: its namespace. Everything is deleted before it.
+        depends_on: the CRDs and the operator. The RayCluster is deleted before them.
         protect: refuse to delete the RayCluster.
         hooks: review of updates and report of progress; None: neither, as when manifests are only rendered.
         opts: options of the component.
@@ -41,6 +42,7 @@ class RayCluster(pulumi.ComponentResource):
         kuberay: KubeRay,
         *,
         manifest: dict[str, Any] | None = None,
+        namespace: pulumi.Resource | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         protect: bool = False,
         hooks: RayClusterHooks | None = None,
@@ -49,13 +51,15 @@ class RayCluster(pulumi.ComponentResource):
         super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
         manifest = manifest or raycluster.manifest(settings, kuberay.version)
         ready, deleted = f"{settings.ready_timeout_seconds}s", f"{settings.delete_timeout_seconds}s"
-        before = [self._declare(other, depends_on) for other in created_before(settings, kuberay)]
+        # These are created while the CRDs and the operator are not ready yet.
+        in_namespace = [namespace] if namespace else []
+        before = [self._declare(other, in_namespace) for other in created_before(settings, kuberay)]
         self.object = declare(
             name,
             manifest,
             pulumi.ResourceOptions(
                 parent=self,
-                depends_on=[*depends_on, *before],
+                depends_on=[*in_namespace, *depends_on, *before],
                 protect=protect,
                 hooks=hooks.before_update(name, manifest) if hooks else None,
                 custom_timeouts=pulumi.CustomTimeouts(create=ready, update=ready, delete=deleted),
@@ -63,7 +67,6 @@ class RayCluster(pulumi.ComponentResource):
         )
         for other in created_after(settings):
             self._declare(other, [self.object])
-        self.register_outputs({"name": settings.name, "namespace": settings.namespace})
         if hooks:
             hooks.report_progress(manifest, component=self, raycluster=self.object, after=before)
 
