@@ -48,7 +48,7 @@ class OperatorResources(Model):
 
     cpu: Cpu | None = None
     """CPU limit, and request unless `requests` differs. Default: the limit of the version's own manifest (100m in
-    v1.7.0). With more, many RayClusters are ready sooner."""
+    v1.7.0). A hundred new RayClusters take the operator 2 s of CPU time."""
     memory: Memory | None = None
     """Memory limit, and request unless `requests` differs. Default: the limit of the version's own manifest (512Mi in
     v1.7.0). Upstream counts 1 MB for each Ray pod."""
