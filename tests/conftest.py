@@ -9,8 +9,11 @@ import pytest
 
 from tests.support.command import Cli, cli_in
 
-# Under nohup the signal is ignored, and programs that the tests start would ignore it too.
+# Under nohup, and in the background of a script, these are ignored, and programs that the tests start would ignore them
+# too.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
