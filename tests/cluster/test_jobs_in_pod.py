@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import pytest
 from tests.support.ray_head import RayHead
 
 ROOT = Path(__file__).resolve().parents[2]
-# Pure Python, so that this machine's copies run in the pod as well; the head's image has click.
-NEEDED = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "click", "sniffio", "typing_extensions")
+# This machine's copies run in the pod as well. All but msgspec are pure Python; the head's image has click.
+NEEDED = ("httpx", "httpcore", "h11", "anyio", "certifi", "idna", "click", "sniffio", "typing_extensions", "msgspec")
 
 
 def bundle() -> bytes:
@@ -47,6 +48,11 @@ def pod(ray_head: RayHead) -> str:
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
     ray_head.cluster.apply([{"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}])
     ray_head.kubectl("wait", "pod/submitter", "--for=condition=Ready", "--timeout=120s", seconds=130)
+    version = "import sys; print('{}.{}'.format(*sys.version_info))"
+    in_pod = ray_head.kubectl("exec", "submitter", "--", "python", "-c", version).strip()
+    here = "{}.{}".format(*sys.version_info)
+    if in_pod != here:
+        pytest.skip(f"the pod has Python {in_pod}, and this machine's msgspec is built for {here}")
     unpack = ["exec", "-i", "submitter", "--", "sh", "-c", "mkdir -p /tmp/client && tar -x -C /tmp/client"]
     command = ray_head.cluster.kubectl_command("-n", ray_head.namespace, *unpack)
     subprocess.run(command, input=bundle(), check=True, timeout=120)
