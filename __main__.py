@@ -2,8 +2,9 @@
 
 import pulumi
 
-from components import KubeRayCRDs, KubeRayOperator, Namespace, RayCluster
+from components import KubeRayCRDs, KubeRayOperator, Monitoring, Namespace, RayCluster
 from components.checks.rayclusters import build_and_check
+from components.grafana.dashboards import build_dashboards
 from components.kuberay import overlay, source
 from components.manifests import quota
 from components.manifests.contract import flat_outputs
@@ -21,6 +22,7 @@ def main() -> None:
     kuberay, protect = settings.kuberay, settings.protect
     tree = source.resolve(kuberay.version, kuberay.source)
     manifests = build_and_check(settings, tree)
+    dashboards = build_dashboards(settings)
     crds_overlay, operator_overlay = overlay.write(kuberay, tree, pulumi.get_stack())
     # Connects to the cluster, checks it, and declares the provider.
     stack = Stack(settings, tree, running_jobs.list_on_cluster)
@@ -63,6 +65,7 @@ def main() -> None:
             cluster,
             kuberay,
             manifest=manifest,
+            monitoring=settings.monitoring,
             namespace=namespaces[cluster.namespace],
             depends_on=prerequisites,
             protect=protect,
@@ -71,7 +74,18 @@ def main() -> None:
         )
         for cluster, manifest in zip(settings.clusters, manifests, strict=True)
     ]
-    stack.guard([*prerequisites, *rayclusters])
+    parts = [*prerequisites, *rayclusters]
+    if settings.monitoring.has_objects:
+        monitoring = Monitoring(
+            "monitoring",
+            settings,
+            dashboards=dashboards,
+            cluster=stack.cluster,
+            depends_on=[stack.provider, *namespaces.values()],
+            opts=options,
+        )
+        parts.append(monitoring)
+    stack.guard(parts)
 
     for name, value in {"contract": stack.contract, **flat_outputs(stack.contract)}.items():
         pulumi.export(name, value)

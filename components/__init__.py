@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from components.resources.crds import KubeRayCRDs
+    from components.resources.monitoring import Monitoring
     from components.resources.namespace import Namespace
     from components.resources.operator import KubeRayOperator
     from components.resources.raycluster import RayCluster
     from components.settings import Settings
 
-__all__ = ["KubeRayCRDs", "KubeRayOperator", "Namespace", "RayCluster", "Settings"]
+__all__ = ["KubeRayCRDs", "KubeRayOperator", "Monitoring", "Namespace", "RayCluster", "Settings"]
 
 _MODULES = {
     "KubeRayCRDs": "components.resources.crds",
     "KubeRayOperator": "components.resources.operator",
+    "Monitoring": "components.resources.monitoring",
     "Namespace": "components.resources.namespace",
     "RayCluster": "components.resources.raycluster",
     "Settings": "components.settings",

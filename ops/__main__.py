@@ -32,6 +32,7 @@ COMMANDS = {
     "session": "Run a first session with `rayjobs` and write it to docs/first-session.md.",
     "docs": "Write the generated pages of docs/.",
     "manifests": "Fetch KubeRay's manifests and record their digests.",
+    "dashboards": "Record the digest of Ray's Grafana dashboards.",
     "environments": "Check the protection rules of GitHub's environments.",
 }
 

@@ -18,6 +18,7 @@ from components.cluster.paths import object_path
 from ops.errors import Refused
 
 CRDS_TYPE = "pulumi-python:dynamic/kuberay:CRDs"
+DASHBOARDS_TYPE = "pulumi-python:dynamic/monitoring:Dashboards"
 IDENTITY_TYPE = "pulumi-python:dynamic/cluster:ClusterIdentity"
 KUBERNETES_PREFIX = "kubernetes:"
 # Types that group other resources; they are no objects on a cluster.
@@ -54,6 +55,13 @@ def objects(resources: Iterable[Mapping[str, Any]]) -> list[Object]:
         if resource["type"] == CRDS_TYPE:
             names = sorted(resource.get("outputs", {}).get("crds") or {})
             listed += [Object("CustomResourceDefinition", "", name, f"{CRDS_PATH}/{name}", retained) for name in names]
+        elif resource["type"] == DASHBOARDS_TYPE:
+            outputs = resource.get("outputs") or {}
+            listed += [
+                Object("ConfigMap", namespace, name, object_path("v1", "ConfigMap", namespace, name), retained)
+                for namespace in [str(outputs.get("namespace", ""))]
+                for name in sorted(outputs.get("dashboards") or {})
+            ]
         elif resource["type"].startswith(KUBERNETES_PREFIX) and not resource["type"].startswith(GROUP_PREFIXES):
             outputs = resource.get("outputs") or {}
             metadata = outputs.get("metadata") or {}

@@ -12,6 +12,7 @@ from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.cluster.ownership import URN_ANNOTATION
 from components.errors import Forbidden, refuse
+from components.manifests.monitoring import API_VERSION as MONITORING
 from components.manifests.raycluster import api_version
 from components.settings import Settings
 from components.settings.env import SecretKey
@@ -40,7 +41,7 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview:
         ClusterError: the cluster does not answer.
     """
     secret_problems, unchecked = _secrets(api, settings, preview)
-    problems = [*_namespaces(api, settings), *secret_problems]
+    problems = [*_namespaces(api, settings), *secret_problems, *_monitoring(api, settings)]
     if settings.kuberay.crds == "existing":
         problems += _existing_crd(api, settings.kuberay, tree)
     if settings.kuberay.operator == "existing":
@@ -66,6 +67,31 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
                 f"namespace {name}: being deleted since {since}; wait until it is gone. "
                 f"`kubectl get namespace {name} -o yaml` shows what holds it up."
             )
+
+
+def _monitoring(api: Api, settings: Settings) -> Iterator[str]:
+    """Kinds and namespaces that monitoring needs and does not create."""
+    monitoring = settings.monitoring
+    wanted = {"PodMonitor": ("podMonitor", monitoring.pod_monitor), "PrometheusRule": ("rules", monitoring.rules)}
+    kinds = {kind: key for kind, (key, value) in wanted.items() if value}
+    if kinds:
+        listed = (api.get(f"/apis/{MONITORING}") or {}).get("resources", [])
+        served = {entry["kind"] for entry in listed}
+        for kind in sorted(set(kinds) - served):
+            yield (
+                f"`monitoring.{kinds[kind]}`: the cluster has no kind {kind} ({MONITORING}); install the CRDs of "
+                f"prometheus-operator, or remove `{kinds[kind]}`. Without prometheus-operator set "
+                "`scrapeAnnotations: true`"
+            )
+    for key, part in (
+        ("podMonitor", monitoring.pod_monitor),
+        ("rules", monitoring.rules),
+        ("dashboards", monitoring.dashboards),
+    ):
+        name = part.namespace if part else None
+        created = settings.used_namespaces.get(name) if name else True
+        if not created and api.get(f"/api/v1/namespaces/{name}") is None:
+            yield f"`monitoring.{key}.namespace`: there is no namespace {name}; create it, or name another one"
 
 
 def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:

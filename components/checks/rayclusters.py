@@ -30,7 +30,7 @@ def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
     gates = settings.kuberay.feature_gates if settings.kuberay.operator == "own" else operator_rules.GATES
     manifests, problems = [], []
     for index, cluster in enumerate(settings.clusters):
-        manifest = raycluster.manifest(cluster, version)
+        manifest = raycluster.manifest(cluster, version, settings.monitoring)
         texts = schema.problems(manifest, tree, version) or [
             *operator_rules.violations(manifest, gates),
             *exposure.violations(cluster, manifest),

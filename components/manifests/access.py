@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from components.manifests.merge import drop_empty
+from components.manifests.monitoring import METRICS_PORTS, OPERATOR_LABELS
 from components.settings.access import Subject
 from components.settings.kuberay import KubeRay
+from components.settings.monitoring import Monitoring
 from components.settings.raycluster import RayClusterSettings
-from components.settings.start_params import AGENT_PORT, CLIENT_PORT, METRICS_PORT
+from components.settings.start_params import AGENT_PORT, CLIENT_PORT
 from jobs.target.contract import DASHBOARD_PORT
 
 Object = dict[str, Any]
 
 SERVE_PORT = 8000
-METRICS_PORTS = (METRICS_PORT, 44217, 44227)  # Ray, autoscaler, dashboard
 OPERATOR_PORTS = (DASHBOARD_PORT, AGENT_PORT, SERVE_PORT)
 # Pulumi does not wait until the object is ready.
 SKIP_AWAIT_ANNOTATION = "pulumi.com/skipAwait"
@@ -50,16 +51,17 @@ def service_account(cluster: RayClusterSettings) -> Object:
     }
 
 
-def network_policies(cluster: RayClusterSettings, kuberay: KubeRay) -> list[Object]:
+def network_policies(cluster: RayClusterSettings, kuberay: KubeRay, monitoring: Monitoring) -> list[Object]:
     """Two NetworkPolicies: one of all pods, one of the head.
 
-    They allow all traffic between the cluster's pods, and metrics from everywhere. They allow the head's ports from its
-    namespace, the operator and `allowFrom`. A NetworkPolicy does not apply to a port-forward: it comes from the node.
+    They allow all traffic between the cluster's pods, and metrics from `monitoring.scrapeFrom` or from everywhere. They
+    allow the head's ports from its namespace, the operator and `allowFrom`. A NetworkPolicy does not apply to a
+    port-forward: it comes from the node.
     """
     # The only label that upstream's manifests and its Helm chart have in common.
     operator = {
         **_namespace(kuberay.namespace),
-        "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}},
+        "podSelector": {"matchLabels": OPERATOR_LABELS},
     }
     callers: list[Object] = [{"podSelector": {}}, *cluster.network_policy.allow_from]
     if cluster.ingress and cluster.ingress.controller_namespace:
@@ -71,7 +73,7 @@ def network_policies(cluster: RayClusterSettings, kuberay: KubeRay) -> list[Obje
         "policyTypes": ["Ingress"],
         "ingress": [
             {"from": [{"podSelector": _pods(cluster)}]},
-            {"from": [{"namespaceSelector": {}}], "ports": _ports(*METRICS_PORTS)},
+            {"from": monitoring.scrape_from or [{"namespaceSelector": {}}], "ports": _ports(*METRICS_PORTS)},
         ],
     }
     head = {

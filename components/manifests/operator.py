@@ -21,6 +21,8 @@ def pod_template(kuberay: KubeRay, upstream: Mapping[str, Any]) -> Object:
     args = kuberay.args
     if kuberay.watch_namespaces:
         args = (*args, f"--watch-namespace={','.join(kuberay.watch_namespaces)}")
+    if kuberay.metrics:
+        args = (*args, "--enable-metrics")
     resources = drop_empty({"limits": kuberay.resources.limits_by_name, "requests": kuberay.resources.requests_by_name})
     container = {
         "args": operator_args(_container(upstream).get("args") or [], args) if args else [],

@@ -93,6 +93,8 @@ def template(
     ports: tuple[tuple[str, int], ...] = (),
     volumes: Sequence[dict[str, Any]] = (),
     mount_token: bool = False,
+    env: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Builds the pod template of a group.
 
@@ -103,6 +105,8 @@ def template(
         ports: name and number of its ports.
         volumes: added to those of the settings.
         mount_token: whether every container gets the token of the ServiceAccount.
+        env: environment of the Ray container; that of the settings wins.
+        annotations: annotations of the pod; those of the settings win.
     """
     restricted = cluster.pod_security == "restricted"
     user = {**RESTRICTED_POD, "runAsUser": RAY_USER, "runAsGroup": RAY_GROUP} if restricted else {}
@@ -113,7 +117,7 @@ def template(
         "imagePullPolicy": cluster.image_pull_policy,
         "ports": [{"name": name, "containerPort": port} for name, port in ports],
         "resources": resources(pod),
-        "env": env_list(pod.env),
+        "env": env_list({**(env or {}), **pod.env}),
         "envFrom": [{"secretRef": {"name": name}} for name in pod.env_from_secrets],
         "volumeMounts": pod.volume_mounts,
         "securityContext": deep_merge(RESTRICTED_CONTAINER if restricted else {}, pod.security_context),
@@ -131,6 +135,6 @@ def template(
         "imagePullSecrets": [{"name": name} for name in pod.image_pull_secrets],
         "securityContext": deep_merge(user, pod.pod_security_context),
     }
-    metadata = drop_empty({"labels": pod.labels, "annotations": pod.annotations})
+    metadata = drop_empty({"labels": pod.labels, "annotations": {**(annotations or {}), **pod.annotations}})
     result: dict[str, Any] = deep_merge(drop_empty({"metadata": metadata, "spec": drop_empty(spec)}), pod.pod_template)
     return with_env_in_order(result)

@@ -7,7 +7,9 @@ from typing import Any
 
 from components.manifests import redis
 from components.manifests.merge import deep_merge, drop_empty
+from components.manifests.monitoring import annotations, head_env
 from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, env_list, template
+from components.settings.monitoring import OFF, Monitoring
 from components.settings.pods import Pod, WorkerGroup
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import AUTOSCALER_VERSION, V1_API, at_least
@@ -29,7 +31,7 @@ def api_version(kuberay_version: str) -> str:
     return "ray.io/v1" if at_least(kuberay_version, V1_API) else "ray.io/v1alpha1"
 
 
-def manifest(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
+def manifest(cluster: RayClusterSettings, kuberay_version: str, monitoring: Monitoring = OFF) -> dict[str, Any]:
     """Builds the RayCluster object, with `spec` of the settings merged into the finished spec."""
     scaling = cluster.autoscaling
     spec = {
@@ -40,8 +42,10 @@ def manifest(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any
         "enableInTreeAutoscaling": scaling.enabled,
         "autoscalerOptions": _autoscaler(cluster, kuberay_version) if scaling.enabled else None,
         "gcsFaultToleranceOptions": redis.options(cluster),
-        "headGroupSpec": _head(cluster, kuberay_version),
-        "workerGroupSpecs": [_worker_group(cluster, name, group) for name, group in cluster.worker_groups.items()],
+        "headGroupSpec": _head(cluster, kuberay_version, monitoring),
+        "workerGroupSpecs": [
+            _worker_group(cluster, name, group, monitoring) for name, group in cluster.worker_groups.items()
+        ],
     }
     return {
         "apiVersion": api_version(kuberay_version),
@@ -112,7 +116,7 @@ def _group(pod: Pod, start_params: dict[str, str], resources: dict[str, str]) ->
     return {"rayStartParams": start_params, **drop_empty({"resources": resources, "labels": pod.ray_labels})}
 
 
-def _head(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
+def _head(cluster: RayClusterSettings, kuberay_version: str, monitoring: Monitoring) -> dict[str, Any]:
     head = cluster.head
     # The head runs no tasks unless the settings give it CPUs. Write the 0 into `resources` or
     # `rayStartParams`, whichever this head uses.
@@ -134,11 +138,13 @@ def _head(cluster: RayClusterSettings, kuberay_version: str) -> dict[str, Any]:
             ports=HEAD_PORTS,
             volumes=[TOKEN_VOLUME] if token_volume else [],
             mount_token=cluster.autoscaling.enabled and not token_volume,
+            env=head_env(cluster, monitoring),
+            annotations=annotations(monitoring),
         ),
     }
 
 
-def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup) -> dict[str, Any]:
+def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup, monitoring: Monitoring) -> dict[str, Any]:
     counts: dict[str, Any] = {"minReplicas": group.min, "maxReplicas": group.max}
     if not cluster.autoscaling.enabled:
         counts["replicas"] = group.min if group.replicas is None else group.replicas
@@ -150,5 +156,5 @@ def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup) ->
         **counts,
         **drop_empty(options),
         **_group(group, group.ray_start_params, group.ray_resources),
-        "template": template(cluster, group, "ray-worker"),
+        "template": template(cluster, group, "ray-worker", annotations=annotations(monitoring)),
     }

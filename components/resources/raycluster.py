@@ -12,6 +12,7 @@ from components.manifests import raycluster
 from components.manifests.objects import created_after, created_before
 from components.resources.kubernetes_object import declare
 from components.settings.kuberay import KubeRay
+from components.settings.monitoring import OFF, Monitoring
 from components.settings.raycluster import RayClusterSettings
 
 
@@ -23,6 +24,7 @@ class RayCluster(pulumi.ComponentResource):
         settings: settings of the cluster.
         kuberay: settings of the operator.
         manifest: the RayCluster of these settings. Default: it is built here, without the checks of `build_and_check`.
+        monitoring: settings of monitoring.
         namespace: its namespace. Everything is deleted before it.
         depends_on: the CRDs and the operator. The RayCluster is deleted before them.
         protect: refuse to delete the RayCluster.
@@ -42,6 +44,7 @@ class RayCluster(pulumi.ComponentResource):
         kuberay: KubeRay,
         *,
         manifest: dict[str, Any] | None = None,
+        monitoring: Monitoring = OFF,
         namespace: pulumi.Resource | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         protect: bool = False,
@@ -49,11 +52,11 @@ class RayCluster(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
-        manifest = manifest or raycluster.manifest(settings, kuberay.version)
+        manifest = manifest or raycluster.manifest(settings, kuberay.version, monitoring)
         ready, deleted = f"{settings.ready_timeout_seconds}s", f"{settings.delete_timeout_seconds}s"
         # These are created while the CRDs and the operator are not ready yet.
         in_namespace = [namespace] if namespace else []
-        before = [self._declare(other, in_namespace) for other in created_before(settings, kuberay)]
+        before = [self._declare(other, in_namespace) for other in created_before(settings, kuberay, monitoring)]
         self.object = declare(
             name,
             manifest,

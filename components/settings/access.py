@@ -105,12 +105,23 @@ def _check_peer(peer: Object) -> None:
             raise ValueError(f"{key}: a value is a number or a boolean; allowed: text, write it in quotes")
 
 
+Peers = Annotated[list[Object], AfterValidator(_peers)]
+
+
+def allows_every_pod(peers: Iterable[Object]) -> bool:
+    """Returns whether one of the peers is every pod of the Kubernetes cluster."""
+    return any(
+        "namespaceSelector" in peer and not any(any((peer.get(key) or {}).values()) for key in SELECTORS)
+        for peer in peers
+    )
+
+
 class NetworkPolicy(Model):
     """Who can connect to the pods: the cluster's own pods, its namespace, the operator, scrapers of metrics."""
 
     enabled: bool = True
     """Create the NetworkPolicies. They need a network plugin (CNI) that enforces them."""
-    allow_from: Annotated[list[Object], AfterValidator(_peers)] = []
+    allow_from: Peers = []
     """More peers, as in a NetworkPolicy, that can reach the dashboard, Ray Client and Serve. Every field is checked."""
 
     @model_validator(mode="after")
@@ -127,10 +138,7 @@ class NetworkPolicy(Model):
     @property
     def allows_every_pod(self) -> bool:
         """Whether every pod of the Kubernetes cluster can connect."""
-        return not self.enabled or any(
-            "namespaceSelector" in peer and not any(any((peer.get(key) or {}).values()) for key in SELECTORS)
-            for peer in self.allow_from
-        )
+        return not self.enabled or allows_every_pod(self.allow_from)
 
 
 # With these the load balancer of a cloud has the certificate, and no Secret holds it: AWS, GKE (two), Azure.

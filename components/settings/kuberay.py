@@ -29,6 +29,7 @@ from components.settings.versions import (
     CONDITIONS,
     DEFAULT_KUBERAY_VERSION,
     KUBERAY_PATTERN,
+    OPERATOR_METRICS,
     SPLIT_CONFIG,
     at_least,
     is_moving,
@@ -92,6 +93,9 @@ class KubeRay(Model):
     """Registry (and path) that replaces upstream's, for sites that cannot reach it."""
     args: tuple[str, ...] = ()
     """Flags of the operator. Feature gates are merged with upstream's."""
+    metrics: bool = False
+    """Let the operator report its RayClusters and RayJobs as metrics (`--enable-metrics`), from KubeRay v1.4 on. The
+    metrics of its own work are always there."""
     resources: OperatorResources = OperatorResources()
     """Resources of the operator's container."""
     replicas: Annotated[int, Field(ge=1)] | None = None
@@ -177,8 +181,12 @@ class KubeRay(Model):
                 problems.add(key, f'"{arg}": not a flag; allowed: a flag such as --reconcile-concurrency=2')
             if arg.startswith("--watch-namespace"):
                 problems.add(key, "set `watchNamespaces` instead, which creates the Roles too")
+            if arg.partition("=")[0] == "--enable-metrics":
+                problems.add(key, "this flag has its own setting; allowed: `metrics`")
             if arg == "--config" or arg.startswith("--config="):
                 problems.add(key, "with --config the operator ignores all other flags; remove it")
+        if self.metrics and not at_least(self.version, OPERATOR_METRICS):
+            problems.add("metrics", f"true: needs KubeRay {OPERATOR_METRICS}, this is {self.version}")
         gate = "RayClusterStatusConditions=false"
         if any(gate in arg for arg in self.args) and at_least(self.version, CONDITIONS):
             problems.add("args", f"{gate}: `up` reads these conditions to see that a cluster is ready; remove it")
@@ -204,6 +212,7 @@ class KubeRay(Model):
             "image": self.image,
             "imageRegistry": self.image_registry,
             "args": self.args,
+            "metrics": self.metrics,
             "apiserver": self.apiserver,
             "watchNamespaces": self.watch_namespaces,
             "resources": self.resources.requests_by_name,

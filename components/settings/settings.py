@@ -15,6 +15,7 @@ from components.settings import fields
 from components.settings.access import NamespaceSettings
 from components.settings.fields import FieldProblems, Model, Namespace
 from components.settings.kuberay import KubeRay
+from components.settings.monitoring import Monitoring
 from components.settings.raycluster import RayClusterSettings
 from jobs.yaml_file import parse_as_typed, parse_yaml
 
@@ -37,6 +38,8 @@ class Settings(Model):
     """The operator and its CRDs."""
     clusters: tuple[RayClusterSettings, ...] = (RayClusterSettings(),)
     """The RayClusters; `[]`: none."""
+    monitoring: Monitoring = Monitoring()
+    """Metrics, alerts and dashboards."""
     render_to: str = ""
     """Directory for the manifests. With it nothing is deployed: `up` writes files and connects to no cluster."""
     protect: bool = False
@@ -84,6 +87,8 @@ class Settings(Model):
         self._check_namespaces(problems)
         self._check_redis(problems)
         self._check_job_users(problems)
+        if self.monitoring.scrape_from and not any(cluster.network_policy.enabled for cluster in self.clusters):
+            problems.add("monitoring.scrapeFrom", "set, but no cluster has NetworkPolicies; remove it, or enable them")
         problems.raise_if_any()
         return self
 

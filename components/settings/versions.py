@@ -17,6 +17,7 @@ V1_API = "v1.0.0"  # RayCluster as ray.io/v1
 SPLIT_CONFIG = "v1.1.0"  # only ray-operator/config, no manifests/
 CONDITIONS = "v1.3.0"  # status.conditions without a feature gate
 AUTOSCALER_VERSION = "v1.4.0"  # spec.autoscalerOptions.version
+OPERATOR_METRICS = "v1.4.0"  # the operator's flag --enable-metrics
 TOKEN_AUTH_KUBERAY = "v1.5.1"  # spec.authOptions
 DELETION_TIMEOUT = "v1.7.0"  # the annotation that ends the clean-up of Redis
 

@@ -194,6 +194,30 @@ CASES: dict[str, Config] = {
             }
         }
     },
+    "monitoring": {
+        "monitoring": {"podMonitor": True, "rules": True},
+        "clusters": [{}, {"name": "fixed", "autoscaling": {"enabled": False}}],
+    },
+    "monitoring-elsewhere": {
+        "monitoring": {
+            "podMonitor": {"labels": {"release": "prometheus"}, "interval": "15s", "namespace": "monitoring"},
+            "rules": {"labels": {"release": "prometheus"}, "namespace": "monitoring"},
+            "scrapeFrom": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+                }
+            ],
+            "prometheusHost": "http://prometheus.monitoring:9090/",
+            "grafanaHost": "https://grafana.example.com",
+        },
+    },
+    "monitoring-annotations": {"monitoring": {"scrapeAnnotations": True}},
+    "monitoring-existing-operator": {
+        "monitoring": {"podMonitor": True, "rules": True},
+        "kuberay": {"operator": "existing"},
+        "clusters": [{"createNamespace": False}],
+    },
     "existing-namespace": _one(namespace="default", createNamespace=False),
     "several-clusters": {"clusters": [{}, {"name": "second", "namespace": "other"}]},
     "v1.6.2": {"kuberay": {"version": "v1.6.2"}},
@@ -208,6 +232,7 @@ CASES: dict[str, Config] = {
 OPERATOR_CASES: dict[str, Config] = {
     "operator/image": {"image": "r.example:5000/team/operator:v1.7.0"},
     "operator/registry": {"imageRegistry": "registry.example.com/mirror"},
+    "operator/metrics": {"metrics": True},
     "operator/args": {"args": ["--reconcile-concurrency=4", "--feature-gates=RayCronJob=true"]},
     "operator/resources": {"resources": {"cpu": 1, "memory": "1Gi", "requests": {"cpu": "100m", "memory": "512Mi"}}},
     "operator/pod": {

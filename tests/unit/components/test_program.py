@@ -157,6 +157,44 @@ def test_a_protected_stack_that_goes_to_whatever_context_is_current_is_warned_ab
     assert "this stack goes to the current context, test" in said[0]
 
 
+KINDS = [{"kind": "PodMonitor"}, {"kind": "PrometheusRule"}]
+OPERATOR_OF_PROMETHEUS = {"/apis/monitoring.coreos.com/v1": {"resources": KINDS}}
+DASHBOARDS = {"namespace": "monitoring"}
+MONITORED = {"podMonitor": True, "rules": True, "dashboards": DASHBOARDS}
+
+
+def test_monitoring_is_created_beside_everything_else_and_is_gone_before_its_namespaces(tmp_path: Path) -> None:
+    there = {"/api/v1/namespaces/monitoring": {"metadata": {"name": "monitoring"}}, **OPERATOR_OF_PROMETHEUS}
+    with api_server(tmp_path, there) as path:
+        graph = live(str(path), monitoring=MONITORED)
+    monitors = [r for r in graph.registered if r.type.startswith("kubernetes:monitoring.coreos.com/v1:")]
+    assert sorted(r.name for r in monitors) == [
+        "ray-cluster/PodMonitor/raycluster-autoscaler",
+        "ray-cluster/PrometheusRule/raycluster-autoscaler",
+        "ray-system/PodMonitor/kuberay-operator",
+        "ray-system/PrometheusRule/kuberay-operator",
+    ]
+    ray, dashboards = graph.one(RAYCLUSTER), next(r for r in graph.registered if "monitoring:Dashboards" in r.type)
+    for resource in [*monitors, dashboards]:
+        assert not graph.waits_for(ray, resource)
+        assert not graph.waits_for(resource, ray)
+        assert graph.waits_for(resource, graph.one(NAMESPACE, "ray-cluster"))
+    # Their content goes around the engine, as that of the CRDs.
+    assert len(str(dashboards.inputs)) < 3_000
+    assert len(dashboards.inputs["dashboards"]) == 9
+
+
+def test_render_mode_writes_the_dashboards_too() -> None:
+    graph = render(monitoring=MONITORED)
+    names = [r.name for r in graph.of_type("kubernetes:core/v1:ConfigMap")]
+    assert "monitoring/ConfigMap/ray-default-dashboard" in names
+    assert len(names) == 9
+
+
+def test_without_the_setting_nothing_is_monitored(kubeconfig: str) -> None:
+    assert not [r for r in live(kubeconfig).registered if "onitor" in r.type]
+
+
 OLD = "urn:pulumi:test::ray-on-kubernetes::kubernetes:core/v1:Namespace::mine"
 
 

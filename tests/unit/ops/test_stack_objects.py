@@ -52,6 +52,16 @@ def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None
     ]
 
 
+def test_the_dashboards_that_go_around_the_engine_are_listed_too() -> None:
+    outputs = {"namespace": "monitoring", "dashboards": {"ray-on-kubernetes": "1", "ray-default-dashboard": "2"}}
+    listed = stack_objects.objects([{"type": "pulumi-python:dynamic/monitoring:Dashboards", "outputs": outputs}])
+    assert list(map(str, listed)) == [
+        "ConfigMap monitoring/ray-default-dashboard",
+        "ConfigMap monitoring/ray-on-kubernetes",
+    ]
+    assert listed[0].path == "/api/v1/namespaces/monitoring/configmaps/ray-default-dashboard"
+
+
 def test_an_objects_path_has_its_namespace_where_its_kind_has_one() -> None:
     for entry in stack_objects.objects(RESOURCES):
         inside, resource = f"/namespaces/{entry.namespace}" if entry.namespace else "", plural(entry.kind)

@@ -67,3 +67,56 @@ def test_the_secrets_of_the_operator_and_of_the_autoscaler_are_looked_for_too() 
         "ray-cluster/for-env",
     ):
         assert f"Secret {name}" in str(caught.value)
+
+
+class Monitored(Api):
+    """An API server with the kinds and the namespaces that are named."""
+
+    def __init__(self, kinds: list[str], namespaces: list[str]) -> None:
+        super().__init__(may_read_secrets=True)
+        self.kinds, self.namespaces = kinds, namespaces
+
+    def get(self, path: str, **params: str) -> dict[str, Any] | None:
+        if path == "/apis/monitoring.coreos.com/v1":
+            return {"resources": [{"kind": kind} for kind in self.kinds]} if self.kinds else None
+        if path.startswith("/api/v1/namespaces/"):
+            return {"metadata": {}} if path.rpartition("/")[2] in self.namespaces else None
+        return super().get(path, **params)
+
+
+MONITORED = parse(
+    {
+        "monitoring": {
+            "podMonitor": {"namespace": "ray-cluster"},
+            "rules": {"namespace": "monitoring"},
+            "dashboards": {"namespace": "grafana"},
+        }
+    }
+)
+
+
+def test_monitoring_on_a_cluster_without_prometheus_operator_is_refused_by_the_kinds_that_are_missing() -> None:
+    with pytest.raises(StackError) as caught:
+        check(Monitored([], ["monitoring", "grafana"]), True, MONITORED)
+    _, first, second = str(caught.value).splitlines()
+    assert "`monitoring.podMonitor`: the cluster has no kind PodMonitor (monitoring.coreos.com/v1)" in first
+    assert "`monitoring.rules`: the cluster has no kind PrometheusRule" in second
+    with pytest.raises(StackError) as caught:
+        check(Monitored(["PodMonitor"], ["monitoring", "grafana"]), True, MONITORED)
+    assert "PodMonitor (" not in str(caught.value)
+
+
+def test_a_namespace_of_monitoring_that_is_not_there_is_refused_unless_the_stack_creates_it() -> None:
+    kinds = ["PodMonitor", "PrometheusRule"]
+    with pytest.raises(StackError) as caught:
+        check(Monitored(kinds, ["monitoring"]), True, MONITORED)
+    _, line = str(caught.value).splitlines()
+    assert line.endswith(
+        "`monitoring.dashboards.namespace`: there is no namespace grafana; create it, or name another one"
+    )
+    assert check(Monitored(kinds, ["monitoring", "grafana"]), True, MONITORED) == []
+
+
+def test_annotations_and_hosts_need_nothing_on_the_cluster() -> None:
+    settings = parse({"monitoring": {"scrapeAnnotations": True, "prometheusHost": "http://p.monitoring:9090"}})
+    assert check(Monitored([], []), True, settings) == []

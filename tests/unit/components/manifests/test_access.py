@@ -9,6 +9,7 @@ import yaml
 
 from components.kuberay import source
 from components.manifests import access
+from components.settings.monitoring import OFF
 from components.settings import parse
 from components.settings.raycluster import RayClusterSettings
 from tests.support.trees import VERSIONS, tree
@@ -73,7 +74,7 @@ def test_a_network_policy_lets_through_what_the_settings_name_and_nobody_else() 
         one = cluster(**settings)
         (head,) = (
             policy
-            for policy in access.network_policies(one, parse({}).kuberay)
+            for policy in access.network_policies(one, parse({}).kuberay, OFF)
             if policy["metadata"]["name"] == f"{one.name}-head"
         )
         found: list[Any] = head["spec"]["ingress"][0]["from"]
@@ -87,7 +88,7 @@ def test_a_network_policy_lets_through_what_the_settings_name_and_nobody_else() 
 
 
 def test_the_operator_is_let_through_by_a_label_that_its_pods_have_in_every_version() -> None:
-    policies = access.network_policies(cluster(), parse({}).kuberay)
+    policies = access.network_policies(cluster(), parse({}).kuberay, OFF)
     peers = [peer for policy in policies for rule in policy["spec"]["ingress"] for peer in rule["from"]]
     (wanted,) = (
         peer["podSelector"]["matchLabels"] for peer in peers if {"podSelector", "namespaceSelector"} <= set(peer)

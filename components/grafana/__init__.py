@@ -1,0 +1,1 @@
+"""Grafana dashboards: those that the installed Ray writes, with their recorded digests, and that of this project."""

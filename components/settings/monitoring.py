@@ -1,0 +1,120 @@
+"""Settings of monitoring: the key `monitoring` of a stack file."""
+
+# ruff: noqa: RUF012 (pydantic copies defaults)
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from components.settings.access import Peers, allows_every_pod
+from components.settings.fields import (
+    LABEL_PREFIX,
+    FieldProblems,
+    Labels,
+    Model,
+    Namespace,
+    label_key_problem,
+    matching,
+)
+
+URL = rf"https?://({LABEL_PREFIX}|\[[0-9a-fA-F:]+\])(:\d{{1,5}})?(/[-._~%/A-Za-z0-9]*)?"
+
+Url = Annotated[
+    str,
+    matching(URL, "such as http://prometheus.monitoring:9090, without a user, a password or a query", "not such a URL"),
+]
+
+
+def _without_slash(value: str) -> str:
+    """Ray puts a path that begins with a slash behind it."""
+    return value.rstrip("/")
+
+
+def _label_key(value: str) -> str:
+    if problem := label_key_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _switch(value: Any) -> Any:
+    """`true` is an object with the defaults, `false` is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+class PodMonitor(Model):
+    """prometheus-operator's PodMonitors: one for each RayCluster, and one for the stack's own operator."""
+
+    labels: Labels = {}
+    """Labels of the PodMonitors, where your Prometheus selects them by labels."""
+    interval: Annotated[str, matching(r"[1-9]\d*(ms|s|m|h)", "a value such as 30s", "not a duration")] = "30s"
+    """Time between two scrapes."""
+    namespace: Namespace | None = None
+    """Namespace of the PodMonitors; it exists. Default: that of what they watch."""
+
+
+class Rules(Model):
+    """prometheus-operator's PrometheusRules: one for each RayCluster, and one for the stack's own operator."""
+
+    labels: Labels = {}
+    """Labels of the PrometheusRules, where your Prometheus selects them by labels."""
+    namespace: Namespace | None = None
+    """Namespace of the PrometheusRules; it exists. Default: that of what they watch."""
+
+
+class Dashboards(Model):
+    """Grafana dashboards as ConfigMaps, which the sidecar of Grafana's Helm chart loads."""
+
+    namespace: Namespace
+    """Namespace of the ConfigMaps, usually that of Grafana; it exists."""
+    label: Annotated[str, AfterValidator(_label_key)] = "grafana_dashboard"
+    """Label by which the sidecar finds them; its value is `1`."""
+    folder: str = "Ray"
+    """Grafana folder, in the annotation `grafana_folder`."""
+
+
+class Monitoring(Model):
+    """Metrics, alerts and dashboards. Everything is off by default."""
+
+    pod_monitor: Annotated[PodMonitor | None, BeforeValidator(_switch)] = None
+    """PodMonitors: `true`, or an object. Their CRD has to be on the cluster."""
+    rules: Annotated[Rules | None, BeforeValidator(_switch)] = None
+    """Alerts: `true`, or an object. They need `podMonitor`, which gives the series their labels."""
+    dashboards: Dashboards | None = None
+    """Dashboards: those of Ray, made by the installed Ray, and one of this project."""
+    scrape_annotations: bool = False
+    """Annotate the pods with `prometheus.io/scrape`, for a Prometheus without prometheus-operator. Running pods are not
+    changed. One port for each pod: metrics of the autoscaler and the dashboard are not scraped."""
+    scrape_from: Peers = []
+    """Peers, as in a NetworkPolicy, that can reach the ports of metrics. Default: every pod of the Kubernetes
+    cluster."""
+    prometheus_host: Annotated[Url, AfterValidator(_without_slash)] | None = Field(default=None)
+    """Your Prometheus, for Ray's own dashboard and for the alerts in `rayjobs why`. A change reaches a head when its
+    pod is created."""
+    grafana_host: Annotated[Url, AfterValidator(_without_slash)] | None = None
+    """Your Grafana, whose graphs Ray's own dashboard shows. The head and the browser have to reach it under this
+    URL."""
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the stack has objects of its own for monitoring."""
+        return any((self.pod_monitor, self.rules, self.dashboards))
+
+    @model_validator(mode="after")
+    def _check(self) -> Monitoring:
+        problems = FieldProblems()
+        if self.pod_monitor and self.scrape_annotations:
+            text = "true: together with `podMonitor` the pods would be scraped twice; remove one of them"
+            problems.add("scrapeAnnotations", text)
+        if self.rules and not self.pod_monitor:
+            problems.add("rules", "set without `podMonitor`, which gives the series their labels; set both, or none")
+        if allows_every_pod(self.scrape_from):
+            problems.add("scrapeFrom", "lets every pod of the Kubernetes cluster in, as without it; name the scraper")
+        problems.raise_if_any()
+        return self
+
+
+OFF = Monitoring()
