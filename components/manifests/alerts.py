@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from components.manifests.merge import drop_empty
+from components.manifests.monitoring import API_VERSION, object_name
 from components.settings.kuberay import OPERATOR, KubeRay
 from components.settings.pods import WorkerGroup
 from components.settings.raycluster import RayClusterSettings
 
 Object = dict[str, Any]
 
-API_VERSION, KIND = "monitoring.coreos.com/v1", "PrometheusRule"
+KIND = "PrometheusRule"
 CRITICAL, WARNING = "critical", "warning"
 
 
 def cluster_rules(cluster: RayClusterSettings, labels: Mapping[str, str], namespace: str) -> Object:
-    """Builds the PrometheusRule of a RayCluster, which has the cluster's name.
+    """Builds the PrometheusRule of a RayCluster.
 
     A suspended cluster has no pods. It has an alert for a head that runs nevertheless, and those for its Secrets.
 
@@ -32,7 +34,7 @@ def cluster_rules(cluster: RayClusterSettings, labels: Mapping[str, str], namesp
     """
     rules = [_runs_although_suspended(cluster)] if cluster.suspend else _running(cluster)
     common = {"namespace": cluster.namespace, "ray_io_cluster": cluster.name}
-    return _prometheus_rule(cluster.name, labels, namespace, common, [*rules, *_secrets(cluster)])
+    return _prometheus_rule(object_name(cluster, namespace), labels, namespace, common, [*rules, *_secrets(cluster)])
 
 
 def operator_rules(kuberay: KubeRay, labels: Mapping[str, str], namespace: str) -> Object:
@@ -80,7 +82,7 @@ def _prometheus_rule(
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
-        "metadata": {"name": name, "namespace": namespace, "labels": dict(labels)},
+        "metadata": {"name": name, "namespace": namespace, **drop_empty({"labels": dict(labels)})},
         "spec": {"groups": [{"name": name, "rules": rules}]},
     }
 

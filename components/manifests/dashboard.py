@@ -30,7 +30,8 @@ def dashboard(clusters: Sequence[RayClusterSettings]) -> Object:
     """Builds the JSON model of the dashboard.
 
     Args:
-        clusters: the clusters of the stack, at least one. The choices at the top of the page offer only these.
+        clusters: the clusters of the stack, which are chosen at first. The page offers every other that Prometheus
+            knows: one set of dashboards serves all stacks.
     """
     return {
         "uid": UID,
@@ -49,24 +50,18 @@ def dashboard(clusters: Sequence[RayClusterSettings]) -> Object:
 
 
 def _variables(clusters: Sequence[RayClusterSettings]) -> list[Object]:
-    namespaces = _any_of(cluster.namespace for cluster in clusters)
-    names = _any_of(cluster.name for cluster in clusters)
-    ours = f'up{{endpoint="metrics",namespace=~"{namespaces}",ray_io_cluster=~"{names}"}}'
-    chosen = f'up{{endpoint="metrics",namespace=~"$namespace",ray_io_cluster=~"{names}"}}'
+    every = 'up{endpoint="metrics",ray_io_cluster!=""}'
+    chosen = 'up{endpoint="metrics",ray_io_cluster!="",namespace=~"$namespace"}'
     return [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "hide": 2, "refresh": 1},
-        _variable("namespace", f"label_values({ours}, namespace)", namespaces),
-        _variable("ray_io_cluster", f"label_values({chosen}, ray_io_cluster)", names),
+        _variable("namespace", f"label_values({every}, namespace)", (cluster.namespace for cluster in clusters)),
+        _variable("ray_io_cluster", f"label_values({chosen}, ray_io_cluster)", (cluster.name for cluster in clusters)),
     ]
 
 
-def _any_of(names: Iterable[str]) -> str:
-    """Returns a regular expression for the names, which have no characters that need a quote."""
-    return "|".join(dict.fromkeys(names))
-
-
-def _variable(name: str, query: str, all_values: str) -> Object:
-    """A choice of several values. "All" is all of this stack."""
+def _variable(name: str, query: str, first: Iterable[str]) -> Object:
+    """A choice of several values; without a first choice it is all of them."""
+    chosen = list(dict.fromkeys(first))
     return {
         "name": name,
         "type": "query",
@@ -74,9 +69,9 @@ def _variable(name: str, query: str, all_values: str) -> Object:
         "definition": query,
         "query": {"query": query, "refId": "StandardVariableQuery"},
         "includeAll": True,
-        "allValue": all_values,
+        "allValue": ".+",
         "multi": True,
-        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+        "current": {"selected": True, "text": chosen or ["All"], "value": chosen or ["$__all"]},
         "hide": 0,
         "refresh": 2,
         "sort": 1,

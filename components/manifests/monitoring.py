@@ -27,6 +27,12 @@ OPERATOR_LABELS = {"app.kubernetes.io/component": "kuberay-operator"}
 OPERATOR_ENDPOINT = "http"  # the name of the port in upstream's Deployment
 
 
+def object_name(cluster: RayClusterSettings, namespace: str) -> str:
+    """Returns the name of an object that watches a cluster. In another namespace the cluster's own name is not enough:
+    two clusters can have the same."""
+    return cluster.name if namespace == cluster.namespace else f"{cluster.namespace}-{cluster.name}"
+
+
 def pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
     """The PodMonitor of a RayCluster: metrics of every pod, and from the head those of autoscaler and dashboard."""
     endpoints = [{"port": ENDPOINT, "interval": settings.interval}]
@@ -37,8 +43,7 @@ def pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
     ray_pods = [{"key": "ray.io/node-type", "operator": "In", "values": ["head", "worker"]}]
     selector = {"matchLabels": {"ray.io/cluster": cluster.name}, "matchExpressions": ray_pods}
     namespace = settings.namespace or cluster.namespace
-    # In a namespace of its own two clusters of one name would have one PodMonitor.
-    name = cluster.name if namespace == cluster.namespace else f"{cluster.namespace}-{cluster.name}"
+    name = object_name(cluster, namespace)
     return _pod_monitor(name, namespace, settings, cluster.namespace, selector, endpoints, POD_LABELS)
 
 
@@ -83,7 +88,7 @@ def _on_the_head(endpoint: str, port: int, interval: str) -> Object:
     return {"port": ENDPOINT, "interval": interval, "relabelings": relabelings}
 
 
-def annotations(monitoring: Monitoring, port: int = METRICS_PORT) -> dict[str, str]:
+def scrape_annotations(monitoring: Monitoring, port: int = METRICS_PORT) -> dict[str, str]:
     """The annotations that many configurations of Prometheus look for; none unless `scrapeAnnotations`."""
     if not monitoring.scrape_annotations:
         return {}

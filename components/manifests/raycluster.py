@@ -7,7 +7,7 @@ from typing import Any
 
 from components.manifests import redis
 from components.manifests.merge import deep_merge, drop_empty
-from components.manifests.monitoring import annotations, head_env
+from components.manifests.monitoring import head_env, scrape_annotations
 from components.manifests.pods import HEAD_PORTS, RESTRICTED_CONTAINER, TOKEN_MOUNT, TOKEN_VOLUME, env_list, template
 from components.settings.monitoring import OFF, Monitoring
 from components.settings.pods import Pod, WorkerGroup
@@ -139,7 +139,7 @@ def _head(cluster: RayClusterSettings, kuberay_version: str, monitoring: Monitor
             volumes=[TOKEN_VOLUME] if token_volume else [],
             mount_token=cluster.autoscaling.enabled and not token_volume,
             env=head_env(cluster, monitoring),
-            annotations=annotations(monitoring),
+            annotations=scrape_annotations(monitoring),
         ),
     }
 
@@ -156,5 +156,5 @@ def _worker_group(cluster: RayClusterSettings, name: str, group: WorkerGroup, mo
         **counts,
         **drop_empty(options),
         **_group(group, group.ray_start_params, group.ray_resources),
-        "template": template(cluster, group, "ray-worker", annotations=annotations(monitoring)),
+        "template": template(cluster, group, "ray-worker", annotations=scrape_annotations(monitoring)),
     }

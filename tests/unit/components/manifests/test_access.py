@@ -9,8 +9,8 @@ import yaml
 
 from components.kuberay import source
 from components.manifests import access
-from components.settings.monitoring import OFF
 from components.settings import parse
+from components.settings.monitoring import OFF
 from components.settings.raycluster import RayClusterSettings
 from tests.support.trees import VERSIONS, tree
 

@@ -289,7 +289,7 @@ def test_every_alert_says_where_it_is_how_bad_it_is_and_which_command_helps() ->
 
 def test_the_object_is_named_like_its_cluster_and_has_the_labels_that_a_prometheus_selects() -> None:
     rule = alerts.cluster_rules(cluster(), {"release": "prometheus"}, "monitoring")
-    assert rule["metadata"] == {"name": "ray", "namespace": "monitoring", "labels": {"release": "prometheus"}}
+    assert rule["metadata"] == {"name": "team-ray", "namespace": "monitoring", "labels": {"release": "prometheus"}}
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert alerts.operator_rules(parse({}).kuberay, {}, "ray-system")["metadata"]["name"] == "kuberay-operator"
 

@@ -92,11 +92,15 @@ def test_every_expression_is_limited_to_the_chosen_clusters_and_to_metrics_that_
     assert unknown_metrics(expressions()) == set()
 
 
-def test_the_choices_offer_only_the_clusters_of_the_stack() -> None:
+def test_the_clusters_of_the_stack_are_chosen_at_first_and_every_other_is_offered() -> None:
     _, namespace, cluster = model()["templating"]["list"]
-    assert (namespace["allValue"], cluster["allValue"]) == ("team|other", "ray|ray-2")
-    assert 'ray_io_cluster=~"ray|ray-2"' in namespace["query"]["query"]
-    assert 'namespace=~"$namespace",ray_io_cluster=~"ray|ray-2"' in cluster["query"]["query"]
+    assert (namespace["current"]["value"], cluster["current"]["value"]) == (["team", "other"], ["ray", "ray-2"])
+    assert {one["allValue"] for one in (namespace, cluster)} == {".+"}
+    assert 'namespace=~"$namespace"' in cluster["query"]["query"]
+
+
+def test_a_stack_without_clusters_begins_with_all_that_there_are() -> None:
+    assert [one["current"]["value"] for one in dashboard([])["templating"]["list"][1:]] == [["$__all"], ["$__all"]]
 
 
 def test_the_page_has_jobs_queue_autoscaling_use_cost_and_failures() -> None:
