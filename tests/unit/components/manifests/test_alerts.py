@@ -234,8 +234,10 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
         ({OPERATOR_UP: "1+0x200", ERRORS: "0+0x20 3+0x4 5+0x200"}, {"30m": set(), "50m": set(), "90m": set()}),
         # The operator of somebody else.
         ({OPERATOR_UP.replace("ray-system", "other"): "1+0x200"}, {"20m": {"KubeRayOperatorDown"}}),
+        # A RayCluster in the operator's namespace.
+        ({OPERATOR_UP.replace("kuberay-operator", "ray"): "1+0x200"}, {"20m": {"KubeRayOperatorDown"}}),
     ],
-    ids=["healthy", "no answer", "target gone", "errors go on", "errors end", "another operator"],
+    ids=["healthy", "no answer", "target gone", "errors go on", "errors end", "another operator", "another target"],
 )
 def test_exactly_the_right_alerts_of_the_operator_fire(
     series: dict[str, str], firing: dict[str, set[str]], tmp_path: Path
@@ -292,6 +294,11 @@ def test_the_object_is_named_like_its_cluster_and_has_the_labels_that_a_promethe
     assert rule["metadata"] == {"name": "team-ray", "namespace": "monitoring", "labels": {"release": "prometheus"}}
     assert (rule["apiVersion"], rule["kind"]) == ("monitoring.coreos.com/v1", "PrometheusRule")
     assert alerts.operator_rules(parse({}).kuberay, {}, "ray-system")["metadata"]["name"] == "kuberay-operator"
+
+
+def test_each_group_with_a_minimum_has_its_own_rule_and_the_others_have_none() -> None:
+    missing = [rule["labels"]["ray_io_group"] for rule in groups(GROUPED)[0]["rules"] if "Workers" in rule["alert"]]
+    assert missing == ["gpu"]
 
 
 def test_a_restart_of_the_head_says_whether_jobs_are_lost() -> None:
