@@ -172,7 +172,8 @@ def _autoscaler(cluster: RayClusterSettings) -> list[Object]:
     pending = _series("autoscaler_pending_nodes", cluster)
     up = _series("up", cluster, endpoint="as-metrics")
     head = _series("up", cluster, ray_io_node_type="head", endpoint="metrics")
-    logs = f"{_why(cluster)}; `kubectl -n {cluster.namespace} logs -c autoscaler` of the head pod"
+    pod = f"ray.io/cluster={cluster.name},ray.io/node-type=head"
+    logs = f"{_why(cluster)}; `kubectl -n {cluster.namespace} logs -c autoscaler -l {pod}`"
     return [
         # Both versions count a pod as pending until its Ray runs, for an hour at most (v2's own time limit).
         _alert(
