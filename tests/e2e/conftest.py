@@ -11,6 +11,7 @@ import pytest
 
 from components.cluster.api import Api
 from ops import engine
+from tests.support import prometheus
 from tests.support.capabilities import engine_problem, kuberay_version, lacking, prepare
 from tests.support.cluster import Cluster, ClusterUnavailableError, use_cluster
 from tests.support.stack import Stack
@@ -30,11 +31,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.kubernetes)
             item.add_marker(pytest.mark.engine)
-            needs = [need for marker in item.iter_markers("needs") for need in marker.args]
-            if lacks := [reason for need in needs if (reason := lacking(need))]:
+            if lacks := [reason for need in needs_of(item) if (reason := lacking(need))]:
                 item.add_marker(pytest.mark.skip(reason=f"left out, needs: {'; '.join(lacks)}"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900, func_only=True))
+
+
+def needs_of(item: pytest.Item) -> list[str]:
+    """What a test says that it needs (tests/support/capabilities.py)."""
+    return [need for marker in item.iter_markers("needs") for need in marker.args]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,8 +51,10 @@ def _a_ledger_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A Kubernetes for the whole session, with the engine there as well."""
+    if not prometheus.problem() and any("Prometheus" in needs_of(item) for item in request.session.items):
+        prometheus.build()  # before the start, which imports the images
     try:
         with use_cluster() as running:
             yield running

@@ -18,7 +18,7 @@ from single_node.errors import SingleNodeError
 from single_node.images import ensure_images
 from single_node.programs import kubernetes
 from single_node.requirements import install_packages, missing_packages, problems
-from tests.support import capabilities
+from tests.support import capabilities, prometheus
 
 BUILT_FOR = ("cluster", "e2e")
 
@@ -35,6 +35,7 @@ def build(tiers: Sequence[str]) -> None:
         ensure_images()
     if "e2e" in tiers:
         capabilities.prepare()
+        prometheus.build()
 
 
 @contextlib.contextmanager

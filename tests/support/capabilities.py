@@ -19,6 +19,7 @@ from single_node import operator
 from single_node.images import images_dir
 from single_node.programs import engine as module_engine
 from single_node.programs.go import go_problem
+from tests.support import prometheus
 
 # Older ones have no `enablePatchForce`: they take over objects of others only where all values are equal.
 FORCING_PROVIDER = "v4.32.0"
@@ -103,8 +104,8 @@ def lacking(need: str) -> str | None:
     """Why this machine does not have what a test needs; None: it does.
 
     Args:
-        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication`, `upgrade strategies` or
-            `forced adoption`.
+        need: `KubeRay v1.7.0` (any version), `an older KubeRay`, `token authentication`, `upgrade strategies`,
+            `forced adoption` or `Prometheus`.
 
     Raises:
         ValueError: No capability has this name.
@@ -124,4 +125,7 @@ def lacking(need: str) -> str | None:
     if need == "forced adoption":
         version = provider_version()
         return None if at_least(f"v{version}", FORCING_PROVIDER) else f"{need} (Kubernetes provider {version} has none)"
+    if need == "Prometheus":
+        problem = prometheus.problem()
+        return f"{need} ({problem})" if problem else None
     raise ValueError(f"{need}: no such capability")

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,23 @@ class Cluster:
         """Applies manifests by server-side apply; an unknown field is an error."""
         content = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifests)})
         self.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=content)
+
+    @contextmanager
+    def port_forward(self, namespace: str, target: str, port: int) -> Iterator[str]:
+        """A URL on a free loopback port that leads to a port of `target`, such as `service/NAME`, while the block
+        runs."""
+        command = self.kubectl_command("-n", namespace, "port-forward", target, f":{port}", "--address=127.0.0.1")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                if not line.startswith("Forwarding from "):
+                    raise ClusterError(f"`kubectl port-forward`: {line.strip()}")
+                # It writes a line for each connection, and would wait for a reader once the pipe is full.
+                threading.Thread(target=process.stdout.read, daemon=True).start()
+                yield f"http://{line.split()[2]}"
+            finally:
+                process.terminate()
 
     def uid(self) -> str:
         """The UID of the namespace kube-system: the cluster's identity in the outputs contract."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,17 +118,8 @@ class RayHead:
     @contextmanager
     def port_forward(self) -> Iterator[str]:
         """A URL of the dashboard on a free loopback port, by `kubectl port-forward` to the head service."""
-        target = [f"service/{self.service}", f":{PORTS['dashboard']}"]
-        command = self.cluster.kubectl_command("-n", self.namespace, "port-forward", *target, "--address=127.0.0.1")
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            try:
-                assert process.stdout is not None
-                line = process.stdout.readline()
-                if not line.startswith("Forwarding from "):
-                    raise ClusterError(f"`kubectl port-forward`: {line.strip()}")
-                yield f"http://{line.split()[2]}"
-            finally:
-                process.terminate()
+        with self.cluster.port_forward(self.namespace, f"service/{self.service}", PORTS["dashboard"]) as url:
+            yield url
 
 
 @contextmanager
