@@ -127,7 +127,8 @@ def read(folder: Path) -> dict[str, list[str]]:
 
 
 def readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest for a reviewer: a digest in place of a CRD's schema, "(hidden)" in place of a Secret's values."""
+    """A manifest for a reviewer: a digest in place of a CRD's schema and of a dashboard, "(hidden)" in place of a
+    Secret's values."""
     kind = manifest.get("kind")
     if kind == "CustomResourceDefinition":
         versions = [version["name"] for version in manifest["spec"]["versions"]]
@@ -136,6 +137,11 @@ def readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "Secret":
         hidden = {key: dict.fromkeys(manifest[key], "(hidden)") for key in ("data", "stringData") if key in manifest}
         return {**manifest, **hidden}
+    if kind == "ConfigMap":
+        data = {
+            key: f"digest {digest(text)}" if key.endswith(".json") else text for key, text in (manifest.get("data") or {}).items()
+        }
+        return {**manifest, "data": data}
     return dict(manifest)
 
 

@@ -42,6 +42,16 @@ def test_a_crd_is_its_versions_and_a_digest_that_follows_its_schema() -> None:
     assert shown["spec"]["digest"] != diff.readable(crd("two"))["spec"]["digest"]
 
 
+def test_a_dashboard_is_a_digest_that_follows_its_content() -> None:
+    def shown(title: str) -> Any:
+        data = {"ray.json": f'{{"title": "{title}"}}', "plain": "text"}
+        return diff.readable({"kind": "ConfigMap", "metadata": {"name": "ray"}, "data": data})["data"]
+
+    assert shown("a")["ray.json"].startswith("digest ")
+    assert shown("a")["ray.json"] != shown("b")["ray.json"]
+    assert shown("a")["plain"] == "text"
+
+
 def test_rendered_files_are_read_by_kind_and_name(tmp_path: Path) -> None:
     objects = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}},
