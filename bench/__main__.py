@@ -1,4 +1,4 @@
-"""`python -m bench [stack] [growth] [jobs] [faults] [report]`: all of them in this order where none is named."""
+"""`python -m bench [stack] [growth] [monitoring] [jobs] [faults] [report]`: all in this order where none is named."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from bench.measure import keep
 
 
 def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
-    from bench import faults, growth, jobs, stack
+    from bench import faults, growth, jobs, monitoring, stack
 
-    return {"stack": stack.measure, "growth": growth.measure, "jobs": jobs.measure, "faults": faults.measure}
+    return {
+        "stack": stack.measure,
+        "growth": growth.measure,
+        "monitoring": monitoring.measure,
+        "jobs": jobs.measure,
+        "faults": faults.measure,
+    }
 
 
 def main() -> None:

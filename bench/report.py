@@ -23,7 +23,7 @@ The tables show losses too. "Goal" is the value that was to be reached.
 def write() -> Path:
     """Writes docs/benchmarks.md with what was measured; a benchmark without results is named as not run."""
     sections = [HEADING]
-    for name, section in (("stack", _stack), ("growth", _growth), ("jobs", _jobs), ("faults", _faults)):
+    for name, section in SECTIONS.items():
         file = RESULTS / f"{name}.json"
         if not file.is_file():
             sections.append(f"## {name}\n\nNot measured yet.\n")
@@ -107,6 +107,26 @@ def _growth(results: dict[str, Any]) -> str:
     return "\n".join([title, table(["clusters", "up", "no-op preview", "destroy", "state"], rows)])
 
 
+def _monitoring(results: dict[str, Any]) -> str:
+    with_it, without = _wall(results["with"]), _wall(results["without"])
+    sizes = results["state bytes"]
+    growth = (sizes["with"] - sizes["without"]) / 1000
+    rows = [
+        ["`pulumi preview` without changes", f"{without:.2f} s", f"{with_it:.2f} s", _against(with_it, without), "1.1"],
+        [
+            "state",
+            *(f"{sizes[name] / 1000:.0f} kB" for name in ("without", "with")),
+            f"{growth:.0f} kB more",
+            "30 kB more",
+        ],
+    ]
+    title = (
+        "## What does monitoring cost?\n\n"
+        "The `dev` stack with PodMonitors, alerts and nine dashboards; its RayCluster is suspended.\n"
+    )
+    return "\n".join([title, table(["what", "without", "with", "ratio", "goal"], rows)])
+
+
 def _jobs(results: dict[str, Any]) -> str:
     cold, again, follow = results["cold start"], results["unchanged 80 MB"], results["follow 100,000 lines"]
     rows = []
@@ -179,6 +199,7 @@ def _jobs_plot(results: dict[str, Any]) -> list[str]:
     return _plot("benchmarks.svg", bars, "`rayjobs`", "`ray job`")
 
 
+SECTIONS = {"stack": _stack, "growth": _growth, "monitoring": _monitoring, "jobs": _jobs, "faults": _faults}
 PLOTS = {"stack": _stack_plot, "jobs": _jobs_plot}
 
 
