@@ -3,7 +3,8 @@
 - `finding.py`: one sentence of an answer; both commands answer with a list of these
 - `check.py`: whether jobs can run at a target, step by step until the first problem
 - `evidence.py`: reads the evidence of `why` from Ray and Kubernetes
-- `why.py`, `from_kubernetes.py`, `resources.py`: pure; from evidence to findings
+- `prometheus.py`: asks the stack's Prometheus for its alerts
+- `why.py`, `from_kubernetes.py`, `alerts.py`, `resources.py`: pure; from evidence to findings
 - `failure.py`, `causes.py`: pure; how a program failed, from the end of its log, and the table of causes
 
 Nothing here prints, and nothing changes the cluster. A new cause of a failed program: a row of `causes.CAUSES`. Any

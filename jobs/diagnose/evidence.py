@@ -17,6 +17,7 @@ from ..deadline import Deadline, bounded
 from ..errors import JobsError, NotAllowed, UnknownJob, Unreachable
 from ..spec.job_info import JobInfo
 from ..target.resolve import ClusterTarget, Target
+from .alerts import Alert, alerts_of
 
 if TYPE_CHECKING:
     from ..kubernetes.api import Kube
@@ -28,11 +29,16 @@ SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that could not be read, and the reason. `allowed` is false if a right is missing."""
+    """Something that could not be read, and the reason. `allowed` is false if a right is missing.
+
+    Attributes:
+        remedy: What helps; empty: the Role that is required, if a right is missing.
+    """
 
     name: str
     reason: str
     allowed: bool = True
+    remedy: str = ""
 
 
 @dataclass
@@ -67,6 +73,7 @@ class Evidence:
     pods: list[Raw] = field(default_factory=list)
     events: list[Raw] = field(default_factory=list)
     quotas: list[Raw] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     read_at: float = field(default_factory=time.time)
 
@@ -76,20 +83,36 @@ async def gather(
     submission_id: str | None,
     *,
     in_ledger: str | None = None,
+    prometheus: str | None = None,
     notify: Callable[[str], None] = lambda _text: None,
 ) -> Evidence:
-    """Reads from Kubernetes and Ray. A failure becomes a gap or `ray_error`, never an exception."""
+    """Reads from Kubernetes, Ray and Prometheus. A failure becomes a gap or `ray_error`, never an exception.
+
+    Args:
+        target: The Ray cluster; see `jobs.target.resolve`.
+        submission_id: The job in question; None: the cluster.
+        in_ledger: The job's status in the local job history.
+        prometheus: URL of the Prometheus to ask for alerts; None: that of the stack, if it names one.
+        notify: Called with messages for a person.
+    """
     evidence = Evidence(submission_id, in_ledger=in_ledger)
-    if isinstance(target, ClusterTarget):
-        evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
-        evidence.expected_version = target.cluster.ray_version
-        # One after the other: kr8s shares its session between the two, logs in again after a 403, and then fails the
-        # other requests.
-        await _read_from_kubernetes(target, evidence)
-        await _read_from_ray(target, evidence, notify)
-    else:
-        await _read_from_ray(target, evidence, notify)
-        evidence.gaps.append(Gap("pods, events and quotas", "the target is an address, not a cluster of a stack"))
+    kube: Kube | None = None
+    operator_namespace: str | None = None
+    async with contextlib.AsyncExitStack() as stack:
+        if isinstance(target, ClusterTarget):
+            evidence.cluster, evidence.namespace = target.cluster.name, target.cluster.namespace
+            evidence.expected_version = target.cluster.ray_version
+            prometheus = prometheus or target.contract.prometheus
+            operator_namespace = target.contract.operator_namespace
+            kube = await _open_kubernetes(target, evidence, stack)
+            if kube is not None:
+                await _read_kubernetes(kube, evidence, target.cluster.namespace, target.cluster.name)
+        else:
+            evidence.gaps.append(Gap("pods, events and quotas", "the target is an address, not a cluster of a stack"))
+        reads = [_read_from_ray(target, evidence, notify)]
+        if prometheus is not None:
+            reads.append(_read_alerts(prometheus, kube, evidence, operator_namespace))
+        await asyncio.gather(*reads)
     return evidence
 
 
@@ -165,17 +188,28 @@ async def _read_log_end(client: RayJobsApi, evidence: Evidence, deadline: Deadli
     return (end or b"").decode(errors="replace")
 
 
-async def _read_from_kubernetes(target: ClusterTarget, evidence: Evidence) -> None:
+async def _read_alerts(url: str, kube: Kube | None, evidence: Evidence, operator_namespace: str | None) -> None:
+    from .prometheus import read_alerts
+
     try:
-        # The connection has already told the user about the kubeconfig.
+        answer = await read_alerts(url, kube)
+        evidence.alerts = alerts_of(answer, evidence.cluster, evidence.namespace, operator_namespace)
+    except JobsError as error:
+        evidence.gaps.append(Gap("alerts", error.message, remedy=error.remedy))
+    except (KeyError, TypeError, AttributeError) as error:
+        evidence.gaps.append(Gap("alerts", f"{url} does not have the form of Prometheus' alerts: {error!r}"))
+
+
+async def _open_kubernetes(target: ClusterTarget, evidence: Evidence, stack: contextlib.AsyncExitStack) -> Kube | None:
+    """Opens the Kubernetes API until the end of the stack. None: it cannot be opened."""
+    try:
+        # The connection tells the user about the kubeconfig.
         kube = await open_kube(target, lambda _text: None)
     except JobsError as error:
         evidence.gaps.append(Gap("Kubernetes", error.message, not isinstance(error, NotAllowed)))
-        return
-    try:
-        await _read_kubernetes(kube, evidence, target.cluster.namespace, target.cluster.name)
-    finally:
-        await kube.close()
+        return None
+    stack.push_async_callback(kube.close)
+    return kube
 
 
 async def _read_kubernetes(kube: Kube, evidence: Evidence, namespace: str, cluster: str) -> None:

@@ -9,8 +9,8 @@ from ..spec.shown import SENTENCE_LIMIT, shown, visible
 
 # Of `check`: jobs can run, jobs can run but there is a warning, jobs cannot run.
 OK, WARNING, FAILED = "ok", "warning", "failed"
-# Of `why`: the cause, a possible cause, the present state, a part that could not be read.
-CAUSE, CLUE, FACT, UNREAD = "cause", "clue", "fact", "unread"
+# Of `why`: the cause, a possible cause, the present state, an alert that fires, a part that could not be read.
+CAUSE, CLUE, FACT, ALERT, UNREAD = "cause", "clue", "fact", "alert", "unread"
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Finding:
     """One sentence of a diagnosis.
 
     Attributes:
-        kind: OK, WARNING or FAILED in `check`; CAUSE, CLUE, FACT or UNREAD in `why`.
+        kind: OK, WARNING or FAILED in `check`; CAUSE, CLUE, FACT, ALERT or UNREAD in `why`.
         text: What was found, as it may be shown: see `jobs.spec.shown`.
         remedy: The command or the change that helps; may be empty.
         step: The step of `check`, such as `head`; empty in `why`.
@@ -49,6 +49,10 @@ def clue(text: str, remedy: str = "") -> Finding:
 
 def fact(text: str, remedy: str = "") -> Finding:
     return Finding(FACT, text, remedy)
+
+
+def alert(text: str, remedy: str = "") -> Finding:
+    return Finding(ALERT, text, remedy)
 
 
 def unread(text: str, remedy: str = "") -> Finding:

@@ -10,23 +10,24 @@ from ..dashboard.orphans import is_older_than_head
 from ..errors import NotAllowed, Refused, command_line, number_of
 from ..retries import INFRASTRUCTURE
 from ..spec.job_info import JobInfo, invalid_request
+from .alerts import about_alerts
 from .causes import cause_of, environment_remedy, memory_remedy
 from .evidence import Evidence
 from .failure import Failure, groups_by_ip, last_error, last_failure, memory_kills, node_name, spilled
-from .finding import CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
+from .finding import ALERT, CAUSE, CLUE, FACT, UNREAD, Finding, cause, clue, fact, unread
 from .from_kubernetes import about_ended_pods, about_kubernetes
 from .resources import Group, Resources, demand_of, fits, groups_of, resource_list, shortages
 
 ROLE = "docs/jobs-rbac.yaml contains the Role that is required"
 _SUPERVISOR = "_ray_internal_job_actor_"
-_ORDER = (FACT, CAUSE, CLUE, UNREAD)
+_ORDER = (FACT, CAUSE, CLUE, ALERT, UNREAD)
 # The error types of jobs whose program did not run to its end.
 _NOT_OF_PROGRAM = INFRASTRUCTURE | {"RUNTIME_ENV_SETUP_FAILURE", "JOB_ENTRYPOINT_COMMAND_START_ERROR"}
 _SIGNALS = {137: "SIGKILL, often out of memory", 143: "SIGTERM", 139: "a segmentation fault", 134: "an abort"}
 
 
 def explain(evidence: Evidence) -> list[Finding]:
-    """Returns the state of the job, the causes, the clues, and what could not be read, in this order."""
+    """Returns the state of the job, the causes, the clues, the alerts, and what could not be read, in this order."""
     cluster = [*about_kubernetes(evidence), *_about_versions(evidence)]
     if evidence.autoscaler_error:
         cluster.append(cause(f"Ray's autoscaler fails: {evidence.autoscaler_error.strip().splitlines()[-1]}"))
@@ -36,6 +37,7 @@ def explain(evidence: Evidence) -> list[Finding]:
         ends_of_pods = set(about_ended_pods(evidence)) if _points_to_cluster(evidence) else set()
         cluster = [each if each in ends_of_pods else clue(each.text, each.remedy) for each in cluster]
     findings += cluster
+    findings += about_alerts(evidence.alerts, evidence.read_at, with_place=evidence.cluster is None)
     job = evidence.job
     needs_no_cause = job is not None and (job.is_driver or job.status in ("SUCCEEDED", "STOPPED"))
     if evidence.submission_id and not needs_no_cause and not any(finding.kind == CAUSE for finding in findings):
@@ -43,7 +45,7 @@ def explain(evidence: Evidence) -> list[Finding]:
     elif not evidence.submission_id and not findings:
         findings.append(fact("No problems found."))
     for gap in evidence.gaps:
-        findings.append(unread(f"{gap.name}: {gap.reason}", "" if gap.allowed else ROLE))
+        findings.append(unread(f"{gap.name}: {gap.reason}", gap.remedy or ("" if gap.allowed else ROLE)))
     unique = list(dict.fromkeys(findings))
     return sorted(unique, key=lambda finding: _ORDER.index(finding.kind))
 

@@ -37,14 +37,16 @@ class Kube:
         api: the client of kr8s.
         where: name of the API server in error messages.
         seconds: deadline of each request.
+        in_pod: whether this is the cluster of the pod in which this process runs, with the pod's own ServiceAccount.
 
     Every call raises only errors of `jobs.errors`.
     """
 
-    def __init__(self, api: Any, where: str, seconds: float = API_SECONDS) -> None:
+    def __init__(self, api: Any, where: str, seconds: float = API_SECONDS, *, in_pod: bool = False) -> None:
         self.api = api
         self.where = where
         self.seconds = seconds
+        self.in_pod = in_pod
 
     @classmethod
     async def open(cls, kubeconfig: str | None, context: str | None, *, seconds: float = API_SECONDS) -> Kube:
@@ -64,7 +66,7 @@ class Kube:
         where = f"the Kubernetes API (context {name})" if name else "the Kubernetes API (service account)"
         api = await _bounded(log_in(config, name or ""), where, "/version", seconds)
         api.timeout = httpx.Timeout(seconds)
-        return cls(api, where, seconds)
+        return cls(api, where, seconds, in_pod=config is None)
 
     async def close(self) -> None:
         session = getattr(self.api, "_session", None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import httpx_ws
@@ -220,13 +220,17 @@ async def head_pod(kube: Kube, namespace: str, service: str, cluster: str) -> st
             "`pulumi up` creates it.",
         ) from None
     pods = await kube.pods(namespace, selector)
-    usable = sorted((pod for pod in pods if _rank(pod) is not None), key=lambda pod: _rank(pod) or 0)
-    if usable:
-        return str(usable[0]["metadata"]["name"])
+    if running := running_pods(pods):
+        return str(running[0]["metadata"]["name"])
     if not pods:
         raise NotThere(f"The RayCluster {namespace}/{cluster} has no head pod.", "Is it suspended or just starting?")
     states = ", ".join(f"{pod['metadata']['name']} is {pod_state(pod)}" for pod in pods)
     raise NotThere(f"No head pod of {namespace}/{cluster} runs: {states}.", f"{command('check')} shows more.")
+
+
+def running_pods(pods: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns the pods that run: first those that are ready and not terminating."""
+    return sorted((pod for pod in pods if _rank(pod) is not None), key=lambda pod: _rank(pod) or 0)
 
 
 def _rank(pod: Mapping[str, Any]) -> int | None:

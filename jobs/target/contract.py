@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import Refused, did_you_mean
 
@@ -41,6 +42,25 @@ class Grammar:
 LABEL = Grammar(_LABEL, 63, "lower-case letters, digits and inner -, at most 63 characters")
 SUBDOMAIN = Grammar(_SUBDOMAIN, 253, "lower-case letters, digits, inner - and dots, at most 253 characters")
 DATA_KEY = Grammar(r"(?!\.\.)(?!\.$)[-._A-Za-z0-9]+", 253, "letters, digits, -, _ and dots, at most 253 characters")
+
+
+_HTTP_URL = re.compile(r"https?://([-._A-Za-z0-9]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[!-~]*)?")
+
+
+def http_url_problem(url: str) -> str:
+    """Returns what is wrong with a URL to which requests without a login are sent; empty if nothing is.
+
+    The text does not repeat the URL: it may hold a password.
+    """
+    try:
+        parts = urlsplit(url)
+        plain = not ("@" in parts.netloc or "?" in url or "#" in url)
+        valid = _HTTP_URL.fullmatch(url) is not None and parts.port != 0
+    except ValueError:
+        plain, valid = "@" not in url, False
+    if not plain:
+        return "must have no user, password, query or fragment"
+    return "" if valid else "must be an http or https URL, such as http://prometheus.monitoring:9090"
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,7 @@ class Contract:
         kube_context: name of the context on the machine that deployed the stack; empty or None: a pod's own
             ServiceAccount, or manifests that were only rendered.
         cluster_uid: UID of the namespace `kube-system`; None: manifests that were only rendered.
+        prometheus: URL of the Prometheus that scrapes the stack, as pods reach it; None: none is named.
     """
 
     source: str
@@ -96,6 +117,7 @@ class Contract:
     operator_namespace: str | None
     operator_version: str | None
     clusters: tuple[Cluster, ...]
+    prometheus: str | None = None
 
     def cluster(self, name: str | None) -> Cluster:
         """Returns the cluster of this name; without a name the only one. Raises Refused."""
@@ -122,6 +144,7 @@ class Contract:
             "kubeContext": self.kube_context,
             "clusterUid": self.cluster_uid,
             "operator": {"namespace": self.operator_namespace, "version": self.operator_version},
+            "prometheus": self.prometheus,
             "clusters": [cluster.to_dict() for cluster in self.clusters],
         }
 
@@ -167,6 +190,7 @@ def parse(text: str, source: str) -> Contract:
         operator_namespace=reader.name(operator, "namespace", "operator.", LABEL),
         operator_version=reader.text(operator, "version"),
         clusters=tuple(reader.cluster(entry, f"clusters[{index}]") for index, entry in enumerate(clusters)),
+        prometheus=reader.http_url(raw, "prometheus"),
     )
 
 
@@ -184,6 +208,12 @@ class _Reader:
         if value is not None and not isinstance(value, str):
             raise self.refused(f"{place}{key} must be a string, it is {value!r}")
         return value or None
+
+    def http_url(self, raw: Mapping[str, Any], key: str) -> str | None:
+        value = self.text(raw, key)
+        if value is not None and (problem := http_url_problem(value)):
+            raise self.refused(f"{key} {problem}")
+        return value
 
     def name(self, raw: Mapping[str, Any], key: str, place: str, grammar: Grammar) -> str | None:
         """A name in Kubernetes. It becomes a part of API paths, so it is checked before any request."""

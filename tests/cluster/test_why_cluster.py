@@ -88,10 +88,12 @@ def head(ray_head: RayHead) -> RayHead:
     return ray_head
 
 
-def until_why(head: RayHead, home: Path, user: Cluster, said: str, seconds: float = 90) -> str:
+def until_why(
+    head: RayHead, home: Path, user: Cluster, said: str, seconds: float = 90, words: tuple[str, ...] = ()
+) -> str:
     deadline = time.monotonic() + seconds
     while True:
-        done = jobs(head, home, user, "why")
+        done = jobs(head, home, user, "why", *words)
         if said in done.stdout:
             assert done.returncode == 0, done.stderr
             return done.stdout
@@ -203,3 +205,57 @@ def test_without_the_why_rules_it_answers_and_says_what_it_could_not_read(
     assert {each["text"].partition(":")[0] for each in unread} == {"events", "resource quotas", "the RayCluster"}
     assert [each for each in unread if "docs/jobs-rbac.yaml" not in each["do"]] == []
     jobs(head, home, poor, "stop", "--no-wait", submission_id)
+
+
+@pytest.fixture
+def prometheus(head: RayHead, cluster: Cluster) -> Iterator[str]:
+    """The namespace of a Service `prometheus` whose pod answers with one alert of the head's cluster."""
+    namespace, folder = "why-monitoring", "/tmp/prometheus/api/v1"
+    labels = {"alertname": "RayWorkersMissing", "ray_io_cluster": head.name, "namespace": head.namespace}
+    alert = {"labels": labels, "annotations": {"summary": "Workers are missing."}, "state": "firing"}
+    answer = json.dumps({"status": "success", "data": {"alerts": [alert]}})
+    serve = f"mkdir -p {folder} && echo '{answer}' > {folder}/alerts && python -m http.server 9191 -d /tmp/prometheus"
+    meta: Manifest = {"name": "prometheus", "namespace": namespace, "labels": {"app": "prometheus"}}
+    container = {
+        "name": "prometheus",
+        "image": RAY_IMAGE,
+        "command": ["sh", "-c", serve],
+        "ports": [{"name": "web", "containerPort": 9191}],
+        "readinessProbe": {"tcpSocket": {"port": 9191}},
+    }
+    pod = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    service = {"selector": {"app": "prometheus"}, "ports": [{"port": 9090, "targetPort": "web"}]}
+    cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
+    cluster.apply(
+        [
+            {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": pod},
+            {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service},
+        ]
+    )
+    cluster.kubectl("wait", "pod/prometheus", "-n", namespace, "--for=condition=Ready", "--timeout=120s", seconds=130)
+    yield namespace
+    cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def test_the_documented_role_for_alerts_is_needed_and_enough(
+    head: RayHead, home: Path, user: Cluster, cluster: Cluster, prometheus: str
+) -> None:
+    url = f"http://prometheus.{prometheus}:9090"
+    without = jobs(head, home, user, "why", "--prometheus", url)
+    assert without.returncode == 0
+    assert "does not allow it (RBAC): services/prometheus in namespace why-monitoring" in without.stdout
+    assert "-> The Role ray-alerts-reader in docs/jobs-rbac.yaml allows it." in without.stdout
+    *_, role = yaml.safe_load_all((ROOT / "docs/jobs-rbac.yaml").read_text())
+    assert role["metadata"]["name"] == "ray-alerts-reader"
+    role["metadata"]["namespace"] = prometheus
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": role["metadata"],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ray-alerts-reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "jobs-user", "namespace": head.namespace}],
+    }
+    cluster.apply([role, binding])
+    assert "alert:    RayWorkersMissing: Workers are missing." in until_why(
+        head, home, user, "alert:", words=("--prometheus", url)
+    )

@@ -11,6 +11,7 @@ import pytest
 
 from tests.jobs.conftest import Head, new_id
 from tests.support.command import Cli, wait_until
+from tests.support.http_server import JsonHandler, serve
 
 
 def why(cli: Cli, *arguments: str) -> tuple[int, str]:
@@ -126,3 +127,22 @@ def test_a_wrong_token_is_the_answer_and_exit_code_6(cli: Cli, tmp_path: Path) -
     assert done.returncode == 6
     assert b"does not accept this user" in done.stdout
     assert b"0" * 64 not in done.stdout + done.stderr
+
+
+def test_the_alerts_of_a_prometheus_come_after_what_ray_says_of_the_job(cli: Cli) -> None:
+    class Prometheus(JsonHandler):
+        def do_GET(self) -> None:
+            labels = {"alertname": "RayWorkersMissing", "ray_io_cluster": "ray", "namespace": "n"}
+            annotations = {"summary": "Workers are missing.", "runbook": "rayjobs why"}
+            alert = {"labels": labels, "annotations": annotations, "state": "firing"}
+            got_token = "Bearer" in str(self.headers)
+            self.answer({"status": "success", "data": {"alerts": [alert]}}, 403 if got_token else 200)
+
+    submission_id = submit(cli, "--", "not-a-command")
+    cli("wait", submission_id)
+    with serve(Prometheus) as url:
+        code, said = why(cli, submission_id, "--prometheus", url)
+    assert code == 0
+    found = [line.partition(" ")[0] for line in said.splitlines() if not line.startswith(" ")]
+    assert found == ["Job", "cause:", "alert:", "not"]
+    assert "alert:    RayWorkersMissing of n/ray: Workers are missing.\n          -> rayjobs why\n" in said

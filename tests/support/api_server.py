@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,37 @@ from typing import Any
 import yaml
 
 from tests.support.http_server import JsonHandler, serve
+from tests.support.port_forward import forward
 
 UID = "6d3c0000-0000-0000-0000-000000000000"
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.4"}
 
 
 @contextmanager
-def api_server(folder: Path, objects: dict[str, Any] | None = None, status: int = 200) -> Iterator[Path]:
-    """Serves `objects` by path, 404 for others (or `status` for all); yields a kubeconfig with the context `test`."""
+def api_server(
+    folder: Path,
+    objects: dict[str, Any] | None = None,
+    status: int = 200,
+    forwards: Mapping[str, int] | None = None,
+) -> Iterator[Path]:
+    """Serves objects; yields a kubeconfig with the context `test`.
+
+    Args:
+        folder: where the kubeconfig is written.
+        objects: each object by its path; 404 for others. A number is the status of the answer.
+        status: the status of all answers.
+        forwards: ports of this machine by the path and query of their port-forward.
+    """
     kube_system = {"metadata": {"name": "kube-system", "uid": UID}}
     answers = {"/version": VERSION, "/api/v1/namespaces/kube-system": kube_system, **(objects or {})}
 
     class Handler(JsonHandler):
         def do_GET(self) -> None:
-            found = answers.get(self.path.split("?")[0].rstrip("/"))
-            code = status if status != 200 else 200 if found is not None else 404
+            if forwards and self.path in forwards:
+                forward(self, forwards[self.path])
+                return
+            found = answers.get(self.path.split("?")[0].rstrip("/"), 404)
+            code = status if status != 200 else found if isinstance(found, int) else 200
             refusal = {"kind": "Status", "code": code, "message": f"status {code}"}
             self.answer(found if code == 200 else refusal, code)
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 
-def make_ca(folder: Path) -> tuple[Path, Path]:
-    """(CA's certificate, server's key and certificate) as PEM files; the server's name is 127.0.0.1."""
+def make_ca(folder: Path, host: str = "") -> tuple[Path, Path]:
+    """(CA's certificate, server's key and certificate) as PEM files; the server's name is `host`, or 127.0.0.1."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "the tests' CA")])
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "ray")])
@@ -37,7 +37,7 @@ def make_ca(folder: Path) -> tuple[Path, Path]:
         )
 
     ca = begin(ca_name, ca_key.public_key(), True).sign(ca_key, hashes.SHA256())
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    names = x509.SubjectAlternativeName([x509.DNSName(host) if host else x509.IPAddress(ip_address("127.0.0.1"))])
     server = begin(name, key.public_key(), False).add_extension(names, critical=False).sign(ca_key, hashes.SHA256())
     ca_file, server_file = folder / "ca.pem", folder / "server.pem"
     ca_file.write_bytes(ca.public_bytes(Encoding.PEM))

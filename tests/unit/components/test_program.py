@@ -382,6 +382,7 @@ def test_the_outputs_are_the_contract_and_flat_names(kubeconfig: str) -> None:
         "kubeContext": "test",
         "clusterUid": UID,
         "operator": {"namespace": "ray-system", "version": "v1.7.0"},
+        "prometheus": None,
         "clusters": [
             {
                 "name": "raycluster-autoscaler",

@@ -32,6 +32,7 @@ def connect(server: Server, tmp_path: Path) -> Callable[..., list[tuple[str, str
             kube = await Kube.open(str(file), None)
             try:
                 assert await kube.cluster_uid() == UID
+                assert not kube.in_pod
             finally:
                 await kube.close()
 

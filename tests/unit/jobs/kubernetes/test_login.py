@@ -327,8 +327,10 @@ def test_a_pod_without_a_kubeconfig_uses_its_service_account(
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.server_port))
 
-    async def run() -> None:
-        await (await Kube.open(None, None)).close()
+    async def run() -> bool:
+        kube = await Kube.open(None, None)
+        await kube.close()
+        return kube.in_pod
 
-    asyncio.run(run())
+    assert asyncio.run(run())
     assert identity(server.headers[-1]) == [("Authorization", "Bearer of-the-pod")]

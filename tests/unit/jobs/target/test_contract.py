@@ -22,6 +22,12 @@ from tests.support.outputs import cluster_of, contract, write
         ({**contract(), "clusters": [{"name": "x"}]}, r"clusters\[0\].namespace is missing"),
         ({**contract(), "clusters": [{**contract()["clusters"][0], "dashboardPort": "x"}]}, "dashboardPort"),
         ({**contract(), "clusters": [{**contract()["clusters"][0], "authSecret": {"name": "x"}}]}, "authSecret"),
+        (contract(prometheus=9090), "prometheus must be a string"),
+        (contract(prometheus="prometheus:9090"), "prometheus must be an http or https URL, such as"),
+        (contract(prometheus="http://prometheus:99999"), "prometheus must be an http or https URL"),
+        (contract(prometheus="http://prometheus\n"), "prometheus must be an http or https URL"),
+        (contract(prometheus="http://[::1"), "prometheus must be an http or https URL"),
+        (contract(prometheus="http://prometheus/?tenant=a"), "prometheus must have no user, password, query"),
     ],
 )
 def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, content: Any, named: str) -> None:
@@ -58,6 +64,24 @@ def test_names_that_kubernetes_allows_are_accepted(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.json", {**contract(), "clusters": [{**contract()["clusters"][0], **names}]})
     target = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
     assert target.cluster.auth_secret == ("team.ray-token", "AUTH_token.v1")
+
+
+def test_a_prometheus_with_a_password_is_refused_without_showing_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "outputs.json", contract(prometheus="https://me:hunter2@prometheus.example.com"))
+    with pytest.raises(Refused, match="prometheus must have no user, password") as caught:
+        cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://prometheus.monitoring:9090", "https://example.com/prometheus", "http://[fd00::1]:9090", None],
+)
+def test_the_prometheus_of_the_stack_is_read_and_none_is_named_in_older_files(tmp_path: Path, url: str | None) -> None:
+    path = write(tmp_path / "outputs.json", contract() if url is None else contract(prometheus=url))
+    target = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+    assert target.contract.prometheus == url
+    assert target.contract.to_dict()["prometheus"] == url
 
 
 def test_unknown_fields_of_the_contract_are_ignored(tmp_path: Path) -> None:
