@@ -139,7 +139,8 @@ def readable(manifest: Mapping[str, Any]) -> dict[str, Any]:
         return {**manifest, **hidden}
     if kind == "ConfigMap":
         data = {
-            key: f"digest {digest(text)}" if key.endswith(".json") else text for key, text in (manifest.get("data") or {}).items()
+            key: f"digest {digest(text)}" if key.endswith(".json") else text
+            for key, text in (manifest.get("data") or {}).items()
         }
         return {**manifest, "data": data}
     return dict(manifest)

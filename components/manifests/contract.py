@@ -32,6 +32,7 @@ def contract(settings: Settings, *, project: str, stack: str, context: str, clus
         cluster_uid=cluster_uid,
         operator_namespace=settings.kuberay.namespace,
         operator_version=settings.kuberay.version,
+        prometheus=settings.monitoring.prometheus_host,
         clusters=tuple(map(_cluster, settings.clusters)),
     ).to_dict()
 

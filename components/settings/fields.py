@@ -273,7 +273,9 @@ HIDDEN = {"env", "password", "username", "redis-password", "redis-username"}
 
 
 def _shown(value: Any, loc: Sequence[int | str], kind: str) -> str:
-    if HIDDEN & set(loc) or (isinstance(value, str) and (kind in OBJECT_EXPECTED or "@" in value)):
+    # A URL may hold a password, or a token in its query.
+    secret = isinstance(value, str) and ("@" in value or ("://" in value and "?" in value))
+    if HIDDEN & set(loc) or secret or (isinstance(value, str) and kind in OBJECT_EXPECTED):
         return "(value not shown)"
     if isinstance(value, Mapping):
         return "an object"

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from components.settings.access import Peers, allows_every_pod
 from components.settings.fields import (
-    LABEL_PREFIX,
     FieldProblems,
     Labels,
     Model,
@@ -18,18 +17,17 @@ from components.settings.fields import (
     label_key_problem,
     matching,
 )
-
-URL = rf"https?://({LABEL_PREFIX}|\[[0-9a-fA-F:]+\])(:\d{{1,5}})?(/[-._~%/A-Za-z0-9]*)?"
-
-Url = Annotated[
-    str,
-    matching(URL, "such as http://prometheus.monitoring:9090, without a user, a password or a query", "not such a URL"),
-]
+from jobs.target.contract import http_url_problem
 
 
-def _without_slash(value: str) -> str:
-    """Ray puts a path that begins with a slash behind it."""
+def _url(value: str) -> str:
+    """The rules of the outputs contract, which holds such a URL. Ray puts a path that begins with a slash behind it."""
+    if problem := http_url_problem(value):
+        raise ValueError(problem)
     return value.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_url)]
 
 
 def _label_key(value: str) -> str:
@@ -91,10 +89,10 @@ class Monitoring(Model):
     scrape_from: Peers = []
     """Peers, as in a NetworkPolicy, that can reach the ports of metrics. Default: every pod of the Kubernetes
     cluster."""
-    prometheus_host: Annotated[Url, AfterValidator(_without_slash)] | None = Field(default=None)
+    prometheus_host: Url | None = None
     """Your Prometheus, for Ray's own dashboard and for the alerts in `rayjobs why`. A change reaches a head when its
     pod is created."""
-    grafana_host: Annotated[Url, AfterValidator(_without_slash)] | None = None
+    grafana_host: Url | None = None
     """Your Grafana, whose graphs Ray's own dashboard shows. The head and the browser have to reach it under this
     URL."""
 

@@ -48,9 +48,9 @@ def test_true_stands_for_the_defaults() -> None:
         ({"dashboards": {"namespace": "m", "label": "a=1"}}, 'monitoring.dashboards.label: "a=1": not a key; allowed:'),
         ({"scrapeFrom": [{}]}, "monitoring.scrapeFrom: a list: not a list of NetworkPolicy peers"),
         ({"scrapeFrom": [{"namespaceSelector": {}}]}, "monitoring.scrapeFrom: lets every pod of the Kubernetes"),
-        ({"prometheusHost": "prometheus:9090"}, 'monitoring.prometheusHost: "prometheus:9090": not such a URL'),
-        ({"grafanaHost": "https://g.example.com/?a=b"}, "monitoring.grafanaHost: "),
-        ({"grafanaHost": "https://"}, "monitoring.grafanaHost: "),
+        ({"prometheusHost": "prometheus:9090"}, 'monitoring.prometheusHost: "prometheus:9090": must be an http or'),
+        ({"prometheusHost": "http://p:99999"}, 'monitoring.prometheusHost: "http://p:99999": must be an http or'),
+        ({"grafanaHost": "https://"}, 'monitoring.grafanaHost: "https://": must be an http or https URL, such as'),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_named_with_what_is_allowed(monitoring: Any, said: str) -> None:
@@ -59,9 +59,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(monitoring: Any, said: str)
 
 def test_a_password_in_a_url_is_refused_and_not_shown() -> None:
     for key in ("prometheusHost", "grafanaHost"):
-        line = problem({key: "https://admin:hunter2@prometheus.example.com"})
-        assert "hunter2" not in line
-        assert line.startswith(f"monitoring.{key}: (value not shown): not such a URL; allowed:")
+        for url in ("https://admin:hunter2@p.example.com", "https://p.example.com/?token=hunter2"):
+            line = problem({key: url})
+            assert "hunter2" not in line
+            assert line.startswith(f"monitoring.{key}: (value not shown): must have no user, password, query")
 
 
 def test_a_scraper_without_a_network_policy_to_let_it_in_is_refused() -> None:
