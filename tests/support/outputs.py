@@ -32,6 +32,7 @@ def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str,
         "kubeContext": "kind-ray",
         "clusterUid": "uid",
         "operator": {"namespace": "ray-system", "version": "v1.7.0"},
+        "prometheus": None,
         "clusters": entries,
     }
     return {**whole, **changes}
