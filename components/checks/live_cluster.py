@@ -41,7 +41,10 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview:
         ClusterError: the cluster does not answer.
     """
     secret_problems, unchecked = _secrets(api, settings, preview)
-    problems = [*_namespaces(api, settings), *secret_problems, *_monitoring(api, settings)]
+    problems = [*_namespaces(api, settings), *secret_problems, *_missing_kinds(api, settings)]
+    place_problems, unchecked_places = _places_of_monitoring(api, settings, preview)
+    problems += place_problems
+    unchecked += unchecked_places
     if settings.kuberay.crds == "existing":
         problems += _existing_crd(api, settings.kuberay, tree)
     if settings.kuberay.operator == "existing":
@@ -69,8 +72,8 @@ def _namespaces(api: Api, settings: Settings) -> Iterator[str]:
             )
 
 
-def _monitoring(api: Api, settings: Settings) -> Iterator[str]:
-    """Kinds and namespaces that monitoring needs and does not create."""
+def _missing_kinds(api: Api, settings: Settings) -> Iterator[str]:
+    """Kinds of prometheus-operator that monitoring needs."""
     monitoring = settings.monitoring
     wanted = {"PodMonitor": ("podMonitor", monitoring.pod_monitor), "PrometheusRule": ("rules", monitoring.rules)}
     kinds = {kind: key for kind, (key, value) in wanted.items() if value}
@@ -83,15 +86,30 @@ def _monitoring(api: Api, settings: Settings) -> Iterator[str]:
                 f"prometheus-operator, or remove `{kinds[kind]}`. Without prometheus-operator set "
                 "`scrapeAnnotations: true`"
             )
-    for key, part in (
-        ("podMonitor", monitoring.pod_monitor),
-        ("rules", monitoring.rules),
-        ("dashboards", monitoring.dashboards),
-    ):
+
+
+def _places_of_monitoring(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:
+    """Problems of the namespaces that monitoring names and the stack does not use, and those not checked."""
+    monitoring = settings.monitoring
+    parts = {"podMonitor": monitoring.pod_monitor, "rules": monitoring.rules, "dashboards": monitoring.dashboards}
+    problems, unchecked = [], []
+    for key, part in parts.items():
         name = part.namespace if part else None
-        created = settings.used_namespaces.get(name) if name else True
-        if not created and api.get(f"/api/v1/namespaces/{name}") is None:
-            yield f"`monitoring.{key}.namespace`: there is no namespace {name}; create it, or name another one"
+        if not name or name in settings.used_namespaces:
+            continue
+        subject = f"`monitoring.{key}.namespace`: namespace {name}"
+        try:
+            namespace = api.get(f"/api/v1/namespaces/{name}")
+        except Forbidden:
+            if not preview:
+                raise
+            unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
+            continue
+        if namespace is None:
+            problems.append(f"{subject}: not there; create it, or name another one")
+        elif "deletionTimestamp" in namespace["metadata"]:
+            problems.append(f"{subject}: being deleted; wait until it is gone, or name another one")
+    return problems, unchecked
 
 
 def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:

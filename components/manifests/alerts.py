@@ -34,7 +34,9 @@ def cluster_rules(cluster: RayClusterSettings, labels: Mapping[str, str], namesp
     """
     rules = [_runs_although_suspended(cluster)] if cluster.suspend else _running(cluster)
     common = {"namespace": cluster.namespace, "ray_io_cluster": cluster.name}
-    return _prometheus_rule(object_name(cluster, namespace), labels, namespace, common, [*rules, *_secrets(cluster)])
+    return _prometheus_rule(
+        object_name(cluster.name, cluster.namespace, namespace), labels, namespace, common, [*rules, *_secrets(cluster)]
+    )
 
 
 def operator_rules(kuberay: KubeRay, labels: Mapping[str, str], namespace: str) -> Object:
@@ -47,7 +49,7 @@ def operator_rules(kuberay: KubeRay, labels: Mapping[str, str], namespace: str) 
         labels: labels of the PrometheusRule, by which a Prometheus selects it.
         namespace: namespace of the PrometheusRule.
     """
-    target = f'namespace="{kuberay.namespace}",job=~".+/{OPERATOR}"'
+    target = f'namespace="{kuberay.namespace}",job=~".+{OPERATOR}"'
     logs = f"`kubectl -n {kuberay.namespace} logs deploy/{OPERATOR}`"
     rules = [
         _alert(
@@ -71,7 +73,9 @@ def operator_rules(kuberay: KubeRay, labels: Mapping[str, str], namespace: str) 
             f"{logs} names the object; `rayjobs check` names the cause of a cluster of yours.",
         ),
     ]
-    return _prometheus_rule(OPERATOR, labels, namespace, {"namespace": kuberay.namespace}, rules)
+    return _prometheus_rule(
+        object_name(OPERATOR, kuberay.namespace, namespace), labels, namespace, {"namespace": kuberay.namespace}, rules
+    )
 
 
 def _prometheus_rule(
@@ -223,8 +227,10 @@ def _autoscaler_errors(cluster: RayClusterSettings, runbook: str) -> Object:
 def _memory(cluster: RayClusterSettings) -> list[Object]:
     # Bytes since the start of the node, despite its type gauge.
     spilled = _series("ray_spill_manager_objects_bytes", cluster, State="Spilled")
-    # The series of a task begins with its first kill, at 1. `increase` does not see that one.
+    # The series of a task begins with its first kill, at 1. `increase` does not see that one. For the hour before: a
+    # Prometheus that did not look for a while has no sample of ten minutes ago.
     kills = _series("ray_memory_manager_worker_eviction_total", cluster)
+    before = f"last_over_time({kills}[1h] offset 10m)"
     return [
         _alert(
             "RayObjectStoreSpilling",
@@ -237,7 +243,7 @@ def _memory(cluster: RayClusterSettings) -> list[Object]:
         ),
         _alert(
             "RayOutOfMemory",
-            f"sum by (ray_io_group, Name) (increase({kills}[10m]) > 0 or ({kills} unless {kills} offset 10m))",
+            f"sum by (ray_io_group, Name) (increase({kills}[10m]) > 0 or ({kills} unless {before}))",
             "",
             WARNING,
             f"{cluster.name} kills tasks for their memory",
@@ -261,17 +267,22 @@ def _runs_although_suspended(cluster: RayClusterSettings) -> Object:
 
 
 def _secrets(cluster: RayClusterSettings) -> list[Object]:
-    """The alert for Secrets that are missing. Without kube-state-metrics nothing is known, and it is silent."""
+    """The alert for Secrets that are missing.
+
+    It is silent where kube-state-metrics does not tell of the cluster's own pods: there is none, it watches other
+    namespaces, or it is scraped without `honorLabels`, which takes the label `namespace` away.
+    """
     names = [name for name in (cluster.auth_secret, cluster.ingress and cluster.ingress.tls_secret) if name]
     if not names:
         return []
+    pods = f'kube_pod_info{{namespace="{cluster.namespace}"}}'
     absent = " or ".join(
         f'absent(kube_secret_info{{namespace="{cluster.namespace}",secret="{name}"}})' for name in names
     )
     return [
         _alert(
             "RaySecretMissing",
-            f"({absent}) and on() group(kube_secret_info{{}})",
+            f"({absent}) and on() group(kube_secret_info{{}}) and on() group({pods})",
             "10m",
             WARNING,
             f"A Secret of {cluster.name} is missing",

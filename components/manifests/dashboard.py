@@ -50,8 +50,8 @@ def dashboard(clusters: Sequence[RayClusterSettings]) -> Object:
 
 
 def _variables(clusters: Sequence[RayClusterSettings]) -> list[Object]:
-    every = 'up{endpoint="metrics",ray_io_cluster!=""}'
-    chosen = 'up{endpoint="metrics",ray_io_cluster!="",namespace=~"$namespace"}'
+    every = 'up{ray_io_cluster!=""}'
+    chosen = 'up{ray_io_cluster!="",namespace=~"$namespace"}'
     return [
         {"name": "datasource", "type": "datasource", "query": "prometheus", "hide": 2, "refresh": 1},
         _variable("namespace", f"label_values({every}, namespace)", (cluster.namespace for cluster in clusters)),
@@ -116,7 +116,9 @@ def _row(title: str) -> Object:
 
 
 def _stat(title: str, description: str, *queries: Object, size: tuple[int, int] = STAT, decimals: int = 0) -> Object:
-    panel = _panel("stat", size, title, description, queries, "short")
+    # One answer for the end of the range: Grafana would ask for each of its steps.
+    once = [{**query, "instant": True, "range": False} for query in queries]
+    panel = _panel("stat", size, title, description, once, "short")
     panel["fieldConfig"]["defaults"]["decimals"] = decimals
     panel["options"] = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
@@ -172,7 +174,8 @@ def _hours(series: str, window: str) -> str:
 
 
 CPUS = _metric("ray_node_cpu_count")
-NODES = _metric("up", 'endpoint="metrics"') + " == 1"
+# A scraper of annotations sets no `endpoint`.
+NODES = _metric("up", 'endpoint=~"metrics|"') + " == 1"
 PENDING_NODES = _metric("autoscaler_pending_nodes")
 # The owner of a task counts it in each state; a number can be below 0 for a moment. A new actor is such a task too.
 WAITING = "clamp_min(sum(" + _metric("ray_tasks", 'Source="owner"', 'State="PENDING_NODE_ASSIGNMENT"') + "), 0)"
@@ -227,8 +230,8 @@ def _jobs() -> list[Object]:
 
 
 def _nodes() -> list[Object]:
-    group = "{{ray_io_cluster}} {{NodeType}}"
-    by_group = "sum by (ray_io_cluster, NodeType)"
+    group = f"{CLUSTER_NAME} {{{{NodeType}}}}"
+    by_group = "sum by (namespace, ray_io_cluster, NodeType)"
     return [
         _row("Autoscaling"),
         _graph(
@@ -324,6 +327,7 @@ def _failures() -> list[Object]:
     kills = _metric("ray_memory_manager_worker_eviction_total")
     lost = _metric("ray_node_manager_unexpected_worker_failure_total")
     spilled = _metric("ray_spill_manager_objects_bytes", 'State="Spilled"')
+    by_name, name = "sum by (namespace, ray_io_cluster, Name)", f"{CLUSTER_NAME} {{{{Name}}}}"
     started = _metric("process_start_time_seconds", 'ray_io_node_type="head"')
     return [
         _row("Failures"),
@@ -331,21 +335,21 @@ def _failures() -> list[Object]:
             "Killed for memory, and other lost workers",
             "Since the start of each node: tasks and actors that Ray killed because the node was out of memory, and "
             "worker processes that ended by themselves. `rayjobs why ID` names the task.",
-            _query(f"sum by (ray_io_cluster, Name) ({kills})", "{{ray_io_cluster}} {{Name}} killed for memory"),
-            _query(f"sum by (ray_io_cluster, Name) ({lost})", "{{ray_io_cluster}} {{Name}} lost"),
+            _query(f"{by_name} ({kills})", f"{name} killed for memory"),
+            _query(f"{by_name} ({lost})", f"{name} lost"),
         ),
         _graph(
             "Spilling",
             "Bytes a second that the object store moves to the disk, because it is full.",
             _query(
-                f"sum by (ray_io_cluster, ray_io_group) (rate({spilled}[$__rate_interval]))",
-                "{{ray_io_cluster}} {{ray_io_group}}",
+                f"sum by (namespace, ray_io_cluster, ray_io_group) (rate({spilled}[$__rate_interval]))",
+                f"{CLUSTER_NAME} {{{{ray_io_group}}}}",
             ),
             unit="Bps",
         ),
         _graph(
             "Restarts of the head",
             "Starts of the head, and with it of the GCS, in 15 minutes. Without fault tolerance each ends all jobs.",
-            _query(f"changes(max by (ray_io_cluster) ({started})[15m:1m])", "{{ray_io_cluster}}"),
+            _query(f"changes(max by (namespace, ray_io_cluster) ({started})[15m:1m])", CLUSTER_NAME),
         ),
     ]

@@ -1,7 +1,7 @@
 """What lets a Prometheus scrape a RayCluster and the operator: PodMonitors, annotations, environment of the head; pure.
 
 KubeRay gives every Ray pod a port `metrics` (8080). The autoscaler and the dashboard have ports of their own in the
-head, which its pod does not name. Their addresses are made by relabeling, so monitoring changes no pod.
+head, which its pod does not name. Their addresses are made by relabeling, so a PodMonitor changes no pod.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.manifests.merge import drop_empty
-from components.settings.kuberay import KubeRay
+from components.settings.kuberay import OPERATOR, KubeRay
 from components.settings.monitoring import Monitoring, PodMonitor
 from components.settings.raycluster import RayClusterSettings
 from components.settings.start_params import METRICS_PORT
@@ -23,14 +23,17 @@ METRICS_PORTS = (METRICS_PORT, AUTOSCALER_PORT, DASHBOARD_METRICS_PORT)
 POD_LABELS = ["ray.io/cluster", "ray.io/node-type", "ray.io/group"]
 # Values of the label `endpoint`, which people know from KubeRay's samples.
 ENDPOINT, AUTOSCALER_ENDPOINT, DASHBOARD_ENDPOINT = "metrics", "as-metrics", "dash-metrics"
-OPERATOR_LABELS = {"app.kubernetes.io/component": "kuberay-operator"}
+OPERATOR_LABELS = {"app.kubernetes.io/component": OPERATOR}
 OPERATOR_ENDPOINT = "http"  # the name of the port in upstream's Deployment
 
 
-def object_name(cluster: RayClusterSettings, namespace: str) -> str:
-    """Returns the name of an object that watches a cluster. In another namespace the cluster's own name is not enough:
-    two clusters can have the same."""
-    return cluster.name if namespace == cluster.namespace else f"{cluster.namespace}-{cluster.name}"
+def object_name(watched: str, its_namespace: str, namespace: str) -> str:
+    """Returns the name of an object that watches a RayCluster or an operator.
+
+    In another namespace than that of the watched, its name is not enough: two can have the same. A namespace has no
+    dots, so the two parts cannot be mixed up.
+    """
+    return watched if namespace == its_namespace else f"{its_namespace}.{watched}"
 
 
 def pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
@@ -43,7 +46,7 @@ def pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
     ray_pods = [{"key": "ray.io/node-type", "operator": "In", "values": ["head", "worker"]}]
     selector = {"matchLabels": {"ray.io/cluster": cluster.name}, "matchExpressions": ray_pods}
     namespace = settings.namespace or cluster.namespace
-    name = object_name(cluster, namespace)
+    name = object_name(cluster.name, cluster.namespace, namespace)
     return _pod_monitor(name, namespace, settings, cluster.namespace, selector, endpoints, POD_LABELS)
 
 
@@ -52,7 +55,8 @@ def operator_pod_monitor(kuberay: KubeRay, settings: PodMonitor) -> Object:
     endpoint = {"port": OPERATOR_ENDPOINT, "interval": settings.interval}
     selector = {"matchLabels": OPERATOR_LABELS}
     namespace = settings.namespace or kuberay.namespace
-    return _pod_monitor("kuberay-operator", namespace, settings, kuberay.namespace, selector, [endpoint], [])
+    name = object_name(OPERATOR, kuberay.namespace, namespace)
+    return _pod_monitor(name, namespace, settings, kuberay.namespace, selector, [endpoint], [])
 
 
 def _pod_monitor(
@@ -88,11 +92,11 @@ def _on_the_head(endpoint: str, port: int, interval: str) -> Object:
     return {"port": ENDPOINT, "interval": interval, "relabelings": relabelings}
 
 
-def scrape_annotations(monitoring: Monitoring, port: int = METRICS_PORT) -> dict[str, str]:
+def scrape_annotations(monitoring: Monitoring) -> dict[str, str]:
     """The annotations that many configurations of Prometheus look for; none unless `scrapeAnnotations`."""
     if not monitoring.scrape_annotations:
         return {}
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT), "prometheus.io/path": "/metrics"}
 
 
 def head_env(cluster: RayClusterSettings, monitoring: Monitoring) -> dict[str, str]:

@@ -45,28 +45,43 @@ def _api(props: dict[str, Any]) -> Api:
     return connect_to_recorded(props.get("kubeconfig"), props["context"], props["clusterUid"])
 
 
-def _refusal(props: dict[str, Any], names: Sequence[str]) -> str | None:
-    """Returns why the stack must not write the ConfigMaps `names`; None: it may."""
-    taken = [] if props["adopt"] else config_maps.foreign(_api(props), props["namespace"], names, props["owner"])
+def _added(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
+    """Returns the names of the ConfigMaps that the stack does not have yet."""
+    same_place = olds.get("namespace") == news["namespace"]
+    return sorted(set(news["dashboards"]) - set(olds["dashboards"] if same_place else {}))
+
+
+def _refusal(olds: dict[str, Any], news: dict[str, Any]) -> str | None:
+    """Returns why the stack must not write the ConfigMaps that it does not have yet; None: it may."""
+    added = _added(olds, news)
+    if news["adopt"] or not added:
+        return None
+    taken = config_maps.foreign(_api(news), news["namespace"], added, news["owner"])
     if not taken:
         return None
     return (
-        f"already in namespace {props['namespace']}, and not of this stack: {', '.join(taken)}. One set of dashboards "
+        f"already in namespace {news['namespace']}, and not of this stack: {', '.join(taken)}. One set of dashboards "
         "shows every RayCluster: remove `monitoring.dashboards` from this stack, choose another namespace, or take "
         "them over with `adopt: true`."
     )
 
 
-def _apply(props: dict[str, Any]) -> dict[str, Any]:
-    folder = ROOT / props["folder"]  # the program has written the ConfigMaps there
-    documents = [json.loads((folder / f"{name}.json").read_text()) for name in sorted(props["dashboards"])]
-    if config_maps.summary(documents, props["label"]) != props["dashboards"]:
-        raise StackError(f"{props['folder']}: the dashboards changed during `up`; run it again")
+def _apply(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    files = ROOT / news["files"]  # the program has written the ConfigMaps there
+    documents = [json.loads((files / f"{name}.json").read_text()) for name in sorted(news["dashboards"])]
+    if config_maps.summary(documents, news["label"]) != news["dashboards"]:
+        raise StackError(f"{news['files']}: the dashboards changed during `up`; run it again")
     # Again, because the user of a preview may not be allowed to read them.
-    if refusal := _refusal(props, sorted(props["dashboards"])):
+    if refusal := _refusal(olds, news):
         raise StackError(f"monitoring.dashboards: {refusal}")
-    config_maps.apply(_api(props), documents, owner=props["owner"])
-    return dict(props)
+    config_maps.apply(_api(news), documents, owner=news["owner"])
+    return dict(news)
+
+
+def _remove(props: dict[str, Any], names: Sequence[str], api: Api) -> None:
+    # A ConfigMap that another stack has taken over since belongs to that stack.
+    adopted = config_maps.foreign(api, props["namespace"], names, props["owner"])
+    config_maps.remove(api, props["namespace"], [name for name in names if name not in adopted])
 
 
 class _DashboardProvider(ResourceProvider):
@@ -74,10 +89,8 @@ class _DashboardProvider(ResourceProvider):
 
     @without_traceback
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        moved = olds and olds.get("namespace") == news["namespace"]
-        added = sorted(set(news["dashboards"]) - set(olds["dashboards"] if moved else {}))
         with contextlib.suppress(Forbidden):
-            if added and (refusal := _refusal(news, added)):
+            if refusal := _refusal(olds, news):
                 return CheckResult(news, [CheckFailure("dashboards", refusal)])
         return CheckResult(news, [])
 
@@ -86,13 +99,14 @@ class _DashboardProvider(ResourceProvider):
 
     @without_traceback
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("dashboards", _apply(props))
+        return CreateResult("dashboards", _apply({}, props))
 
     @without_traceback
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        outputs = _apply(news)
-        kept = set(news["dashboards"]) if olds["namespace"] == news["namespace"] else set()
-        self._remove(olds, sorted(set(olds["dashboards"]) - kept))
+        outputs = _apply(olds, news)
+        # Through the new context: the old one may be gone.
+        if left := _added(news, olds):
+            _remove(olds, left, _api(news))
         return UpdateResult(outputs)
 
     @without_traceback
@@ -113,14 +127,7 @@ class _DashboardProvider(ResourceProvider):
 
     @without_traceback
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        self._remove(props, sorted(props["dashboards"]))
-
-    @staticmethod
-    def _remove(props: dict[str, Any], names: Sequence[str]) -> None:
-        api = _api(props)
-        # A ConfigMap that another stack has taken over since belongs to that stack.
-        adopted = config_maps.foreign(api, props["namespace"], names, props["owner"])
-        config_maps.remove(api, props["namespace"], [name for name in names if name not in adopted])
+        _remove(props, sorted(props["dashboards"]), _api(props))
 
 
 class AppliedDashboards(Resource, module="monitoring", name="Dashboards"):
@@ -145,16 +152,16 @@ class AppliedDashboards(Resource, module="monitoring", name="Dashboards"):
         adopt: bool,
         opts: pulumi.ResourceOptions,
     ) -> None:
-        folder = Path(".cache", "overlays", pulumi.get_stack(), "dashboards")
+        files = Path(".cache", "overlays", pulumi.get_stack(), "dashboards")
         for document in documents:
-            write_atomically(ROOT / folder / f"{document['metadata']['name']}.json", json.dumps(document))
+            write_atomically(ROOT / files / f"{document['metadata']['name']}.json", json.dumps(document))
         props = {
             "dashboards": config_maps.summary(documents, settings.label),
             "namespace": settings.namespace,
             "label": settings.label,
             "owner": f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}",
             "adopt": adopt,
-            "folder": str(folder),
+            "files": str(files),
             "context": cluster.context,
             "kubeconfig": cluster.kubeconfig,
             "clusterUid": cluster.uid,

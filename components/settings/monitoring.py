@@ -40,6 +40,8 @@ def _switch(value: Any) -> Any:
     """`true` is an object with the defaults, `false` is none."""
     if isinstance(value, bool):
         return {} if value else None
+    if isinstance(value, (str, int, float)):
+        raise ValueError("allowed: true, false, or an object")
     return value
 
 
@@ -48,8 +50,8 @@ class PodMonitor(Model):
 
     labels: Labels = {}
     """Labels of the PodMonitors, where your Prometheus selects them by labels."""
-    interval: Annotated[str, matching(r"[1-9]\d*(ms|s|m|h)", "a value such as 30s", "not a duration")] = "30s"
-    """Time between two scrapes."""
+    interval: Annotated[str, matching(r"([1-9]\d?|1[01]\d|120)s|[12]m", "1s to 120s", "not such a time")] = "30s"
+    """Time between two scrapes. After five minutes without one Prometheus takes a series for ended."""
     namespace: Namespace | None = None
     """Namespace of the PodMonitors; it exists. Default: that of what they watch."""
 

@@ -63,9 +63,14 @@ class Settings(Model):
 
     def warnings(self) -> list[str]:
         """Returns settings that are allowed and look like a mistake: key and text, one a line."""
-        return [
+        lines = [
             f"clusters[{index}].{text}" for index, cluster in enumerate(self.clusters) for text in cluster.warnings()
         ]
+        open_ones = [cluster.name for cluster in self.clusters if not cluster.network_policy.enabled]
+        if self.monitoring.scrape_from and open_ones:
+            text = "these clusters have no NetworkPolicies, so every pod can read their metrics"
+            lines.append(f"monitoring.scrapeFrom: {', '.join(open_ones)}: {text}")
+        return lines
 
     @property
     def operator_namespaces(self) -> list[str]:

@@ -48,7 +48,7 @@ def props(cluster: Cluster, api: Api, folder: Path, namespace: str, owner: str =
         "label": "grafana_dashboard",
         "owner": owner,
         "adopt": False,
-        "folder": ".",
+        "files": ".",
         "context": cluster.context,
         "kubeconfig": str(cluster.kubeconfig),
         "clusterUid": api.cluster_uid(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ def stack(new_stack: Callable[..., Stack]) -> Stack:
             probe = {"initialDelaySeconds": 10, "periodSeconds": 5, "failureThreshold": 5}  # upstream's
             container = {"name": "kuberay-operator", "readinessProbe": probe}
             settings["kuberay"]["podTemplate"] = {"spec": {"containers": [container]}}
+            settings["kuberay"].pop("resources", None)  # those of dev are not upstream's
 
     made.configure(suspended)
     return made
@@ -43,8 +44,11 @@ def uids(api: Api) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
-    """Namespaces, operator and a RayCluster made with kubectl, as by hand; their UIDs."""
+def by_hand(stack: Stack, cluster: Cluster, api: Api) -> Iterator[dict[str, str]]:
+    """Namespaces, operator and a RayCluster made with kubectl, as by hand; their UIDs.
+
+    After a test that failed they would be in the way of every other module, so they are deleted then.
+    """
     for name in (NAMESPACE, SYSTEM):
         cluster.kubectl("create", "namespace", name)
     overlay = stack.folder / "by-hand"
@@ -59,7 +63,12 @@ def by_hand(stack: Stack, cluster: Cluster, api: Api) -> dict[str, str]:
     ray = {"suspend": True, "rayVersion": "2.60.0", "headGroupSpec": {"rayStartParams": {}, "template": pod}}
     meta = {"name": CLUSTER, "namespace": NAMESPACE}
     cluster.apply([{"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": meta, "spec": ray}])
-    return uids(api)
+    yield uids(api)
+    if crds_on(api):
+        stack.remove()
+        cluster.kubectl("delete", "raycluster", CLUSTER, "-n", NAMESPACE, "--ignore-not-found")
+        cluster.kubectl("delete", "-f", str(stack.folder / "by-hand.yaml"), "--ignore-not-found", seconds=300)
+        cluster.kubectl("delete", "namespace", NAMESPACE, SYSTEM, "--ignore-not-found", seconds=300)
 
 
 def test_objects_of_somebody_else_are_refused_by_name(stack: Stack, api: Api, by_hand: dict[str, str]) -> None:

@@ -112,7 +112,7 @@ def test_a_namespace_of_monitoring_that_is_not_there_is_refused_unless_the_stack
         check(Monitored(kinds, ["monitoring"]), True, MONITORED)
     _, line = str(caught.value).splitlines()
     assert line.endswith(
-        "`monitoring.dashboards.namespace`: there is no namespace grafana; create it, or name another one"
+        "`monitoring.dashboards.namespace`: namespace grafana: not there; create it, or name another one"
     )
     assert check(Monitored(kinds, ["monitoring", "grafana"]), True, MONITORED) == []
 

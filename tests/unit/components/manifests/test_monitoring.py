@@ -51,7 +51,7 @@ def test_two_clusters_of_one_name_have_monitors_of_their_own_in_a_namespace_of_m
     )
     assert settings.monitoring.pod_monitor
     found = [monitoring.pod_monitor(cluster, settings.monitoring.pod_monitor) for cluster in settings.clusters]
-    assert [one["metadata"]["name"] for one in found] == ["ray-cluster-ray", "b-ray"]
+    assert [one["metadata"]["name"] for one in found] == ["ray-cluster.ray", "b.ray"]
     assert [one["spec"]["namespaceSelector"]["matchNames"] for one in found] == [["ray-cluster"], ["b"]]
 
 

@@ -35,9 +35,10 @@ def test_true_stands_for_the_defaults() -> None:
     ("monitoring", "said"),
     [
         ({"podMonitors": True}, "monitoring.podMonitors: unknown key; did you mean podMonitor? allowed: "),
-        ({"podMonitor": "yes"}, 'monitoring.podMonitor: (value not shown): allowed: an object'),
-        ({"podMonitor": {"interval": "30"}}, 'monitoring.podMonitor.interval: "30": not a duration; allowed: a value'),
-        ({"podMonitor": {"interval": "0s"}}, 'monitoring.podMonitor.interval: "0s": not a duration; allowed: a value'),
+        ({"podMonitor": "yes"}, 'monitoring.podMonitor: "yes": allowed: true, false, or an object'),
+        ({"podMonitor": {"interval": "30"}}, 'monitoring.podMonitor.interval: "30": not such a time; allowed: 1s'),
+        ({"podMonitor": {"interval": "0s"}}, 'monitoring.podMonitor.interval: "0s": not such a time; allowed: 1s to'),
+        ({"podMonitor": {"interval": "10m"}}, 'monitoring.podMonitor.interval: "10m": not such a time; allowed: 1s'),
         ({"podMonitor": {"labels": {"a b": "c"}}}, "monitoring.podMonitor.labels.a b"),
         ({"rules": True}, "monitoring.rules: set without `podMonitor`"),
         ({"podMonitor": True, "rules": {"namespace": "A"}}, 'monitoring.rules.namespace: "A": not a valid name'),
