@@ -99,6 +99,32 @@ def test_a_dashboard_that_somebody_edited_or_deleted_is_drift_and_the_next_updat
     provider.delete("", inputs)
 
 
+def test_a_context_that_is_gone_and_a_renamed_stack_are_an_update_like_any_other(
+    cluster: Cluster, api: Api, folder: Path
+) -> None:
+    provider, namespace = _DashboardProvider(), NAMESPACES[0]
+    inputs = props(cluster, api, folder, namespace)
+    provider.create(inputs)
+    fewer = {key: value for key, value in inputs["dashboards"].items() if key != "ray-on-kubernetes"}
+    renamed = {**inputs, "dashboards": fewer, "owner": "organization/ray-on-kubernetes/renamed"}
+    assert provider.check(inputs, renamed).failures == []
+    provider.update("", {**inputs, "context": "gone", "kubeconfig": "/nowhere"}, renamed)
+    assert names(cluster, namespace) == sorted(fewer)
+    provider.delete("", renamed)
+    assert names(cluster, namespace) == []
+
+
+def test_when_all_are_gone_the_resource_is_gone_and_another_folder_or_label_is_a_change(
+    cluster: Cluster, api: Api, folder: Path
+) -> None:
+    provider, namespace = _DashboardProvider(), NAMESPACES[0]
+    inputs = props(cluster, api, folder, namespace)
+    assert not provider.read("dashboards", inputs).id
+    assert provider.diff("", inputs, {**inputs, "label": "another"}).changes
+    elsewhere = {"monitoring": {"dashboards": {"namespace": namespace, "folder": "Teams"}}}
+    assert config_maps.summary(build_dashboards(parse(elsewhere)), "grafana_dashboard") != inputs["dashboards"]
+
+
 def test_those_of_another_stack_are_refused_by_name_and_left_alone(cluster: Cluster, api: Api, folder: Path) -> None:
     provider, namespace = _DashboardProvider(), NAMESPACES[0]
     theirs, ours = (props(cluster, api, folder, namespace, owner=owner) for owner in (THEIRS, OURS))

@@ -209,13 +209,13 @@ def test_without_the_why_rules_it_answers_and_says_what_it_could_not_read(
 
 @pytest.fixture
 def prometheus(head: RayHead, cluster: Cluster) -> Iterator[str]:
-    """The namespace of a Service `prometheus` whose pod answers with one alert of the head's cluster."""
+    """The namespace of a Service `prometheus-operated` whose pod answers with one alert of the head's cluster."""
     namespace, folder = "why-monitoring", "/tmp/prometheus/api/v1"
     labels = {"alertname": "RayWorkersMissing", "ray_io_cluster": head.name, "namespace": head.namespace}
     alert = {"labels": labels, "annotations": {"summary": "Workers are missing."}, "state": "firing"}
     answer = json.dumps({"status": "success", "data": {"alerts": [alert]}})
     serve = f"mkdir -p {folder} && echo '{answer}' > {folder}/alerts && python -m http.server 9191 -d /tmp/prometheus"
-    meta: Manifest = {"name": "prometheus", "namespace": namespace, "labels": {"app": "prometheus"}}
+    meta: Manifest = {"name": "prometheus-operated", "namespace": namespace, "labels": {"app": "prometheus"}}
     container = {
         "name": "prometheus",
         "image": RAY_IMAGE,
@@ -232,7 +232,9 @@ def prometheus(head: RayHead, cluster: Cluster) -> Iterator[str]:
             {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": service},
         ]
     )
-    cluster.kubectl("wait", "pod/prometheus", "-n", namespace, "--for=condition=Ready", "--timeout=120s", seconds=130)
+    cluster.kubectl(
+        "wait", "pod/prometheus-operated", "-n", namespace, "--for=condition=Ready", "--timeout=120s", seconds=130
+    )
     yield namespace
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -240,10 +242,10 @@ def prometheus(head: RayHead, cluster: Cluster) -> Iterator[str]:
 def test_the_documented_role_for_alerts_is_needed_and_enough(
     head: RayHead, home: Path, user: Cluster, cluster: Cluster, prometheus: str
 ) -> None:
-    url = f"http://prometheus.{prometheus}:9090"
+    url = f"http://prometheus-operated.{prometheus}:9090"
     without = jobs(head, home, user, "why", "--prometheus", url)
     assert without.returncode == 0
-    assert "does not allow it (RBAC): services/prometheus in namespace why-monitoring" in without.stdout
+    assert "does not allow it (RBAC): services/prometheus-operated in namespace why-monitoring" in without.stdout
     assert "-> The Role ray-alerts-reader in docs/jobs-rbac.yaml allows it." in without.stdout
     *_, role = yaml.safe_load_all((ROOT / "docs/jobs-rbac.yaml").read_text())
     assert role["metadata"]["name"] == "ray-alerts-reader"
