@@ -36,11 +36,17 @@ def filled(expression: str, seconds: float = 300) -> str:
     return VARIABLE.sub(".*", expression)
 
 
-def expressions(dashboard: Mapping[str, Any]) -> dict[str, str]:
-    """Every expression of the panels and of the variables' choices, without variables, by its place."""
+def expressions(dashboard: Mapping[str, Any], skip: tuple[str, ...] = ()) -> dict[str, str]:
+    """Every expression of the panels and of the variables' choices, without variables, by its place.
+
+    Args:
+        dashboard: Grafana's JSON model.
+        skip: beginnings of the titles of panels that are left out.
+    """
     found = {
         f"{dashboard['title']}: {panel['title']} {target.get('refId', index)}": filled(target["expr"])
         for panel in panels(dashboard)
+        if not panel["title"].startswith(skip)
         for index, target in enumerate(panel["targets"])
     }
     for variable in dashboard.get("templating", {}).get("list", []):
