@@ -205,7 +205,7 @@ def test_while_a_job_runs_there_is_data_and_no_expression_fails(
     assert jobs("wait", "busy", "--timeout", "240").returncode == 0
     # For docs: RAY_DASHBOARD_PICTURE=docs/monitoring-dashboard.png
     if picture := os.environ.get("RAY_DASHBOARD_PICTURE"):
-        dashboards.draw(own, prom, ROOT / picture)
+        dashboards.draw(own, prom, ROOT / picture, 180)
 
 
 def test_a_preview_afterwards_has_no_changes(stack: Stack) -> None:
