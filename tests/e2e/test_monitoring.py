@@ -227,7 +227,7 @@ def test_the_inventory_has_the_monitors_the_rules_and_the_dashboards(stack: Stac
 
 
 def test_the_alert_of_a_head_that_is_gone_fires_and_ends_when_it_is_back(
-    stack: Stack, prom: Prometheus, cluster: Cluster
+    prom: Prometheus, cluster: Cluster, jobs: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     states = f'ALERTS{{alertname="{HEAD_DOWN}", ray_io_cluster="{CLUSTER}", namespace="{NAMESPACE}"}}'
     assert prom.query(states) == []
@@ -239,6 +239,8 @@ def test_the_alert_of_a_head_that_is_gone_fires_and_ends_when_it_is_back(
         prom.wait_until(lambda: prom.values(states, "alertstate") == {"firing"}, f"{HEAD_DOWN} firing", 240)
         (alert,) = [one for one in prom.alerts() if one["labels"]["alertname"] == HEAD_DOWN]
         assert "rayjobs" in alert["annotations"]["runbook"]
+        # Through a port-forward to the Prometheus that the outputs name.
+        assert f"alert:    {HEAD_DOWN} (critical) since " in jobs("why").stdout
     finally:
         cluster.kubectl("uncordon", *nodes)
     prom.wait_until(lambda: prom.query(states) == [], f"the end of {HEAD_DOWN}", 240)
