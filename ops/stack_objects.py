@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.cluster import applied
 from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
 from components.cluster.identity import OtherCluster, connect_to_recorded
@@ -18,7 +19,7 @@ from components.cluster.paths import object_path
 from ops.errors import Refused
 
 CRDS_TYPE = "pulumi-python:dynamic/kuberay:CRDs"
-DASHBOARDS_TYPE = "pulumi-python:dynamic/monitoring:Dashboards"
+APPLIED_TYPE = "pulumi-python:dynamic/monitoring:Objects"
 IDENTITY_TYPE = "pulumi-python:dynamic/cluster:ClusterIdentity"
 KUBERNETES_PREFIX = "kubernetes:"
 # Types that group other resources; they are no objects on a cluster.
@@ -55,13 +56,9 @@ def objects(resources: Iterable[Mapping[str, Any]]) -> list[Object]:
         if resource["type"] == CRDS_TYPE:
             names = sorted(resource.get("outputs", {}).get("crds") or {})
             listed += [Object("CustomResourceDefinition", "", name, f"{CRDS_PATH}/{name}", retained) for name in names]
-        elif resource["type"] == DASHBOARDS_TYPE:
-            outputs = resource.get("outputs") or {}
-            listed += [
-                Object("ConfigMap", namespace, name, object_path("v1", "ConfigMap", namespace, name), retained)
-                for namespace in [str(outputs.get("namespace", ""))]
-                for name in sorted(outputs.get("dashboards") or {})
-            ]
+        elif resource["type"] == APPLIED_TYPE:
+            names = sorted((resource.get("outputs") or {}).get("objects") or {})
+            listed += [Object(*applied.parts(name), applied.path(name), retained) for name in names]
         elif resource["type"].startswith(KUBERNETES_PREFIX) and not resource["type"].startswith(GROUP_PREFIXES):
             outputs = resource.get("outputs") or {}
             metadata = outputs.get("metadata") or {}

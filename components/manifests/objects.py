@@ -33,25 +33,23 @@ def created_after(cluster: RayClusterSettings) -> list[Object]:
     return [manifest for manifest in objects if manifest is not None]
 
 
-def monitors(settings: Settings) -> list[Object]:
-    """PodMonitors and PrometheusRules of the stack. They need only their namespaces."""
-    pod_monitor, rules = settings.monitoring.pod_monitor, settings.monitoring.rules
-    own_operator = settings.kuberay.operator == "own"
-    objects: list[Object] = []
-    if pod_monitor:
-        objects += [monitoring.operator_pod_monitor(settings.kuberay, pod_monitor)] if own_operator else []
-        objects += [monitoring.pod_monitor(cluster, pod_monitor) for cluster in settings.clusters]
-    if rules:
-        objects += (
-            [alerts.operator_rules(settings.kuberay, rules.labels, rules.namespace or settings.kuberay.namespace)]
-            if own_operator
-            else []
-        )
-        objects += [
-            alerts.cluster_rules(cluster, rules.labels, rules.namespace or cluster.namespace)
-            for cluster in settings.clusters
-        ]
-    return objects
+def pod_monitors(settings: Settings) -> list[Object]:
+    """PodMonitors of the stack. They need only their namespaces."""
+    pod_monitor = settings.monitoring.pod_monitor
+    if pod_monitor is None:
+        return []
+    own = [monitoring.operator_pod_monitor(settings.kuberay, pod_monitor)] if settings.kuberay.operator == "own" else []
+    return own + [monitoring.pod_monitor(cluster, pod_monitor) for cluster in settings.clusters]
+
+
+def rules(settings: Settings) -> list[Object]:
+    """PrometheusRules of the stack. They need only their namespaces."""
+    wanted = settings.monitoring.rules
+    if wanted is None:
+        return []
+    kuberay, labels, place = settings.kuberay, wanted.labels, wanted.namespace
+    own = [alerts.operator_rules(kuberay, labels, place or kuberay.namespace)] if kuberay.operator == "own" else []
+    return own + [alerts.cluster_rules(each, labels, place or each.namespace) for each in settings.clusters]
 
 
 def all_objects(settings: Settings, rayclusters: Sequence[Object]) -> list[Object]:
@@ -67,4 +65,4 @@ def all_objects(settings: Settings, rayclusters: Sequence[Object]) -> list[Objec
             raycluster,
             *created_after(cluster),
         ]
-    return objects + monitors(settings)
+    return objects + pod_monitors(settings) + rules(settings)

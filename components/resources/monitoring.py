@@ -9,8 +9,8 @@ import pulumi
 
 from components.cluster.context import KubernetesCluster
 from components.grafana.dashboards import version_warnings
-from components.manifests.objects import monitors
-from components.resources.dashboards import AppliedDashboards
+from components.manifests.objects import pod_monitors, rules
+from components.resources.applied import AppliedObjects
 from components.resources.kubernetes_object import declare
 from components.settings import Settings
 
@@ -41,12 +41,10 @@ class Monitoring(pulumi.ComponentResource):
         for line in version_warnings(settings):
             pulumi.log.warn(line, self)
         options = pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
-        manifests = [*monitors(settings), *([] if cluster else dashboards)]
-        for manifest in manifests:
+        large = [*rules(settings), *dashboards]
+        for manifest in [*pod_monitors(settings), *([] if cluster else large)]:
             metadata = manifest["metadata"]
             declare(f"{metadata['namespace']}/{manifest['kind']}/{metadata['name']}", manifest, options)
-        if cluster and settings.monitoring.dashboards:
-            AppliedDashboards(
-                "dashboards", settings.monitoring.dashboards, dashboards, cluster, adopt=settings.adopt, opts=options
-            )
+        if cluster and large:
+            AppliedObjects("monitoring", large, cluster, adopt=settings.adopt, opts=options)
         self.register_outputs({})

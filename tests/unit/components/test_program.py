@@ -170,18 +170,17 @@ def test_monitoring_is_created_beside_everything_else_and_is_gone_before_its_nam
     monitors = [r for r in graph.registered if r.type.startswith("kubernetes:monitoring.coreos.com/v1:")]
     assert sorted(r.name for r in monitors) == [
         "ray-cluster/PodMonitor/raycluster-autoscaler",
-        "ray-cluster/PrometheusRule/raycluster-autoscaler",
         "ray-system/PodMonitor/kuberay-operator",
-        "ray-system/PrometheusRule/kuberay-operator",
     ]
-    ray, dashboards = graph.one(RAYCLUSTER), next(r for r in graph.registered if "monitoring:Dashboards" in r.type)
-    for resource in [*monitors, dashboards]:
+    ray, applied = graph.one(RAYCLUSTER), next(r for r in graph.registered if "monitoring:Objects" in r.type)
+    for resource in [*monitors, applied]:
         assert not graph.waits_for(ray, resource)
         assert not graph.waits_for(resource, ray)
         assert graph.waits_for(resource, graph.one(NAMESPACE, "ray-cluster"))
     # Their content goes around the engine, as that of the CRDs.
-    assert len(str(dashboards.inputs)) < 3_000
-    assert len(dashboards.inputs["dashboards"]) == 9
+    assert len(str(applied.inputs)) < 3_000
+    kinds = [name.partition(" ")[0] for name in applied.inputs["objects"]]
+    assert (kinds.count("ConfigMap"), kinds.count("PrometheusRule")) == (9, 2)
 
 
 def test_render_mode_writes_the_dashboards_too() -> None:

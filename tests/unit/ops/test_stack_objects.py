@@ -52,14 +52,15 @@ def test_the_state_lists_every_object_and_none_that_only_groups_others() -> None
     ]
 
 
-def test_the_dashboards_that_go_around_the_engine_are_listed_too() -> None:
-    outputs = {"namespace": "monitoring", "dashboards": {"ray-on-kubernetes": "1", "ray-default-dashboard": "2"}}
-    listed = stack_objects.objects([{"type": "pulumi-python:dynamic/monitoring:Dashboards", "outputs": outputs}])
-    assert list(map(str, listed)) == [
-        "ConfigMap monitoring/ray-default-dashboard",
-        "ConfigMap monitoring/ray-on-kubernetes",
+def test_the_rules_and_dashboards_that_go_around_the_engine_are_listed_too() -> None:
+    names = ["ConfigMap monitoring/ray-on-kubernetes", "PrometheusRule ray-cluster/ray"]
+    outputs = {"objects": dict.fromkeys(names, "digest")}
+    listed = stack_objects.objects([{"type": "pulumi-python:dynamic/monitoring:Objects", "outputs": outputs}])
+    assert list(map(str, listed)) == names
+    assert [entry.path for entry in listed] == [
+        "/api/v1/namespaces/monitoring/configmaps/ray-on-kubernetes",
+        "/apis/monitoring.coreos.com/v1/namespaces/ray-cluster/prometheusrules/ray",
     ]
-    assert listed[0].path == "/api/v1/namespaces/monitoring/configmaps/ray-default-dashboard"
 
 
 def test_an_objects_path_has_its_namespace_where_its_kind_has_one() -> None:
