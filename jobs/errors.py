@@ -176,7 +176,15 @@ class LocalFault(JobsError):
 
 
 class LedgerFault(LocalFault):
-    """The local job history (the ledger) cannot be read."""
+    """The local job history (the ledger) cannot be read.
+
+    Attributes:
+        damaged: Its file is damaged; False by default.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, damaged: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.damaged = damaged
 
 
 class JobFailed(JobsError):
