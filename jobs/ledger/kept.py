@@ -189,6 +189,16 @@ class KeptJobs:
             with self._explaining(submission_id), closing(read_range(db, self.directory, row.n, start, stop)) as pieces:
                 yield from pieces
 
+    def attempts(self, submission_id: str) -> list[Entry]:
+        """Returns all attempts at the work of a job, with that job, in order."""
+        job = self.job(submission_id)
+        return [] if job is None else self._ledger.attempts(job.origin.attempt_of or submission_id)
+
+    def newest_event(self) -> int:
+        """Returns the number of the newest event; 0 if nothing has happened."""
+        with self._ledger.reading() as db:
+            return 0 if db is None else int(db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+
     def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
         """Returns what happened after the event with the number `after`, in order; not more than `limit`."""
         query = (

@@ -1,0 +1,179 @@
+// Updates of the page. Without it everything is there, as it was when the page was loaded.
+"use strict";
+
+const MOST_PARTS = 20; // of a log, in the page at once
+const box = document.getElementById("log-box");
+const section = document.getElementById("log");
+
+function localTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.getTime())) {
+      time.title = time.textContent;
+      time.textContent = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+    }
+  }
+}
+
+function copyButtons(root) {
+  if (!navigator.clipboard) return;
+  for (const button of root.querySelectorAll("button.copy")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+  }
+}
+
+function say(text) {
+  const place = document.getElementById("connection");
+  if (place.textContent !== text) place.textContent = text;
+}
+
+async function fetchDocument(url) {
+  const answer = await fetch(url, { credentials: "same-origin" });
+  if (answer.status === 401) say("This page is no longer signed in: run `rayjobs page` again.");
+  if (!answer.ok) return null;
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// The regions that change are fetched with the page itself and put in place.
+let busy = false, again = false;
+async function refresh() {
+  if (busy) { again = true; return; }
+  busy = true;
+  try {
+    const fresh = await fetchDocument(location.pathname + location.search);
+    for (const old of fresh ? document.querySelectorAll("[data-live]") : []) {
+      const now = fresh.getElementById(old.id);
+      if (!now || old.contains(document.getSelection().anchorNode) && !document.getSelection().isCollapsed) continue;
+      localTimes(now);
+      if (now.innerHTML === old.dataset.shown) continue;
+      const shown = now.innerHTML;
+      const href = old.contains(document.activeElement) && document.activeElement.getAttribute("href");
+      old.toggleAttribute("data-running", now.hasAttribute("data-running"));
+      old.replaceChildren(...now.childNodes);
+      old.dataset.shown = shown;
+      copyButtons(old);
+      if (href) [...old.querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === href)?.focus();
+    }
+  } catch { /* The stream says that the connection is gone. */ }
+  busy = false;
+  if (again) { again = false; later(refresh); }
+}
+
+let waiting = 0;
+function later(work) {
+  clearTimeout(waiting);
+  waiting = setTimeout(work, 400);
+}
+
+// The log: parts are loaded at both ends, and those that are far away are dropped.
+const parts = () => box.querySelectorAll(":scope > .part");
+const isAtEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight < 8;
+
+async function loadPart(query) {
+  const find = section.dataset.find ? "&find=" + encodeURIComponent(section.dataset.find) : "";
+  const fresh = await fetchDocument(section.dataset.log + "?" + query + find);
+  return fresh && fresh.querySelector(".part");
+}
+
+let loading = false;
+async function extend(isLater) {
+  const known = parts();
+  const edge = known[isLater ? known.length - 1 : 0];
+  const at = edge && (isLater ? edge.dataset.later : edge.dataset.earlier);
+  if (loading || at === undefined) return;
+  loading = true;
+  try {
+    const part = await loadPart((isLater ? "from=" : "before=") + at);
+    if (part && isLater) {
+      box.append(part);
+      while (parts().length > MOST_PARTS) {
+        const height = parts()[0].offsetHeight;
+        parts()[0].remove();
+        box.scrollTop -= height;
+      }
+    } else if (part) {
+      const before = box.scrollHeight;
+      box.prepend(part);
+      box.scrollTop += box.scrollHeight - before;
+      while (parts().length > MOST_PARTS) parts()[parts().length - 1].remove();
+    }
+  } finally {
+    loading = false;
+  }
+}
+
+async function growLog() {
+  if (!box) { location.reload(); return; } // The first lines of the log.
+  const known = parts(), last = known[known.length - 1];
+  if (!last || last.dataset.later !== undefined) return;
+  if (loading) { setTimeout(growLog, 500); return; }
+  loading = true;
+  const follows = isAtEnd();
+  try {
+    const part = await loadPart("from=" + last.dataset.start);
+    if (part && part.dataset.stop !== last.dataset.stop) last.replaceWith(part);
+  } finally {
+    loading = false;
+  }
+  if (follows) {
+    await extend(true);
+    box.scrollTop = box.scrollHeight;
+  }
+}
+
+async function jump(query, isEnd) {
+  const part = await loadPart(query);
+  if (!part) return;
+  box.replaceChildren(part);
+  box.scrollTop = isEnd ? box.scrollHeight : 0;
+  box.focus();
+}
+
+function watchLog() {
+  const found = box.querySelector("mark");
+  if (found) found.scrollIntoView({ block: "center" });
+  else if (!location.search) box.scrollTop = box.scrollHeight;
+  for (const link of document.querySelectorAll("[data-more]")) link.hidden = true;
+  box.addEventListener("scroll", () => {
+    if (box.scrollTop < 300) extend(false);
+    else if (box.scrollHeight - box.scrollTop - box.clientHeight < 300) extend(true);
+  });
+  for (const link of document.querySelectorAll("[data-jump]")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      const isEnd = link.dataset.jump === "end";
+      jump(isEnd ? "end" : "from=0", isEnd);
+    });
+  }
+}
+
+function listen() {
+  const job = section && section.dataset.job;
+  const kinds = ["status", "why", "removed", "head_replaced"].map((kind) => "&kind=" + kind).join("");
+  const only = job ? "&job=" + encodeURIComponent(job) : kinds;
+  const source = new EventSource("/v1/events?after=" + document.body.dataset.event + only);
+  source.onopen = () => say("Updates by itself");
+  source.onerror = () => say("No connection: trying again");
+  source.onmessage = (message) => {
+    const event = JSON.parse(message.data);
+    if ((event.kind === "log" || event.kind === "missed") && section) growLog();
+    if (event.kind !== "log") later(refresh);
+  };
+}
+
+localTimes(document);
+for (const region of document.querySelectorAll("[data-live]")) region.dataset.shown = region.innerHTML;
+copyButtons(document);
+if (box) watchLog();
+if (document.querySelector("[data-live]")) {
+  listen();
+  setInterval(() => {
+    const changes = document.querySelector("[data-running], #live-jobs .s-running, #live-jobs .s-pending");
+    if (changes && document.visibilityState === "visible") refresh();
+  }, 15000);
+}
