@@ -89,6 +89,18 @@ def read_piece(descriptor: int, piece: Piece) -> bytes:
     return data
 
 
+def read_end(db: sqlite3.Connection, directory: Path, n: int, limit: int) -> tuple[bytes, int] | None:
+    """Reads the last bytes of a log, at most `limit` and none from before a gap; with the bytes of the whole log.
+
+    None if there is no such log. Raises OSError, ValueError.
+    """
+    row = log_row(db, n)
+    if row is None:
+        return None
+    start = max(0, row.total - limit, row.gap[1] if row.gap else 0)
+    return b"".join(read_range(db, directory, n, start, row.total)), row.total
+
+
 def read_range(db: sqlite3.Connection, directory: Path, n: int, start: int, stop: int) -> Generator[bytes, None, None]:
     """Yields what is kept of bytes `start` to `stop` of a log, one piece after the other. Raises OSError, ValueError.
 

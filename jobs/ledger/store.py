@@ -27,7 +27,8 @@ from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
 from ..spec.submission_id import has_form_of_job_id
 from ..user import current_user
-from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, name_of, redacted
+from .log_file import read_end
+from .records import DELETED, REFUSED, SUBMITTING, TAIL_BYTES, Entry, Origin, Place, Tail, name_of, redacted
 from .rows import changes_of, entry_of, explain, insert, is_damage, newest, update
 from .schema import open_database
 
@@ -178,14 +179,18 @@ class Ledger:
             return entry_of(row, changes_of(db, row["n"]))
 
     def tail(self, submission_id: str, identity: str | None = None) -> Tail | None:
-        """Reads the end of the log, if it was followed. Raises LedgerFault."""
+        """Reads the end of the log, if it was followed. Raises LedgerFault.
+
+        In a keeper's folder it is the end of the kept log, as the job wrote it.
+        """
         with self.reading() as db:
             row = None if db is None else newest(db, submission_id, identity)
             if db is None or row is None:
                 return None
             recorded = db.execute("SELECT data, total FROM tail WHERE n = ?", (row["n"],)).fetchone()
             if recorded is None:
-                return None
+                end = read_end(db, self.path.parent, row["n"], TAIL_BYTES)
+                return None if end is None else Tail(*end)
             try:
                 return Tail(zlib.decompress(recorded["data"]), recorded["total"])
             except zlib.error as error:
