@@ -54,6 +54,7 @@ class Pages:
             "duration": show_duration,
             "size": show_size,
             "iso": _iso,
+            "quoted": lambda text: quote(str(text), safe="", errors="replace"),
             "utc": _utc,
             "status_words": status_words,
         }

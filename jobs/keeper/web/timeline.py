@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from ...ledger.records import SUBMITTING, Entry
 from ...spec.job_info import LOST
 
+# What the server said of a job before anybody saw its status.
+ACCEPTED = "ACCEPTED"
 _WORDS = {
+    ACCEPTED: "Accepted",
     SUBMITTING: "Sent",
     "PENDING": "Waiting to start",
     "RUNNING": "Running",
@@ -53,6 +56,9 @@ def timeline(entry: Entry, now: float) -> list[Step]:
         now: Seconds since the epoch.
     """
     changes = entry.changes or ((entry.status, entry.status_at),)
+    if changes[0][0] not in (SUBMITTING, "PENDING") and begin(entry) < changes[0][1]:
+        # It was seen only later: what happened before is not known, but when it began is.
+        changes = ((ACCEPTED, begin(entry)), *changes)
     steps = []
     for index, (status, at) in enumerate(changes):
         is_last = index == len(changes) - 1

@@ -155,7 +155,7 @@ function watchLog() {
 function listen() {
   const job = section && section.dataset.job;
   const kinds = ["status", "why", "removed", "head_replaced"].map((kind) => "&kind=" + kind).join("");
-  const only = job ? "&job=" + encodeURIComponent(job) : kinds;
+  const only = job ? "&job=" + job : kinds;
   const source = new EventSource("/v1/events?after=" + document.body.dataset.event + only);
   source.onopen = () => say("Updates by itself");
   source.onerror = () => say("No connection: trying again");
