@@ -260,6 +260,11 @@ class Keeping:
                 file.unlink(missing_ok=True)
         return [row["submission_id"] for row in gone]
 
+    def _is_too_old(self, said: Mapping[str, Any], now: float) -> bool:
+        """Whether `retain` would remove the job at once. Ray lists an ended job as long as its head lives."""
+        end, days = _end_of(said), self.limits.retain_days
+        return end is not None and days is not None and end < now - days * _DAY
+
     def _too_old(self, db: sqlite3.Connection, now: float) -> list[sqlite3.Row]:
         if self.limits.retain_days is None:
             return []
@@ -294,6 +299,8 @@ class Keeping:
         row = newest(db, job.submission_id, self.place.identity)
         said = _columns(job)
         if row is None or not _is_same(row, job):
+            if self._is_too_old(said, now):
+                return None
             _add_event(db, "status", insert(db, self._new_row(db, job, said, now)), _status(said["status"], None))
             return job.submission_id
         changed = {column: value for column, value in said.items() if value not in (None, row[column])}

@@ -34,7 +34,7 @@ EVENT_SECONDS = 2.0
 # A shorter piece is written again together with what follows it.
 SMALL_BYTES = 64 * 1024
 MOST_SMALL = 64
-# So many bytes of a file may be without meaning, and as many as have one, before it is written anew.
+# So many bytes of a file may be without meaning, or half as many as have one, before it is written anew.
 DEAD_BYTES = 256 * 1024
 # 20 MB/s of a log take 20 % of a core with level 1, and 60 % with level 6, which makes them a quarter smaller.
 LEVEL = 1
@@ -201,7 +201,7 @@ class LogWriter:
                 self._logs.pop(row.n, None)
         for log in logs:
             dead = log.row.file_bytes - log.live
-            if dead > (log.live // 8 if finished else max(log.live, DEAD_BYTES)):
+            if dead > (log.live // 8 if finished else max(log.live // 2, DEAD_BYTES)):
                 self._rewrite(log)
 
     def _write_pieces(self, log: _Log, finished: bool) -> _Written:

@@ -107,7 +107,7 @@ class Entry:
 def name_of(spec: Mapping[str, Any]) -> str | None:
     """Returns the name that the job's metadata gives it."""
     name = (spec.get("metadata") or {}).get("name")
-    return name if isinstance(name, str) else None
+    return name.encode(errors="replace").decode() if isinstance(name, str) else None
 
 
 def search_text(submission_id: str, spec: Mapping[str, Any], message: str | None = None) -> str:
