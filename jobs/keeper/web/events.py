@@ -40,10 +40,11 @@ async def stream(kept: KeptJobs, after: int | None, is_wanted: Callable[[Event],
         after: The number of the newest event that the reader has; None: only what happens from now on.
         is_wanted: Whether an event is sent.
     """
-    yield "retry: 2000\n\n"
     newest = await run_in_threadpool(kept.newest_event)
     first = await run_in_threadpool(kept.events, 0, 1)
     oldest = first[0].seq if first else newest + 1
+    # Only now: who reads this misses nothing of what happens afterwards.
+    yield "retry: 2000\n\n"
     if after is None:
         after = newest
     elif not oldest - 1 <= after <= newest and after > 0:

@@ -117,7 +117,7 @@ def search(read: Read, extent: LogExtent, find: str, start: int, most: int = SEA
         data = overlap + read(block_start, block_stop).lower()
         if (found := data.find(wanted)) >= 0:
             return Found(block_start - len(overlap) + found, block_stop)
-        overlap = data[len(data) - len(wanted) + 1 :] if len(wanted) > 1 else b""
+        overlap = data[max(0, len(data) - len(wanted) + 1) :]
     return Found(None, last)
 
 

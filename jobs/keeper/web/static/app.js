@@ -70,8 +70,19 @@ function later(work) {
   waiting = setTimeout(work, 400);
 }
 
-// The log: parts are loaded at both ends, and those that are far away are dropped.
+// The log: parts are loaded at both ends, and those that are far away are dropped. The links do the same as scrolling:
+// lines that fill less than the box cannot be scrolled.
 const parts = () => box.querySelectorAll(":scope > .part");
+function showLinks() {
+  const known = parts(), first = known[0], last = known[known.length - 1];
+  for (const link of document.querySelectorAll("[data-more]")) {
+    const edge = link.dataset.more === "later" ? last : first;
+    link.hidden = !edge || edge.dataset[link.dataset.more] === undefined;
+  }
+  const bytes = document.getElementById("log-bytes");
+  if (first) bytes.textContent = `Bytes ${first.dataset.start} to ${last.dataset.stop} of ${last.dataset.total}.`;
+}
+
 const isAtEnd = () => box.scrollHeight - box.scrollTop - box.clientHeight < 8;
 
 async function loadPart(query) {
@@ -102,6 +113,7 @@ async function extend(isLater) {
       box.scrollTop += box.scrollHeight - before;
       while (parts().length > MOST_PARTS) parts()[parts().length - 1].remove();
     }
+    showLinks();
   } finally {
     loading = false;
   }
@@ -117,6 +129,7 @@ async function growLog() {
   try {
     const part = await loadPart("from=" + last.dataset.start);
     if (part && part.dataset.stop !== last.dataset.stop) last.replaceWith(part);
+    showLinks();
   } finally {
     loading = false;
   }
@@ -130,6 +143,7 @@ async function jump(query, isEnd) {
   const part = await loadPart(query);
   if (!part) return;
   box.replaceChildren(part);
+  showLinks();
   box.scrollTop = isEnd ? box.scrollHeight : 0;
   box.focus();
 }
@@ -138,7 +152,12 @@ function watchLog() {
   const found = box.querySelector("mark");
   if (found) found.scrollIntoView({ block: "center" });
   else if (!location.search) box.scrollTop = box.scrollHeight;
-  for (const link of document.querySelectorAll("[data-more]")) link.hidden = true;
+  for (const link of document.querySelectorAll("[data-more]")) {
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      extend(link.dataset.more === "later");
+    });
+  }
   box.addEventListener("scroll", () => {
     if (box.scrollTop < 300) extend(false);
     else if (box.scrollHeight - box.scrollTop - box.clientHeight < 300) extend(true);
@@ -152,14 +171,23 @@ function watchLog() {
   }
 }
 
+// A browser has few connections to one host: only the page that is seen has a stream.
+let source = null, newest = document.body.dataset.event;
 function listen() {
+  if (source) source.close();
+  if (document.visibilityState !== "visible") return;
   const job = section && section.dataset.job;
   const kinds = ["status", "why", "removed", "head_replaced"].map((kind) => "&kind=" + kind).join("");
-  const only = job ? "&job=" + job : kinds;
-  const source = new EventSource("/v1/events?after=" + document.body.dataset.event + only);
+  source = new EventSource("/v1/events?after=" + newest + (job ? "&job=" + job : kinds));
   source.onopen = () => say("Updates by itself");
-  source.onerror = () => say("No connection: trying again");
+  source.onerror = () => {
+    say("No connection: trying again");
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(listen, 5000);
+    refresh(); // It says so if this page is no longer signed in.
+  };
   source.onmessage = (message) => {
+    newest = message.lastEventId || newest;
     const event = JSON.parse(message.data);
     if ((event.kind === "log" || event.kind === "missed") && section) growLog();
     if (event.kind !== "log") later(refresh);
@@ -172,6 +200,7 @@ copyButtons(document);
 if (box) watchLog();
 if (document.querySelector("[data-live]")) {
   listen();
+  document.addEventListener("visibilitychange", listen);
   setInterval(() => {
     const changes = document.querySelector("[data-running], #live-jobs .s-running, #live-jobs .s-pending");
     if (changes && document.visibilityState === "visible") refresh();

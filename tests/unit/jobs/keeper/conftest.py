@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.exceptions import StarletteDeprecationWarning
@@ -21,6 +23,22 @@ BASE = "http://127.0.0.1:8000"
 def client_of(page: Page, **headers: str) -> TestClient:
     """A client on this machine, which nobody knows yet."""
     return TestClient(page.app, BASE, client=("127.0.0.1", 50000), headers=headers, raise_server_exceptions=False)
+
+
+def ask(page: Page, scope: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the application itself sends, before a server or a client changes it."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    base = {"method": "GET", "path": "/healthz", "query_string": b"", "headers": [], "client": None}
+    asyncio.run(page.app(base | scope, receive, send))  # type: ignore[arg-type]
+    return sent
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.spec.job_info import JobInfo
-from tests.support.keeper_page import Page, failed, job
+from tests.support.keeper_page import PLACE, TOKEN, Page, failed, job
+from tests.unit.jobs.keeper.conftest import ask, client_of
 
 LOG = bytes(random.Random(16).randbytes(700_000))
 
@@ -207,17 +208,18 @@ def test_an_id_that_is_used_again_has_another_tag(page: Page, program: TestClien
     assert program.get("/v1/jobs/a/log").headers["etag"] != first
 
 
-def test_head_has_the_headers_of_get_and_no_bytes(log, program: TestClient) -> None:  # type: ignore[no-untyped-def]
+def test_head_has_the_headers_of_get_and_no_bytes(log, page: Page, program: TestClient) -> None:  # type: ignore[no-untyped-def]
     answer, same = program.head("/v1/jobs/a/log"), log()
     assert answer.content == b""
     for name in ("content-length", "etag", "content-type", "accept-ranges"):
         assert answer.headers[name] == same.headers[name]
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode())]
+    sent = ask(page, {"type": "http", "method": "HEAD", "path": "/v1/jobs/a/log", "headers": headers})
+    assert [message.get("body", b"") for message in sent] == [b"", b""]
 
 
 def test_a_log_with_a_gap_says_what_is_missing(tmp_path, page: Page) -> None:  # type: ignore[no-untyped-def]
     from jobs.ledger.keeping import Keeping, Limits
-    from tests.support.keeper_page import PLACE, TOKEN
-    from tests.unit.jobs.keeper.conftest import client_of
 
     page.keeping.close()
     page.keeping = Keeping(page.kept.directory, PLACE, Limits(log_bytes=1024 * 1024))

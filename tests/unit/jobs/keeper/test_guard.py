@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,7 +10,7 @@ from starlette.testclient import TestClient
 from jobs.keeper.web.access import KEY_SECONDS, MOST, SESSION_SECONDS, Access
 from jobs.keeper.web.app import routes_of
 from tests.support.keeper_page import TOKEN, Page, failed
-from tests.unit.jobs.keeper.conftest import BASE, client_of
+from tests.unit.jobs.keeper.conftest import BASE, ask, client_of
 
 PROTECTED = [
     "/",
@@ -159,27 +158,11 @@ def test_it_does_not_answer_under_another_name(program: TestClient, host: str, p
     assert program.get(path, headers={"host": host}).status_code == 421
 
 
-async def ask(page: Page, scope: dict[str, Any]) -> list[dict[str, Any]]:
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b""}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    base = {"method": "GET", "path": "/healthz", "query_string": b"", "headers": [], "client": None}
-    await page.app(base | scope, receive, send)  # type: ignore[arg-type]
-    return sent
-
-
 def test_a_request_without_a_host_or_with_two_is_refused(page: Page) -> None:
-    import asyncio
-
     for hosts in ([], ["localhost", "localhost"]):
         headers = [(b"host", host.encode()) for host in hosts]
-        assert asyncio.run(ask(page, {"type": "http", "headers": headers}))[0]["status"] == 421
-    assert asyncio.run(ask(page, {"type": "websocket"})) == [{"type": "websocket.close", "code": 1008}]
+        assert ask(page, {"type": "http", "headers": headers})[0]["status"] == 421
+    assert ask(page, {"type": "websocket"}) == [{"type": "websocket.close", "code": 1008}]
 
 
 @pytest.mark.parametrize(
