@@ -250,8 +250,7 @@ class Keeping:
                 for table in ("submission", "status_change", "tail", "search", "log", "log_piece"):
                     db.executemany(f"DELETE FROM {table} WHERE n = ?", numbers)
                 if gone:
-                    marks = ", ".join(str(row["n"]) for row in gone)
-                    db.execute(f"DELETE FROM event WHERE n IN ({marks})")
+                    db.execute("DELETE FROM event WHERE n IS NOT NULL AND n NOT IN (SELECT n FROM submission)")
                     _add_event(db, "removed", None, {"submission_ids": [row["submission_id"] for row in gone]})
                 db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (MOST_EVENTS,))
             self._logs.forget(n for (n,) in numbers)
