@@ -129,7 +129,7 @@ class Keeping:
         """Records the jobs that the server lists, in one transaction. Only what changed since the last call is looked
         at, and only what the database does not have is written.
 
-        A job is a new submission if the ledger has none of its id, or one with another start, or one that was deleted.
+        A job is a new submission if the ledger has none of its id, or only one with another start.
         What the server says replaces what was recorded, also of a job that was LOST.
         """
         listed = {job.submission_id: job for job in jobs}
@@ -468,10 +468,8 @@ def _start(job: JobInfo) -> int:
 
 def _is_same(row: sqlite3.Row, job: JobInfo) -> bool:
     """Whether the server's job is the submission that was recorded, not a later one with the same id."""
-    if row["status"] in (DELETED, REFUSED):
-        return False
     if row["started_at"] is None or job.start_time is None:
-        return row["status"] not in TERMINAL or job.ended
+        return row["status"] not in (DELETED, REFUSED) and (row["status"] not in TERMINAL or job.ended)
     return bool(row["started_at"] == job.start_time / 1000)
 
 

@@ -17,7 +17,7 @@ from jobs.errors import LedgerFault, Refused
 from jobs.ledger import keeping as keeping_module
 from jobs.ledger.keeping import Keeping, Limits
 from jobs.ledger.kept import KeptJobs
-from jobs.ledger.records import Origin
+from jobs.ledger.records import DELETED, Origin
 from jobs.ledger.store import Ledger
 from jobs.rerun import find_rerun
 from jobs.spec.job_info import DIGEST_KEY, LOST, RESOURCES_KEY, USER_KEY, JobInfo
@@ -120,6 +120,19 @@ def test_a_job_that_this_machine_submitted_is_not_recorded_twice(keeping: Keepin
     (entry,) = ledger.history()
     assert (entry.status, entry.source, entry.origin.key) == ("RUNNING", "submitted", "nightly")
     assert entry.started_at == START / 1000
+
+
+def test_a_job_that_this_machine_deleted_and_somebody_submits_again_is_a_new_one(
+    keeping: Keeping, folder: Path
+) -> None:
+    ledger = Ledger(folder / "ledger.sqlite")
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, DELETED)
+    keeping.record_seen([running("a")])
+    assert [(entry.status, entry.source) for entry in ledger.history()] == [
+        ("RUNNING", "seen"),
+        (DELETED, "submitted"),
+    ]
 
 
 def test_an_attempt_is_linked_to_its_first_job(keeping: Keeping, folder: Path) -> None:
