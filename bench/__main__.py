@@ -1,4 +1,7 @@
-"""`python -m bench [stack] [growth] [monitoring] [jobs] [faults] [report]`: all in this order where none is named."""
+"""Runs benchmarks: `python -m bench [stack] [growth] [monitoring] [jobs] [keeper] [faults] [report]`.
+
+Without a name it runs all of them, in this order.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from bench.measure import keep
 
 
 def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
-    from bench import faults, growth, jobs, monitoring, stack
+    from bench import faults, growth, jobs, keeper, monitoring, stack
 
     return {
         "stack": stack.measure,
         "growth": growth.measure,
         "monitoring": monitoring.measure,
         "jobs": jobs.measure,
+        "keeper": keeper.measure,
         "faults": faults.measure,
     }
 

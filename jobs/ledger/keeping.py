@@ -129,7 +129,7 @@ class Keeping:
         """Records the jobs that the server lists, in one transaction. Only what changed since the last call is looked
         at, and only what the database does not have is written.
 
-        A job is a new submission if the ledger has none of its id, or one with another start, or one that was deleted.
+        A job is a new submission if the ledger has none of its id, or only one with another start.
         What the server says replaces what was recorded, also of a job that was LOST.
         """
         listed = {job.submission_id: job for job in jobs}
@@ -250,8 +250,7 @@ class Keeping:
                 for table in ("submission", "status_change", "tail", "search", "log", "log_piece"):
                     db.executemany(f"DELETE FROM {table} WHERE n = ?", numbers)
                 if gone:
-                    marks = ", ".join(str(row["n"]) for row in gone)
-                    db.execute(f"DELETE FROM event WHERE n IN ({marks})")
+                    db.execute("DELETE FROM event WHERE n IS NOT NULL AND n NOT IN (SELECT n FROM submission)")
                     _add_event(db, "removed", None, {"submission_ids": [row["submission_id"] for row in gone]})
                 db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (MOST_EVENTS,))
             self._logs.forget(n for (n,) in numbers)
@@ -469,10 +468,8 @@ def _start(job: JobInfo) -> int:
 
 def _is_same(row: sqlite3.Row, job: JobInfo) -> bool:
     """Whether the server's job is the submission that was recorded, not a later one with the same id."""
-    if row["status"] in (DELETED, REFUSED):
-        return False
     if row["started_at"] is None or job.start_time is None:
-        return row["status"] not in TERMINAL or job.ended
+        return row["status"] not in (DELETED, REFUSED) and (row["status"] not in TERMINAL or job.ended)
     return bool(row["started_at"] == job.start_time / 1000)
 
 

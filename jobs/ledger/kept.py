@@ -21,6 +21,7 @@ from .rows import entry_of, newest
 from .store import Ledger
 
 LEDGER_NAME = "ledger.sqlite"
+MOST_SEARCHED = 1000
 _CURSOR = re.compile(r"([0-9.e+-]{1,40})_([0-9]{1,18})")
 _ESCAPED_IN_LIKE = str.maketrans({"\\": r"\\", "%": r"\%", "_": r"\_"})
 _LAST_CHARACTER = "\U0010ffff"
@@ -106,7 +107,7 @@ class KeptJobs:
             cursor: Of the page before; None for the first page.
 
         Raises:
-            Refused: The cursor is not one of ours.
+            Refused: The cursor is not one of ours, or `search` has more than 1,000 characters.
             LedgerFault
         """
         conditions: list[str] = []
@@ -128,6 +129,8 @@ class KeptJobs:
             only("created < ?", until)
         if cursor is not None:
             only("(created, n) < (?, ?)", *_read_cursor(cursor))
+        if search and len(search) > MOST_SEARCHED:
+            raise Refused(f"The text to search has {len(search)} characters.", f"Use at most {MOST_SEARCHED}.")
         if search:
             pattern = f"%{folded(search).translate(_ESCAPED_IN_LIKE)}%"
             only(r"n IN (SELECT n FROM search WHERE text LIKE ? ESCAPE '\')", pattern)

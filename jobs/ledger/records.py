@@ -117,8 +117,8 @@ def search_text(submission_id: str, spec: Mapping[str, Any], message: str | None
 
 
 def folded(text: str) -> str:
-    """Returns the text so that upper and lower case make no difference."""
-    return text.casefold().encode(errors="replace").decode()
+    """Returns the text so that upper and lower case make no difference. SQLite would end it at a NUL."""
+    return text.casefold().replace("\0", " ").encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)

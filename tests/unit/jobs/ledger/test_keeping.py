@@ -17,7 +17,7 @@ from jobs.errors import LedgerFault, Refused
 from jobs.ledger import keeping as keeping_module
 from jobs.ledger.keeping import Keeping, Limits
 from jobs.ledger.kept import KeptJobs
-from jobs.ledger.records import Origin
+from jobs.ledger.records import DELETED, Origin
 from jobs.ledger.store import Ledger
 from jobs.rerun import find_rerun
 from jobs.spec.job_info import DIGEST_KEY, LOST, RESOURCES_KEY, USER_KEY, JobInfo
@@ -122,6 +122,19 @@ def test_a_job_that_this_machine_submitted_is_not_recorded_twice(keeping: Keepin
     assert entry.started_at == START / 1000
 
 
+def test_a_job_that_this_machine_deleted_and_somebody_submits_again_is_a_new_one(
+    keeping: Keeping, folder: Path
+) -> None:
+    ledger = Ledger(folder / "ledger.sqlite")
+    ledger.record_submission("a", SPEC, PLACE, Origin())
+    ledger.record_status("a", PLACE.identity, DELETED)
+    keeping.record_seen([running("a")])
+    assert [(entry.status, entry.source) for entry in ledger.history()] == [
+        ("RUNNING", "seen"),
+        (DELETED, "submitted"),
+    ]
+
+
 def test_an_attempt_is_linked_to_its_first_job(keeping: Keeping, folder: Path) -> None:
     keeping.record_seen([running("a"), running("a-r1", start_time=START + 1), running("b-r1")])
     attempts = Ledger(folder / "ledger.sqlite").attempts("a")
@@ -218,7 +231,7 @@ def test_an_ended_job_goes_after_its_days(folder: Path) -> None:
         keeping.record_seen([running("a", status="SUCCEEDED", end_time=end), running("b")])
         assert keeping.retain(end / 1000 + 2 * DAY - 1) == []
         assert keeping.retain(end / 1000 + 2 * DAY + 1) == ["a"]
-        assert keeping.retain(end / 1000 + 1000 * DAY) == []
+        assert keeping.retain(end / 1000 + 100_000 * DAY) == []
         assert ids(folder) == ["b"]
 
 

@@ -55,6 +55,24 @@ def test_pages_have_every_job_once_newest_first(keeping: Keeping, folder: Path) 
     assert found == [f"job-{i:03}" for i in reversed(range(JOBS))]
 
 
+def test_jobs_of_the_same_moment_are_on_one_page_each(keeping: Keeping, folder: Path) -> None:
+    keeping.record_seen([running(f"same-{i}", start_time=START + 10**9) for i in range(10)])
+    first = KeptJobs(folder).jobs(name="same", limit=4)
+    second = KeptJobs(folder).jobs(name="same", limit=6, cursor=first.cursor)
+    assert [entry.submission_id for entry in first.entries + second.entries] == [f"same-{i}" for i in range(10)][::-1]
+
+
+def test_a_search_finds_what_the_server_said_last(keeping: Keeping, folder: Path) -> None:
+    keeping.record_seen([running("job-007", status="FAILED", start_time=START + 7000, message="a\0b: Out of MEMORY")])
+    assert ids(folder, search="b: out of memory") == ["job-007"]
+    assert ids(folder, search="a\0b") == ["job-007"]
+
+
+def test_a_search_for_a_very_long_text_is_refused(keeping: Keeping, folder: Path) -> None:
+    with pytest.raises(Refused, match="1001 characters"):
+        KeptJobs(folder).jobs(search="x" * 1001)
+
+
 def test_the_last_page_has_no_cursor(keeping: Keeping, folder: Path) -> None:
     assert KeptJobs(folder).jobs(limit=JOBS).cursor is None
     assert KeptJobs(folder).jobs(limit=JOBS - 1).cursor is not None
