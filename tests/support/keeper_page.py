@@ -18,7 +18,7 @@ from jobs.keeper.web.app import Served, create_app
 from jobs.keeper.web.cluster_view import ClusterEvent, ClusterState, Demand, Head, WorkerGroup
 from jobs.keeper.web.serve import server_of
 from jobs.ledger.keeping import Keeping
-from jobs.ledger.kept import KeptJobs
+from jobs.ledger.kept import LEDGER_NAME, KeptJobs
 from jobs.ledger.records import Place
 from jobs.spec.job_info import USER_KEY, JobInfo
 
@@ -149,15 +149,25 @@ def fill(page: Page) -> None:
 
 
 def main() -> None:
-    """Serves a folder with jobs of every kind until Ctrl-C; a running job prints a line each second."""
-    page = Page(Path(sys.argv[1]), cluster=LiveCluster())
-    if page.kept.job("raysubmit_runs") is None:
+    """Serves a folder until Ctrl-C, and prints the URL that opens it once.
+
+    An existing folder of a keeper, or of a personal ledger, is only read. Another one is filled with jobs of every
+    kind, and one of them runs and prints a line each second.
+    """
+    directory, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    if (directory / LEDGER_NAME).exists():
+        access, page = Access(lambda: TOKEN), None
+        app = create_app(Served(KeptJobs(directory), access, cluster=LiveCluster()))
+    else:
+        page = Page(directory, cluster=LiveCluster())
         fill(page)
-    with serving(page.app, int(sys.argv[2]) if len(sys.argv) > 2 else 0) as url:
-        print(f"{url}{page.access.new_path()}", flush=True)
-        for line in range(10**9):
-            page.keeping.append_log("raysubmit_runs", b"line %d at %s\n" % (line, time.ctime().encode()))
-            page.keeping.flush()
+        access, app = page.access, page.app
+    with serving(app, port) as url, contextlib.suppress(KeyboardInterrupt):
+        print(f"{url}{access.new_path()}", flush=True)
+        while True:
+            if page is not None:
+                page.keeping.append_log("raysubmit_runs", f"{time.ctime()}: a line\n".encode())
+                page.keeping.flush()
             time.sleep(1)
 
 

@@ -40,6 +40,7 @@ async function fetchDocument(url) {
 }
 
 // The regions that change are fetched with the page itself and put in place.
+const nameOf = (element) => element.getAttribute("href") || element.getAttribute("aria-label");
 let busy = false, again = false;
 async function refresh() {
   if (busy) { again = true; return; }
@@ -52,12 +53,12 @@ async function refresh() {
       localTimes(now);
       if (now.innerHTML === old.dataset.shown) continue;
       const shown = now.innerHTML;
-      const href = old.contains(document.activeElement) && document.activeElement.getAttribute("href");
+      const focused = old.contains(document.activeElement) && nameOf(document.activeElement);
       old.toggleAttribute("data-running", now.hasAttribute("data-running"));
       old.replaceChildren(...now.childNodes);
       old.dataset.shown = shown;
       copyButtons(old);
-      if (href) [...old.querySelectorAll("a[href]")].find((link) => link.getAttribute("href") === href)?.focus();
+      if (focused) [...old.querySelectorAll("a, button, [tabindex]")].find((each) => nameOf(each) === focused)?.focus();
     }
   } catch { /* The stream says that the connection is gone. */ }
   busy = false;

@@ -69,6 +69,10 @@ def test_every_colour_is_of_a_palette_and_every_pair_is_tested() -> None:
     assert set(palettes()["light"]) == set(palettes()["dark"]) == used
 
 
+def test_what_is_hidden_stays_hidden_whatever_else_is_said_of_it() -> None:
+    assert "[hidden] { display: none !important; }" in CSS
+
+
 def test_the_page_has_nothing_of_another_host() -> None:
     folder = ROOT / "jobs/keeper/web"
     for file in [*folder.glob("templates/*"), *folder.glob("static/*")]:
