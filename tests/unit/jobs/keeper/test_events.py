@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from jobs.keeper.web.pages import job_path
+from jobs.keeper.web.serve import bound_socket
 from tests.support.keeper_page import TOKEN, Page, job, serving
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
@@ -109,6 +111,11 @@ def test_an_id_is_quoted_as_a_whole(page: Page, url: str) -> None:
     page.keep(job("a/b?c#d%2F"))
     answer = httpx.get(f"{url}/v1{job_path('a/b?c#d%2F')}", headers=HEADERS)
     assert answer.json()["submission_id"] == "a/b?c#d%2F"
+
+
+def test_the_server_sends_each_answer_at_once() -> None:
+    with bound_socket() as bound:
+        assert (bound.proto, bound.getsockname()[0]) == (socket.IPPROTO_TCP, "127.0.0.1")
 
 
 def test_the_server_says_nothing_of_itself_and_does_not_believe_who_asks(url: str) -> None:
