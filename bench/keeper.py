@@ -19,6 +19,7 @@ from bench.measure import command, keep
 from jobs.ledger.keeping import Keeping
 from jobs.ledger.kept import KeptJobs
 from jobs.ledger.records import Place
+from jobs.ledger.store import Ledger
 from jobs.spec.job_info import USER_KEY, JobInfo
 
 JOBS = 100_000
@@ -100,7 +101,7 @@ def measure_jobs(folder: Path) -> dict[str, Any]:
     Keeping(folder, PLACE).close()
     results["opening the folder, ms"] = (time.perf_counter() - begin) * 1000
     results["database, bytes per job"] = (folder / "ledger.sqlite").stat().st_size / (JOBS + LISTED)
-    reader = KeptJobs(folder)
+    reader, ledger = KeptJobs(folder), Ledger(folder / "ledger.sqlite")
     middle = cursor_at(reader, 20)
     one_failed = next(number for number in range(JOBS) if job(number).status == "FAILED")
     since = (START + JOBS // 2 * 60_000) / 1000
@@ -119,6 +120,7 @@ def measure_jobs(folder: Path) -> dict[str, Any]:
         "search, no job": lambda: reader.jobs(search="no job says this"),
         "search, status, user": lambda: reader.jobs(search="traceback no", status=["FAILED"], user="user-5"),
         "one job": lambda: reader.job(job(50_000).submission_id),
+        "its attempts": lambda: ledger.attempts(job(50_000).submission_id),
         "counts": reader.counts,
         "1,000 events": reader.events,
     }

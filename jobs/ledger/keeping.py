@@ -41,6 +41,9 @@ _ATTEMPT = re.compile(r"(.+)-r([1-9][0-9]{0,5})")
 _RESOURCES = ("num_cpus", "num_gpus", "memory", "resources", "label_selector")
 _ENDED = f"status IN ({', '.join(repr(status) for status in sorted(ENDED))})"
 _DAY = 86400.0
+# It also runs while the machine sleeps.
+_STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_REMEDY = "Check that this user can write to the folder and to the files in it."
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Keeping:
         self.place = place
         self.limits = limits
         self._resources = contextlib.ExitStack()
+        self._opened = time.time() - _steady_seconds()
         self._marks: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         with self._explaining(), contextlib.ExitStack() as opened:
@@ -235,12 +239,13 @@ class Keeping:
         """Removes jobs that are older than the limits, with their logs, and old events.
 
         Args:
-            now: Seconds since the epoch; None: the time of the clock.
+            now: Seconds since the epoch; None: the time of the clock, but not more than has passed since the folder was
+                opened. A clock that jumps ahead must not remove everything.
 
         Returns:
             The ids of the removed jobs, those first that ended first.
         """
-        now = time.time() if now is None else now
+        now = self._now() if now is None else now
         with self._explaining():
             with self._transaction() as db:
                 gone = self._too_old(db, now)
@@ -259,10 +264,14 @@ class Keeping:
                 file.unlink(missing_ok=True)
         return [row["submission_id"] for row in gone]
 
-    def _is_too_old(self, said: Mapping[str, Any], now: float) -> bool:
+    def _now(self) -> float:
+        """The time for `retain`: of the clock, but not more than has passed since the folder was opened."""
+        return min(time.time(), self._opened + _steady_seconds())
+
+    def _is_too_old(self, said: Mapping[str, Any]) -> bool:
         """Whether `retain` would remove the job at once. Ray lists an ended job as long as its head lives."""
         end, days = _end_of(said), self.limits.retain_days
-        return end is not None and days is not None and end < now - days * _DAY
+        return end is not None and days is not None and end < self._now() - days * _DAY
 
     def _too_old(self, db: sqlite3.Connection, now: float) -> list[sqlite3.Row]:
         if self.limits.retain_days is None:
@@ -298,7 +307,7 @@ class Keeping:
         row = newest(db, job.submission_id, self.place.identity)
         said = _columns(job)
         if row is None or not _is_same(row, job):
-            if self._is_too_old(said, now):
+            if self._is_too_old(said):
                 return None
             _add_event(db, "status", insert(db, self._new_row(db, job, said, now)), _status(said["status"], None))
             return job.submission_id
@@ -373,6 +382,11 @@ class Keeping:
             raise _fault(self.directory, error) from error
 
 
+def _steady_seconds() -> float:
+    """The seconds of a clock that nobody sets."""
+    return time.clock_gettime(_STEADY_CLOCK)
+
+
 def _fault(directory: Path, error: Exception) -> LedgerFault:
     is_full = isinstance(error, OSError) and error.errno in _FULL
     if is_full or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
@@ -381,11 +395,9 @@ def _fault(directory: Path, error: Exception) -> LedgerFault:
             "Free space, use a larger volume, or lower the limits. It goes on by itself when there is room.",
         )
     if isinstance(error, sqlite3.Error):
-        remedy = (
-            "Start the keeper again: it sets the database aside." if is_damage(error) else "See that it is writable."
-        )
+        remedy = "Start the keeper again: it sets the database aside." if is_damage(error) else _REMEDY
         return LedgerFault(explain(directory / LEDGER_NAME, error), remedy, damaged=is_damage(error))
-    return LedgerFault(f"The keeper's folder {directory} cannot be used: {error}.", "See that it is writable.")
+    return LedgerFault(f"The keeper's folder {directory} cannot be used: {error}.", _REMEDY)
 
 
 @contextlib.contextmanager

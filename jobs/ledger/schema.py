@@ -48,6 +48,7 @@ _MIGRATIONS = (
     UPDATE submission SET name = name_in(spec);
     CREATE INDEX submission_newest ON submission (created, status, user, submission_id, name);
     CREATE INDEX submission_by_status ON submission (status, status_at);
+    CREATE INDEX submission_by_attempt ON submission (attempt_of) WHERE attempt_of IS NOT NULL;
     CREATE TABLE search (n INTEGER PRIMARY KEY REFERENCES submission, text TEXT NOT NULL);
     INSERT INTO search SELECT n, search_text_of(submission_id, spec) FROM submission;
     CREATE TABLE log (

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -233,6 +234,17 @@ def test_an_ended_job_goes_after_its_days(folder: Path) -> None:
         assert keeping.retain(end / 1000 + 2 * DAY + 1) == ["a"]
         assert keeping.retain(end / 1000 + 100_000 * DAY) == []
         assert ids(folder) == ["b"]
+
+
+def test_a_clock_that_jumps_ahead_removes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Keeping(folder, PLACE, Limits(retain_days=2)) as keeping:
+        end = time.time() - DAY
+        keeping.record_seen([running("a", status="SUCCEEDED", end_time=int(end * 1000))])
+        monkeypatch.setattr(time, "time", lambda: end + 3650 * DAY)
+        assert keeping.retain() == []
+        keeping.record_seen([running("b", status="SUCCEEDED", end_time=int(end * 1000))])
+        assert ids(folder) == ["b", "a"]
+        assert keeping.retain(end + 3650 * DAY) == ["a", "b"]
 
 
 def test_a_job_that_is_too_old_is_not_recorded_again(folder: Path) -> None:
