@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,29 +93,37 @@ def _places_of_monitoring(api: Api, settings: Settings, preview: bool) -> tuple[
     """Problems of the namespaces that monitoring names and the stack does not use, and those not checked."""
     monitoring = settings.monitoring
     parts = {"podMonitor": monitoring.pod_monitor, "rules": monitoring.rules, "dashboards": monitoring.dashboards}
-    problems, unchecked = [], []
+    problems: list[str] = []
+    unchecked: list[str] = []
     for key, part in parts.items():
         name = part.namespace if part else None
         if not name or name in settings.used_namespaces:
             continue
         subject = f"`monitoring.{key}.namespace`: namespace {name}"
-        try:
+        with _unless_forbidden(subject, preview, unchecked):
             namespace = api.get(f"/api/v1/namespaces/{name}")
-        except Forbidden:
-            if not preview:
-                raise
-            unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
-            continue
-        if namespace is None:
-            problems.append(f"{subject}: not there; create it, or name another one")
-        elif "deletionTimestamp" in namespace["metadata"]:
-            problems.append(f"{subject}: being deleted; wait until it is gone, or name another one")
+            if namespace is None:
+                problems.append(f"{subject}: not there; create it, or name another one")
+            elif "deletionTimestamp" in namespace["metadata"]:
+                problems.append(f"{subject}: being deleted; wait until it is gone, or name another one")
     return problems, unchecked
+
+
+@contextmanager
+def _unless_forbidden(subject: str, preview: bool, unchecked: list[str]) -> Iterator[None]:
+    """Ends the block where this user may not read the subject. In a preview that is no error: it is `unchecked`."""
+    try:
+        yield
+    except Forbidden:
+        if not preview:
+            raise
+        unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
 
 
 def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], list[str]]:
     """Problems of the Secrets that the settings name, and those not checked. Without them the pods wait silently."""
-    problems, unchecked = [], []
+    problems: list[str] = []
+    unchecked: list[str] = []
     users = [(cluster.namespace, f"cluster {cluster.name}", _named_secrets(cluster)) for cluster in settings.clusters]
     if settings.kuberay.operator == "own":
         kuberay = settings.kuberay
@@ -123,18 +132,13 @@ def _secrets(api: Api, settings: Settings, preview: bool) -> tuple[list[str], li
     for namespace, user, secrets in users:
         for name, key in sorted(secrets):
             subject = f"Secret {namespace}/{name}, which {user} is to use"
-            try:
+            with _unless_forbidden(subject, preview, unchecked):
                 secret = api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
-            except Forbidden:
-                if not preview:
-                    raise
-                unchecked.append(f"{subject}: not checked, because this user may not read it; `pulumi up` checks it")
-                continue
-            if secret is None:
-                hint = "Create the namespace and the Secret first, and set `createNamespace: false`"
-                problems.append(f"{subject}: not there. {hint}")
-            elif key and key not in (secret.get("data") or {}):
-                problems.append(f"{subject}: it has no key {key}")
+                if secret is None:
+                    hint = "Create the namespace and the Secret first, and set `createNamespace: false`"
+                    problems.append(f"{subject}: not there. {hint}")
+                elif key and key not in (secret.get("data") or {}):
+                    problems.append(f"{subject}: it has no key {key}")
     return problems, unchecked
 
 

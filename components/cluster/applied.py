@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from components.cluster.api import Api
-from components.cluster.crds import OWNER_ANNOTATION, digest
+from components.cluster.crds import OWNER_ANNOTATION, digest, is_foreign
 from components.cluster.paths import object_path
 from components.manifests.dashboards import FOLDER_ANNOTATION
 from components.manifests.monitoring import API_VERSION
@@ -50,12 +50,7 @@ def summary(documents: Sequence[Document]) -> dict[str, str]:
 
 def foreign(api: Api, names: Iterable[str], owner: str) -> list[str]:
     """Returns the names of the objects on the cluster that the stack `owner` did not apply."""
-    live = {name: api.get(path(name)) for name in names}
-    return [
-        name
-        for name, found in live.items()
-        if found is not None and (found["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != owner
-    ]
+    return [name for name in names if is_foreign(api.get(path(name)), owner)]
 
 
 def apply(api: Api, documents: Iterable[Document], *, owner: str) -> None:

@@ -96,12 +96,12 @@ def pending_changes(api: Api, documents: Sequence[Crd]) -> list[str]:
 
 def foreign(api: Api, names: Sequence[str], owner: str) -> list[str]:
     """Names of the live CRDs that the stack `owner` did not apply."""
-    crds = ((name, get(api, name)) for name in names)
-    return [
-        name
-        for name, live in crds
-        if live is not None and (live["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != owner
-    ]
+    return [name for name in names if is_foreign(get(api, name), owner)]
+
+
+def is_foreign(live: Mapping[str, Any] | None, owner: str) -> bool:
+    """Returns whether an object is on the cluster and the stack `owner` did not apply it."""
+    return live is not None and (live["metadata"].get("annotations") or {}).get(OWNER_ANNOTATION) != owner
 
 
 def apply(api: Api, documents: Sequence[Crd], *, version: str, owner: str) -> dict[str, str]:

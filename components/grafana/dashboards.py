@@ -89,9 +89,8 @@ def ray_dashboards() -> dict[str, Dashboard]:
             f"{', '.join(sorted(known))}. For a new version run `{RECORD}` and commit what it changes."
         )
     cached = CACHE / "dashboards" / f"{version}.json"
-    if cached.is_file() and digest(cached.read_text()) == known[version]:
-        text = cached.read_text()
-    else:
+    text = cached.read_text() if cached.is_file() else ""
+    if digest(text) != known[version]:
         text = _written_by_ray(version)
         if digest(text) != known[version]:
             raise StackError(

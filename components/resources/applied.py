@@ -31,17 +31,13 @@ from pulumi.dynamic import (
 from components.cluster import applied
 from components.cluster.api import Api
 from components.cluster.context import KubernetesCluster
-from components.cluster.identity import connect_to_recorded
 from components.errors import Forbidden, StackError
 from components.kuberay.files import write_atomically
 from components.kuberay.source import ROOT
 from components.resources.cluster_identity import without_traceback
+from components.resources.outside_engine import PLACE, api_of, difference, place, reading
 
-COMPARED = ("objects", "labels", "owner", "context", "kubeconfig", "clusterUid")
-
-
-def _api(props: dict[str, Any]) -> Api:
-    return connect_to_recorded(props.get("kubeconfig"), props["context"], props["clusterUid"])
+COMPARED = ("objects", "labels", *PLACE)
 
 
 def _beyond(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
@@ -49,12 +45,15 @@ def _beyond(olds: dict[str, Any], news: dict[str, Any]) -> list[str]:
     return sorted(set(news["objects"]) - set(olds.get("objects", {})))
 
 
-def _refusal(olds: dict[str, Any], news: dict[str, Any]) -> str | None:
-    """Returns why the stack must not write the objects that it does not have yet; None: it may."""
+def _refusal(olds: dict[str, Any], news: dict[str, Any], api: Api | None = None) -> str | None:
+    """Returns why the stack must not write the objects that it does not have yet; None: it may.
+
+    Without `api` it connects itself, where there is something to ask: a preview without changes does not.
+    """
     added = _beyond(olds, news)
     if news["adopt"] or not added:
         return None
-    taken = applied.foreign(_api(news), added, news["owner"])
+    taken = applied.foreign(api or api_of(news), added, news["owner"])
     if not taken:
         return None
     return (
@@ -64,15 +63,15 @@ def _refusal(olds: dict[str, Any], news: dict[str, Any]) -> str | None:
     )
 
 
-def _apply(olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+def _apply(olds: dict[str, Any], news: dict[str, Any], api: Api) -> dict[str, Any]:
     file = ROOT / news["file"]  # the program has written the objects there
     documents = json.loads(file.read_text())
     if applied.summary(documents) != news["objects"]:
         raise StackError(f"{news['file']}: the rules or dashboards changed during `up`; run it again")
     # Again, because the user of a preview may not be allowed to read them.
-    if refusal := _refusal(olds, news):
+    if refusal := _refusal(olds, news, api):
         raise StackError(f"monitoring: {refusal}")
-    applied.apply(_api(news), documents, owner=news["owner"])
+    applied.apply(api, documents, owner=news["owner"])
     return dict(news)
 
 
@@ -93,38 +92,33 @@ class _ObjectsProvider(ResourceProvider):
         return CheckResult(news, [])
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        return DiffResult(changes=any(olds.get(key) != news.get(key) for key in COMPARED))
+        return difference(olds, news, COMPARED)
 
     @without_traceback
     def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult("monitoring", _apply({}, props))
+        return CreateResult("monitoring", _apply({}, props, api_of(props)))
 
     @without_traceback
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        outputs = _apply(olds, news)
-        # Through the new context: the old one may be gone.
-        if left := _beyond(news, olds):
-            _remove(_api(news), left, olds["owner"])
+        api = api_of(news)  # the old context may be gone
+        outputs = _apply(olds, news, api)
+        _remove(api, _beyond(news, olds), olds["owner"])
         return UpdateResult(outputs)
 
     @without_traceback
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        digests = applied.live_digests(_api(props), sorted(props["objects"]), props["labels"])
+        digests = applied.live_digests(api_of(props), sorted(props["objects"]), props["labels"])
         if not any(digests.values()):
             return ReadResult("", {})
-        # Drift goes into the compared property, so that a refresh shows it and the next preview repairs it.
         found = {
             name: wanted if digests[name] == wanted else f"changed on the cluster ({digests[name] or 'deleted'})"
             for name, wanted in props["objects"].items()
         }
-        outputs = {**props, "objects": found}
-        if found == props["objects"]:
-            return ReadResult(id_, outputs)
-        return ReadResult(id_, outputs, {key: value for key, value in outputs.items() if key != "__provider"})
+        return reading(id_, props, "objects", found)
 
     @without_traceback
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        _remove(_api(props), sorted(props["objects"]), props["owner"])
+        _remove(api_of(props), sorted(props["objects"]), props["owner"])
 
 
 class AppliedObjects(Resource, module="monitoring", name="Objects"):
@@ -152,11 +146,8 @@ class AppliedObjects(Resource, module="monitoring", name="Objects"):
         props = {
             "objects": applied.summary(documents),
             "labels": applied.label_keys(documents),
-            "owner": f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}",
             "adopt": adopt,
             "file": str(file),
-            "context": cluster.context,
-            "kubeconfig": cluster.kubeconfig,
-            "clusterUid": cluster.uid,
+            **place(cluster),
         }
         super().__init__(_ObjectsProvider(), name, props, opts)

@@ -29,29 +29,22 @@ from pulumi.dynamic import (
 from pulumi_kubernetes import kustomize
 
 from components.cluster import crds
-from components.cluster.api import Api
 from components.cluster.context import KubernetesCluster
-from components.cluster.identity import connect_to_recorded
 from components.errors import StackError
 from components.kuberay.crds import crd_documents
 from components.resources.cluster_identity import without_traceback
+from components.resources.outside_engine import PLACE, api_of, difference, place, reading
 from components.settings.kuberay import KubeRay
 
-# The properties that an update compares. `live` is an output. The SDK's `__provider` is left out on purpose: the pickle
-# differs with the version of Python and with the name of this module, and neither changes a CRD.
-COMPARED = ("crds", "version", "owner", "context", "kubeconfig", "clusterUid")
-OUTPUTS_ONLY = ("live", "__provider")
-
-
-def _api(props: dict[str, Any]) -> Api:
-    return connect_to_recorded(props.get("kubeconfig"), props["context"], props["clusterUid"])
+# The properties that an update compares. `live` is an output.
+COMPARED = ("crds", "version", *PLACE)
 
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
     documents = crd_documents(Path(props["source"]))
     if crds.summary(documents) != props["crds"]:
         raise StackError(f"{props['source']}: the CRDs changed during `up`; run it again")
-    live = crds.apply(_api(props), documents, version=props["version"], owner=props["owner"])
+    live = crds.apply(api_of(props), documents, version=props["version"], owner=props["owner"])
     return {**props, "live": live}
 
 
@@ -62,7 +55,7 @@ class _CrdProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         # Without old inputs the CRDs are about to be created, in a preview or in an update.
         if not olds and not news["adopt"]:
-            names = crds.foreign(_api(news), sorted(news["crds"]), news["owner"])
+            names = crds.foreign(api_of(news), sorted(news["crds"]), news["owner"])
             if names:
                 reason = (
                     f"already on the cluster, from another installation: {', '.join(names)}. "
@@ -73,7 +66,7 @@ class _CrdProvider(ResourceProvider):
         return CheckResult(news, [])
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        return DiffResult(changes=any(olds.get(key) != news.get(key) for key in COMPARED))
+        return difference(olds, news, COMPARED)
 
     @without_traceback
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -85,27 +78,23 @@ class _CrdProvider(ResourceProvider):
         # A CRD that the new version no longer has is deleted, unless it has objects.
         removed = sorted(set(olds["crds"]) - set(news["crds"]))
         if removed:
-            crds.remove(_api(news), removed)
+            crds.remove(api_of(news), removed)
         return UpdateResult(outputs)
 
     @without_traceback
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        digests = crds.live_digests(_api(props), sorted(props["live"]))
+        digests = crds.live_digests(api_of(props), sorted(props["live"]))
         if not any(digests.values()):
             return ReadResult("", {})
-        # Drift goes into the compared property, so that a refresh shows it and the next preview repairs it.
         summaries = {
             name: entry if digests[name] == props["live"][name] else {**entry, "digest": _drift(digests[name])}
             for name, entry in props["crds"].items()
         }
-        outputs = {**props, "crds": summaries}
-        if summaries == props["crds"]:
-            return ReadResult(id_, outputs)
-        return ReadResult(id_, outputs, {key: value for key, value in outputs.items() if key not in OUTPUTS_ONLY})
+        return reading(id_, props, "crds", summaries, outputs_only=("live",))
 
     @without_traceback
     def delete(self, _id: str, props: dict[str, Any]) -> None:
-        api = _api(props)
+        api = api_of(props)
         # CRDs that another stack has adopted since belong to that stack.
         adopted = set(crds.foreign(api, sorted(props["crds"]), props["owner"]))
         crds.remove(api, sorted(set(props["crds"]) - adopted))
@@ -159,18 +148,14 @@ class KubeRayCRDs(pulumi.ComponentResource):
             if pulumi.runtime.is_dry_run():
                 for line in crds.pending_changes(cluster.api, documents):
                     pulumi.log.info(f"CRD {line}", self)
-            owner = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
             AppliedCRDs(
                 name,
                 {
                     "crds": crds.summary(documents),
                     "version": settings.version,
-                    "owner": owner,
                     "adopt": adopt or settings.crds == "adopt",
                     "source": str(source),
-                    "context": cluster.context,
-                    "kubeconfig": cluster.kubeconfig,
-                    "clusterUid": cluster.uid,
+                    **place(cluster),
                 },
                 pulumi.ResourceOptions(parent=self, retain_on_delete=settings.retain_crds, depends_on=list(depends_on)),
             )

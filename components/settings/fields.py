@@ -151,10 +151,9 @@ def namespace_problem(name: str) -> str | None:
 Cpu = Annotated[str, pydantic.BeforeValidator(_cpu)]
 Memory = Annotated[str, pydantic.BeforeValidator(_memory)]
 Text = Annotated[str, pydantic.BeforeValidator(_text)]
-Labels = dict[
-    Annotated[str, pydantic.AfterValidator(_label_key)], Annotated[Text, pydantic.AfterValidator(_label_value)]
-]
-Annotations = dict[Annotated[str, pydantic.AfterValidator(_label_key)], Text]
+LabelKey = Annotated[str, pydantic.AfterValidator(_label_key)]
+Labels = dict[LabelKey, Annotated[Text, pydantic.AfterValidator(_label_value)]]
+Annotations = dict[LabelKey, Text]
 EnvName = Annotated[str, matching(r"[-._A-Za-z][-._A-Za-z0-9]*", "letters, digits, _, - and dots, no digit first")]
 Image = Annotated[
     str,

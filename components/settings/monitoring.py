@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from components.settings.access import Peers, allows_every_pod
 from components.settings.fields import (
     FieldProblems,
+    LabelKey,
     Labels,
     Model,
     Namespace,
-    label_key_problem,
     matching,
 )
 from jobs.target.contract import http_url_problem
@@ -28,12 +28,6 @@ def _url(value: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_url)]
-
-
-def _label_key(value: str) -> str:
-    if problem := label_key_problem(value):
-        raise ValueError(problem)
-    return value
 
 
 def _switch(value: Any) -> Any:
@@ -70,7 +64,7 @@ class Dashboards(Model):
 
     namespace: Namespace
     """Namespace of the ConfigMaps, usually that of Grafana; it exists."""
-    label: Annotated[str, AfterValidator(_label_key)] = "grafana_dashboard"
+    label: LabelKey = "grafana_dashboard"
     """Label by which the sidecar finds them; its value is `1`."""
     folder: str = "Ray"
     """Grafana folder, in the annotation `grafana_folder`."""

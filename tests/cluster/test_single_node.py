@@ -107,6 +107,10 @@ def _machine_for_itself() -> None:
         pytest.skip(f"the native cluster cannot run here: {'; '.join(reasons)}")
     if running := cluster.running_state():
         pytest.skip(f"a cluster runs already, with the state directory {running}")
+    # A cluster whose processes were all killed left its traces here, such as kernel settings. The next start removes
+    # them, so they are not what was there "before".
+    if killed := cluster._owner():
+        cluster.down(killed)
     # Builds what is missing, so that the starts below take seconds.
     cluster.build()
     cluster.ensure_images()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,33 +12,18 @@ import pytest
 from components.cluster.api import Api
 from tests.support.capabilities import upgrade
 from tests.support.cluster import Cluster
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import Jobs, Stack, jobs_of
 
 NAMESPACE, CLUSTER = "ray-cluster", "raycluster-autoscaler"
 RAYCLUSTER = f"/apis/ray.io/v1/namespaces/{NAMESPACE}/rayclusters/{CLUSTER}"
 SLEEP = "import time; time.sleep({seconds}); print('done')"
-Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
 def jobs_later(cluster: Cluster, stack: Stack) -> Callable[[], Jobs]:
     """The jobs command once the stack has outputs: called after the first `up`."""
 
-    def make() -> Jobs:
-        file = stack.folder / "outputs.json"
-        file.write_text(json.dumps(stack.outputs()["contract"]))
-
-        def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-            environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-            command = [sys.executable, "-m", "jobs", name, "--outputs", str(file), *arguments]
-            return subprocess.run(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                timeout=400, check=False,
-            )  # fmt: skip
-
-        return run
-
-    return make
+    return lambda: jobs_of(stack, cluster)
 
 
 def start_job(jobs: Jobs, name: str, seconds: int) -> None:

@@ -18,7 +18,7 @@ from ops import stack_objects
 from tests.support import dashboards, prometheus
 from tests.support.cluster import Cluster
 from tests.support.prometheus import Prometheus, PrometheusError
-from tests.support.stack import ROOT, Stack
+from tests.support.stack import ROOT, Jobs, Stack, jobs_of
 
 pytestmark = [pytest.mark.needs("Prometheus"), pytest.mark.timeout(1200, func_only=True)]
 
@@ -92,20 +92,9 @@ def stack(new_stack: Callable[..., Stack], prom: Prometheus) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def jobs(stack: Stack, cluster: Cluster) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m jobs` with the stack's outputs."""
-    file = stack.folder / "outputs.json"
-
-    def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        file.write_text(json.dumps(stack.outputs()["contract"]))
-        command = [sys.executable, "-m", "jobs", name, "--outputs", str(file), *arguments]
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_"))}
-        return subprocess.run(
-            command, cwd=ROOT, env={**kept, "KUBECONFIG": str(cluster.kubeconfig)}, capture_output=True, text=True,
-            timeout=300, check=False,
-        )  # fmt: skip
-
-    return run
+def jobs(stack: Stack, cluster: Cluster) -> Jobs:
+    """After the first `up`: before it the stack has no outputs."""
+    return jobs_of(stack, cluster)
 
 
 def items(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
@@ -168,7 +157,7 @@ def test_only_the_scraper_is_let_in_to_the_ports_of_metrics(stack: Stack, cluste
 
 
 def test_while_a_job_runs_there_is_data_and_no_expression_fails(
-    prom: Prometheus, cluster: Cluster, jobs: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+    prom: Prometheus, cluster: Cluster, jobs: Jobs, tmp_path: Path
 ) -> None:
     (tmp_path / "busy.py").write_text(BUSY)
     run = jobs("submit", "--no-wait", "--submission-id", "busy", "--working-dir", str(tmp_path), "--",
@@ -227,7 +216,7 @@ def test_the_inventory_has_the_monitors_the_rules_and_the_dashboards(stack: Stac
 
 
 def test_the_alert_of_a_head_that_is_gone_fires_and_ends_when_it_is_back(
-    prom: Prometheus, cluster: Cluster, jobs: Callable[..., subprocess.CompletedProcess[str]]
+    prom: Prometheus, cluster: Cluster, jobs: Jobs
 ) -> None:
     states = f'ALERTS{{alertname="{HEAD_DOWN}", ray_io_cluster="{CLUSTER}", namespace="{NAMESPACE}"}}'
     assert prom.query(states) == []

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from single_node.node import until
 from tests.support.cluster import Cluster, ClusterError
 from tests.support.documents import PREFIX, stack_files
 from tests.support.ray_head import RayHead
-from tests.support.stack import ROOT, SHARED, Stack
+from tests.support.stack import ROOT, SHARED, Jobs, Stack, jobs_of
 
 pytestmark = [
     pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1"),
@@ -45,8 +43,6 @@ print("nodes", len(set(ray.get([where.remote() for _ in range(2)]))))
 """
 
 PAGE = ROOT / "docs" / "production.md"
-Done = subprocess.CompletedProcess[str]
-Jobs = Callable[..., Done]
 
 
 def documented(number: int, **kuberay: str) -> Callable[[dict[str, Any]], None]:
@@ -96,23 +92,6 @@ def guest(stack: Stack, guest_namespace: str, new_stack: Callable[..., Stack]) -
 @pytest.fixture
 def head(cluster: Cluster) -> RayHead:
     return RayHead(cluster, NAMESPACE, CLUSTER)
-
-
-def jobs_of(stack: Stack, cluster: Cluster) -> Jobs:
-    """The jobs command of somebody who has the stack's outputs and the kubeconfig of `cluster`."""
-    file = stack.folder / "outputs.json"
-    file.write_text(json.dumps(stack.outputs()["contract"]))
-    chosen = stack.outputs()["contract"]["clusters"][0]["name"]
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_"))}
-
-    def run(name: str, *arguments: str) -> Done:
-        command = [sys.executable, "-m", "jobs", name, "--outputs", str(file), "--cluster", chosen, *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, env={**kept, "KUBECONFIG": str(cluster.kubeconfig)}, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, timeout=400, check=False,
-        )  # fmt: skip
-
-    return run
 
 
 @pytest.fixture

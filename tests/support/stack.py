@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ from components.cluster.crds import CRDS_PATH
 from components.settings.versions import DEFAULT_KUBERAY_VERSION, TOKEN_AUTH_KUBERAY, at_least
 from ops import changes, engine, stack_objects
 from tests.support import capabilities
+from tests.support.cluster import Cluster
+
+Jobs = Callable[..., "subprocess.CompletedProcess[str]"]
+"""Runs `python -m jobs NAME ARGUMENTS`."""
 
 ROOT = engine.ROOT
 SHARED = ROOT.parent / "shared" / "kuberay"
@@ -144,6 +149,27 @@ class Stack:
     def state_bytes(self) -> int:
         """Size of the stack's checkpoint on the backend."""
         return (self.folder / "state/.pulumi/stacks" / engine.PROJECT / f"{self.name}.json").stat().st_size
+
+
+def jobs_of(stack: Stack, cluster: Cluster) -> Jobs:
+    """The jobs command of somebody who has the stack's outputs, as they are now, and the kubeconfig of `cluster`.
+
+    It uses the stack's first RayCluster.
+    """
+    contract = stack.outputs()["contract"]
+    file = stack.folder / "outputs.json"
+    file.write_text(json.dumps(contract))
+    chosen = contract["clusters"][0]["name"]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "PULUMI_"))}
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "jobs", name, "--outputs", str(file), "--cluster", chosen, *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env={**kept, "KUBECONFIG": str(cluster.kubeconfig)}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+
+    return run
 
 
 def crds_on(api: Any) -> list[str]:
