@@ -30,7 +30,7 @@ class FakeRay:
         logs: The logs by id: bytes, or a function that returns them as they are now.
         session: The session of the head.
         token: What requests need; None: nothing.
-        fails_with: The HTTP status of every answer; 0: it does not answer at all; None: it works.
+        fails_with: The HTTP status of every answer; 0: it does not answer as long as this is so; None: it works.
         has_agent: Logs can be read from the agent of the node.
         node_state: The state of the only node.
         requests: The number of requests by path, without ids.
@@ -132,7 +132,8 @@ class _Handler(JsonHandler):
         name = re.sub(r"^(/api/jobs/|/logs/).+", r"\1ID", path)
         head.requests[name] += 1
         if head.fails_with == 0:
-            head.ends.wait(300)
+            while head.fails_with == 0 and not head.ends.is_set():
+                time.sleep(0.05)
             self.close_connection = True
             return
         if head.fails_with is not None:
