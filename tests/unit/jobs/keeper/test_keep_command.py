@@ -171,6 +171,18 @@ def test_the_page_and_the_api_need_the_clusters_token(cli: Cli, folder: Path) ->
         assert TOKEN not in "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
+def test_a_rotated_token_is_accepted_at_once_and_the_old_one_no_longer(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("old")
+    with fake_ray(token="old") as ray, keep(cli, ray, folder, "--token-file", str(token_file)) as keeper:
+        until(lambda: keeper.url and keeper.get("/v1/jobs", "old")[0] == 200)
+        token_file.write_text("new")
+        ray.token = "new"
+        until(lambda: keeper.get("/v1/jobs", "new")[0] == 200, 3)
+        assert keeper.get("/v1/jobs", "old")[0] == 401
+        until(lambda: keeper.get("/healthz")[0] == 200)
+
+
 def test_while_no_program_looks_at_the_cluster_it_is_not_read(cli: Cli, folder: Path) -> None:
     with fake_ray(token=TOKEN) as ray, keep(cli, ray, folder, token=TOKEN) as keeper:
         until(lambda: ray.requests["/api/jobs/"] >= 2)
