@@ -31,12 +31,14 @@ class FakeRay:
         session: The session of the head.
         token: What requests need; None: nothing.
         fails_with: The HTTP status of every answer; 0: it does not answer as long as this is so; None: it works.
+        logs_fail: Requests for logs are answered with 503.
         has_agent: Logs can be read from the agent of the node.
         node_state: The state of the only node.
         node_id: The id of that node.
         requests: The number of requests by path, without ids.
         on_log: Called with the Range of each request for a log from the agent.
         on_log_of: Called with the id of each such request.
+        on_half: Called when half of the answer was sent.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -44,6 +46,7 @@ class FakeRay:
     session: str = "session_1"
     token: str | None = None
     fails_with: int | None = None
+    logs_fail: bool = False
     has_agent: bool = True
     node_state: str = "ALIVE"
     node_id: str = "node-1"
@@ -51,6 +54,7 @@ class FakeRay:
     url: str = ""
     on_log: Callable[[str], object] = lambda _range: None
     on_log_of: Callable[[str], object] = lambda _id: None
+    on_half: Callable[[], object] = lambda: None
     ends: threading.Event = field(default_factory=threading.Event)
 
     def add(self, submission_id: str, status: str = "RUNNING", log: bytes | None = None, **fields: Any) -> None:
@@ -145,6 +149,9 @@ class _Handler(JsonHandler):
         if head.fails_with is not None:
             self.answer({}, head.fails_with)
             return
+        if head.logs_fail and "/logs/" in path:
+            self.answer({}, 503)
+            return
         if head.token is not None and self.headers.get("Authorization") != f"Bearer {head.token}":
             self._text("Unauthorized: Missing authentication token", 401)
             return
@@ -202,7 +209,10 @@ class _Handler(JsonHandler):
         self.send_header("Content-Range", f"bytes {start}-{len(log) - 1}/{len(log)}")
         self.send_header("Content-Length", str(len(log) - start))
         self.end_headers()
-        self.wfile.write(memoryview(log)[start:])
+        half = (start + len(log)) // 2
+        self.wfile.write(memoryview(log)[start:half])
+        self.head.on_half()
+        self.wfile.write(memoryview(log)[half:])
 
     def _chunked(self, submission_id: str, *, live: bool) -> None:
         """The log API: from the first byte on; live as long as the server runs."""

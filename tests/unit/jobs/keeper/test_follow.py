@@ -50,6 +50,22 @@ def writing(ray: FakeRay, submission_ids: list[str]) -> Iterator[None]:
             ray.end(each)
 
 
+def test_what_a_job_writes_between_the_last_read_and_its_end_is_kept(folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"the begin, ")
+        with looping(ray, folder) as loop:
+
+            def end() -> None:
+                if ray.jobs["a"]["status"] == "RUNNING":
+                    ray.write("a", b"the end")
+                    ray.end("a")
+                    until(lambda: loop.status("a") == "SUCCEEDED")
+
+            ray.on_half = end
+            until(lambda: loop.is_complete("a"))
+            assert loop.log("a") == b"the begin, the end"
+
+
 @pytest.mark.parametrize("has_agent", [True, False])
 def test_logs_are_kept_while_they_grow_and_are_whole_when_the_jobs_have_ended(folder: Path, has_agent: bool) -> None:
     ids = [f"job-{i}" for i in range(10)]
@@ -133,6 +149,26 @@ def test_a_log_whose_node_is_dead_ends_where_it_is(folder: Path) -> None:
             ray.end("a", "FAILED")
             until(lambda: not loop.keeper._followers._logs)
             assert (loop.log("a"), loop.is_complete("a")) == (b"what was read", False)
+
+
+def test_a_log_that_cannot_be_read_now_is_read_later_unless_its_node_is_dead(folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"one, ")
+        ray.add("b", log=b"one, ")
+        with looping(ray, folder) as loop:
+            until(lambda: loop.log("a") == loop.log("b") == b"one, ")
+            ray.logs_fail = True
+            ray.write("a", b"two")
+            ray.end("a")
+            until(lambda: loop.status("a") == "SUCCEEDED" and loop.keeper._followers._logs["a"].failures > 5)
+            ray.logs_fail = False
+            until(lambda: loop.is_complete("a"))
+            assert loop.log("a") == b"one, two"
+            ray.logs_fail = True
+            ray.end("b", "FAILED")
+            ray.node_state = "DEAD"
+            until(lambda: not loop.keeper._followers._logs)
+            assert (loop.log("b"), loop.is_complete("b")) == (b"one, ", False)
 
 
 def test_a_job_that_never_had_a_driver_has_a_complete_and_empty_log(folder: Path) -> None:

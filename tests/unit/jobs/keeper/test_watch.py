@@ -80,7 +80,9 @@ def test_a_job_that_three_looks_do_not_find_is_lost(folder: Path) -> None:
             until(lambda: loop.status("a") == "LOST")
             assert (loop.job("a").message, loop.status("done")) == (FORGOTTEN, "SUCCEEDED")
             assert not loop.events("head_replaced")
-            until(lambda: not loop.is_complete("a") and loop.events("why"))
+            until(lambda: loop.events("why"))
+            until(lambda: not loop.keeper._followers._logs and not loop.keeper._followers._done)
+            assert (loop.log("a"), loop.is_complete("a")) == (b"before", False)
 
 
 def test_a_job_that_comes_back_is_corrected_and_its_log_goes_on(folder: Path) -> None:
