@@ -135,10 +135,9 @@ def _about_page(url: str, access: Access) -> Iterator[str]:
 async def _check_reach(connection: Connection) -> None:
     """Raises Unreachable, NotAllowed if nothing answers that looks like Ray. In the cluster it may start later."""
     from ..deadline import Deadline
-    from ..target.resolve import ClusterTarget
+    from ..target.resolve import is_in_cluster
 
-    target = connection.target
-    if not (isinstance(target, ClusterTarget) and target.in_cluster):
+    if not is_in_cluster(connection.target):
         await connection.client.version(Deadline(60.0))
 
 

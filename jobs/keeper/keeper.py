@@ -18,6 +18,7 @@ from ..errors import LedgerFault
 from ..ledger.keeping import Keeping, Limits
 from ..ledger.kept import KeptJobs
 from ..ledger.recorder import place_of
+from ..target.resolve import is_in_cluster
 from .cluster import LiveCluster
 from .explain import WhyRecorder
 from .follow import LogFollowers
@@ -77,11 +78,12 @@ class Keeper:
         while True:
             self._watch.report()
             is_written = await self._attempt("logs", lambda keeping: keeping.flush(), "Logs are written again.")
+            if until_retain <= 0 and await self._attempt(
+                "limits", lambda keeping: keeping.retain(), "Old jobs are removed again."
+            ):
+                until_retain = RETAIN_SECONDS
             pause = FLUSH_SECONDS if is_written else FAULT_SECONDS
             until_retain -= pause
-            if until_retain <= 0:
-                until_retain = RETAIN_SECONDS
-                await self._attempt("limits", lambda keeping: keeping.retain(), "Old jobs are removed again.")
             await asyncio.sleep(pause)
 
     async def _attempt(self, key: str, work: Callable[[Keeping], object], again: str) -> bool:
@@ -104,6 +106,9 @@ async def open_keeper(
 ) -> AsyncIterator[Keeper]:
     """Opens a keeper's folder for the jobs of a connection. At the end, everything that was read is written.
 
+    In a pod it goes on if the folder cannot be opened, such as on a full disk, and tries it again and again: what was
+    kept can be read meanwhile, and a process that ends would only be started again.
+
     Args:
         connection: The cluster.
         directory: The folder; it is made if necessary.
@@ -112,11 +117,12 @@ async def open_keeper(
             come from another thread.
 
     Raises:
-        LedgerFault: Another keeper uses the folder, it cannot be written, or a newer version wrote it.
+        LedgerFault: Another keeper uses the folder, it cannot be written, or a newer version wrote it. Not in a pod.
     """
     store = Store(directory, place_of(connection.target, connection.identity), limits, notify)
     try:
-        await store.open()
+        if not is_in_cluster(connection.target):
+            await store.open()
         yield Keeper(connection, store, notify)
     finally:
         try:

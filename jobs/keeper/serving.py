@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Collection
 
+from ..activity import muted
 from ..connection import Connection
 from ..errors import JobsError
 from ..target.resolve import ClusterTarget, is_loopback
@@ -52,7 +53,7 @@ class ServedToken:
             await asyncio.sleep(TOKEN_SECONDS)
 
     async def _read(self) -> None:
-        with contextlib.suppress(JobsError):
+        with muted(), contextlib.suppress(JobsError):
             self._token = await self._connection.read_token()
 
 

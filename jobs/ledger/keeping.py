@@ -113,8 +113,8 @@ class Keeping:
             self._db = opened.enter_context(open_database(self.directory / LEDGER_NAME))
             self._logs = LogWriter(self.directory, self._transaction, limits.log_bytes)
             _remove_leftovers(self._db, self.directory)
+            self.record_event("keeper_started", {})
             self._resources = opened.pop_all()
-        self.record_event("keeper_started", {})
 
     def __enter__(self) -> Keeping:
         return self

@@ -84,6 +84,11 @@ class LocalTarget:
 Target = UrlTarget | ClusterTarget | LocalTarget
 
 
+def is_in_cluster(target: Target) -> bool:
+    """Returns whether this process is a pod that connects to the target directly."""
+    return isinstance(target, ClusterTarget) and target.in_cluster
+
+
 def resolve(
     options: TargetOptions,
     *,

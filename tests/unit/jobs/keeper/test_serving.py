@@ -13,10 +13,17 @@ import pytest
 from jobs.connection import Connection
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
+from jobs.errors import LedgerFault
+from jobs.keeper import store
+from jobs.keeper.keeper import open_keeper
 from jobs.keeper.serving import ServedToken, access_of, host_names
+from jobs.ledger.keeping import Keeping
+from jobs.ledger.kept import KeptJobs
 from jobs.target.contract import KeeperService
 from jobs.target.options import TargetOptions
 from jobs.target.resolve import ClusterTarget, UrlTarget
+from tests.support.keeper import PLACE, running
+from tests.support.keeper_loop import be_fast
 from tests.support.outputs import cluster_of, contract, write
 
 LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
@@ -72,3 +79,39 @@ def test_only_in_a_cluster_without_token_authentication_it_is_open_to_all(in_clu
     assert not is_open(in_cluster)
     assert not is_open(replace(without, in_cluster=False))
     assert not is_open(UrlTarget("http://ray:8265", None, {}, True))
+
+
+def test_a_pod_that_cannot_open_its_folder_stays_up_and_goes_on_when_it_can(
+    in_cluster: ClusterTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_fast(monkeypatch)
+    monkeypatch.setattr(store, "REOPEN_SECONDS", 0.1)
+    other = Keeping(tmp_path / "kept", PLACE)
+    other.record_seen([running("a")])
+    messages: list[str] = []
+
+    async def main() -> None:
+        async with open_keeper(connection_to(in_cluster), tmp_path / "kept", notify=messages.append) as keeper:
+            task = asyncio.ensure_future(keeper.run())
+            while not any("Another keeper uses" in problem for problem in keeper.state().problems):
+                await asyncio.sleep(0.05)
+            assert keeper.kept.job("a") is not None
+            other.close()
+            while any("Another keeper uses" in problem for problem in keeper.state().problems):
+                await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert [event.kind for event in KeptJobs(tmp_path / "kept").events()].count("keeper_started") == 2
+    assert sum("Another keeper uses" in message for message in messages) == 1
+
+
+def test_elsewhere_a_folder_that_cannot_be_opened_ends_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        target = UrlTarget("http://127.0.0.1:9", None, {}, True)
+        async with open_keeper(connection_to(target), tmp_path / "kept"):
+            pass
+
+    with Keeping(tmp_path / "kept", PLACE), pytest.raises(LedgerFault, match="Another keeper uses"):
+        asyncio.run(main())
