@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ...ledger.records import Entry
 from .byte_ranges import Unsatisfiable, parse_range, without_gap
-from .events import MOST_STREAMS, stream
+from .events import HAS_ENDED, MOST_STREAMS, stream
 from .filters import parse_filters, whole_number
 from .metrics import CONTENT_TYPE, Durations, metrics_text
 from .words import job_name, reason
@@ -120,7 +120,8 @@ class Api:
         def is_wanted(event: Event) -> bool:
             return (job is None or event.submission_id == job) and (not kinds or event.kind in kinds)
 
-        return StreamingResponse(self._counted(stream(self._kept, after, is_wanted)), media_type="text/event-stream")
+        texts = stream(self._kept, after, is_wanted, request.scope.get(HAS_ENDED, lambda: False))
+        return StreamingResponse(self._counted(texts), media_type="text/event-stream")
 
     async def _counted(self, texts: AsyncIterator[str]) -> AsyncIterator[str]:
         self._streams += 1

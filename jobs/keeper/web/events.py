@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # How often the store is asked, and how often a stream without events shows that it lives.
 POLL_SECONDS = 1.0
 BEAT_SECONDS = 15.0
+# In the scope of a request: whether the server ends. A stream has no other end.
+HAS_ENDED = "rayjobs.has_ended"
 # Streams at once.
 MOST_STREAMS = 100
 _AT_ONCE = 1000
@@ -29,8 +31,13 @@ def as_text(event: Event) -> str:
     return f"id: {event.seq}\ndata: {json.dumps({**data, 'data': event.data})}\n\n"
 
 
-async def stream(kept: KeptJobs, after: int | None, is_wanted: Callable[[Event], bool]) -> AsyncIterator[str]:
-    """Yields events without end, in order, each once.
+async def stream(
+    kept: KeptJobs,
+    after: int | None,
+    is_wanted: Callable[[Event], bool],
+    has_ended: Callable[[], bool] = lambda: False,
+) -> AsyncIterator[str]:
+    """Yields events in order, each once, until the server ends.
 
     Old events are removed. Who asks for more than there are gets an event of the kind `missed` first, and has to read
     the jobs anew.
@@ -39,6 +46,7 @@ async def stream(kept: KeptJobs, after: int | None, is_wanted: Callable[[Event],
         kept: The store.
         after: The number of the newest event that the reader has; None: only what happens from now on.
         is_wanted: Whether an event is sent.
+        has_ended: Whether the server ends.
     """
     newest = await run_in_threadpool(kept.newest_event)
     first = await run_in_threadpool(kept.events, 0, 1)
@@ -52,7 +60,7 @@ async def stream(kept: KeptJobs, after: int | None, is_wanted: Callable[[Event],
         yield as_text(Event(newest, time.time(), "missed", None, {}))
         after = newest
     silent = 0.0
-    while True:
+    while not has_ended():
         events = await run_in_threadpool(kept.events, after, _AT_ONCE)
         text = "".join(as_text(event) for event in events if is_wanted(event))
         after = events[-1].seq if events else after

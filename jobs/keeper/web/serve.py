@@ -9,13 +9,16 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .events import HAS_ENDED
 
 # Connections at once, streams of events among them. The next one is answered with 503.
 MOST_CONNECTIONS = 256
-# Until open streams are cut at the end, and until the end is no longer waited for.
-GRACE_SECONDS = 1
-STOP_SECONDS = 2.0
+# Until answers that are not done are cut at the end, and until the end is no longer waited for. Streams of events end
+# within a second.
+GRACE_SECONDS = 2
+STOP_SECONDS = 2.5
 
 
 def bound_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
@@ -46,7 +49,6 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
-        # Streams of events have no end of their own.
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return uvicorn.Server(config)
@@ -63,7 +65,13 @@ def serving(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
     Yields:
         The URL, such as `http://127.0.0.1:8270`.
     """
-    server = server_of(app)
+    end = threading.Event()
+
+    async def app_with_end(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[HAS_ENDED] = end.is_set
+        await app(scope, receive, send)
+
+    server = server_of(app_with_end)
     thread = threading.Thread(target=server.run, args=([bound],), name="page", daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
@@ -72,5 +80,6 @@ def serving(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
     try:
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:
+        end.set()
         server.should_exit = True
         thread.join(STOP_SECONDS)

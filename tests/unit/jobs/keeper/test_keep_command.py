@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_a_signal_ends_it_with_code_0_and_all_that_was_read_is_written(cli: Cli,
             assert keeper.end(number) == 0
             assert keeper.lines[-1] == "The keeper has stopped. All that it read is written."
         assert log_of(folder, "a") == b"some bytes"
+
+
+def test_an_open_stream_of_events_ends_with_the_keeper_and_without_an_error(cli: Cli, folder: Path) -> None:
+    with fake_ray(token=TOKEN) as ray, keep(cli, ray.url, folder, token=TOKEN) as keeper:
+        until(lambda: keeper.url)
+        request = urllib.request.Request(f"{keeper.url}/v1/events", headers={"Authorization": f"Bearer {TOKEN}"})
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            assert stream.readline() == b"retry: 2000\n"
+            assert keeper.end() == 0
+            assert stream.read() is not None
+        assert keeper.lines[3:] == ["The keeper has stopped. All that it read is written."]
 
 
 def test_a_second_keeper_of_a_folder_is_refused_with_what_holds_it(cli: Cli, folder: Path) -> None:
