@@ -42,9 +42,17 @@ class LiveCluster:
         """Reads the cluster while somebody looks, until it is cancelled."""
         while True:
             if time.monotonic() - self._asked_at < OPEN_SECONDS:
-                self._state = cluster_state(await gather_from(self._connection, None), self._connection.target.name)
+                self._state = await self._read()
                 await asyncio.sleep(READ_SECONDS)
             await asyncio.sleep(CHECK_SECONDS)
+
+    async def _read(self) -> ClusterState:
+        name = self._connection.target.name
+        try:
+            return cluster_state(await gather_from(self._connection, None), name)
+        except Exception as error:  # Whatever Ray and Kubernetes answer, the keeper goes on.
+            problem = f"What Ray or Kubernetes answered has another form: {type(error).__name__}: {error}"
+            return ClusterState(name, time.time(), problem=shown(problem, SENTENCE_LIMIT))
 
 
 def cluster_state(evidence: Evidence, name: str) -> ClusterState:

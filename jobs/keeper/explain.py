@@ -16,6 +16,8 @@ from .store import Store
 
 # A question that waits for so long is dropped: the answer would be about another state of the cluster.
 LATEST_SECONDS = 600.0
+# If more jobs fail at once, the last ones are explained.
+MOST_QUESTIONS = 100
 AGAIN_SECONDS = 5.0
 
 
@@ -52,6 +54,8 @@ class WhyRecorder:
         """
         self._questions.pop(submission_id, None)
         self._questions[submission_id] = _Question(time.monotonic(), before)
+        for oldest in list(self._questions)[:-MOST_QUESTIONS]:
+            del self._questions[oldest]
         self._has_question.set()
 
     async def run(self) -> None:
@@ -94,4 +98,6 @@ class WhyRecorder:
             return True  # It was removed meanwhile.
         except JobsError:
             return False
+        except Exception:  # Whatever Ray and Kubernetes answer, the keeper goes on.
+            return True
         return True

@@ -246,10 +246,13 @@ class Watch:
                     is_replaced = None not in (known.head, self._head) and known.head != self._head
                     reasons.setdefault(REPLACED if is_replaced else FORGOTTEN, []).append(submission_id)
         for reason, lost in reasons.items():
-            await self._store.run(lambda keeping, lost=lost, reason=reason: keeping.record_lost(lost, reason))  # type: ignore[misc]
-            self._followers.lose(lost)
-            for submission_id in lost:
-                self._explanations.ask(submission_id, self._active.pop(submission_id).status)
+            await self._lose(lost, reason)
+
+    async def _lose(self, lost: Sequence[str], reason: str) -> None:
+        await self._store.run(lambda keeping: keeping.record_lost(lost, reason))
+        self._followers.lose(lost)
+        for submission_id in lost:
+            self._explanations.ask(submission_id, self._active.pop(submission_id).status)
 
     def _check_orphans(self, jobs: Sequence[JobInfo]) -> None:
         """Makes Ray look at jobs whose driver may be dead, beside the looks. See orphans."""
