@@ -37,6 +37,8 @@ HEAD_SECONDS, ORPHANS_SECONDS = 60.0, 15.0
 HEAD_REQUEST_SECONDS = 5.0
 # A job that waits for so long is explained, and again after the second time.
 WAITS_SECONDS, WAITS_AGAIN_SECONDS = 60.0, 600.0
+# Between the session and the node of a head.
+NODE = ", node "
 REPLACED = "The head was replaced, and the new one does not know the job."
 FORGOTTEN = "Ray no longer knows the job: its record was removed, or the head restarted without its state."
 
@@ -174,25 +176,32 @@ class Watch:
         listed = {job.submission_id for job in jobs}
         if now < self._head_at and all(each in listed for each in self._active):
             return
-        head = await self._read_head()
+        before, head = self._head, await self._read_head()
         self._head_at = now + HEAD_SECONDS
-        if head is not None:
-            await self._store.run(lambda keeping: keeping.record_head(head))
-            self._head = head
+        is_same = head is not None and before is not None and is_same_head(before, head)
+        if head is None or (before is not None and is_same and (NODE in before or NODE not in head)):
+            return  # Nothing new.
+        replaces = None if is_same else before
+        await self._store.run(lambda keeping: keeping.record_head(head, replaces=replaces))
+        self._head = head
 
     async def _read_head(self) -> str | None:
         """Returns the session and the node of the head; None: Ray does not say it.
 
         A head with fault tolerance keeps the session of the one before. While that one counts as alive, the newer one
-        is the head.
+        is the head. One that has just started does not know its node yet.
         """
         with contextlib.suppress(JobsError):
             session = (await self._client.version(Deadline(HEAD_REQUEST_SECONDS))).get("session_name")
-            nodes = await query_state(self._client.http, "nodes", {"state": "ALIVE"})
-            heads = [node for node in nodes if node.get("is_head_node") and node.get("node_id")]
-            if session and heads:
-                newest = max(heads, key=lambda node: node.get("start_time_ms") or 0)
-                return f"{session}, node {newest['node_id']}"
+            if not isinstance(session, str) or not session:
+                return None
+            with contextlib.suppress(JobsError):
+                nodes = await query_state(self._client.http, "nodes", {"state": "ALIVE"})
+                heads = [node for node in nodes if node.get("is_head_node") and node.get("node_id")]
+                if heads:
+                    newest = max(heads, key=lambda node: node.get("start_time_ms") or 0)
+                    return f"{session}{NODE}{newest['node_id']}"
+            return session
         return None
 
     async def _record(self, jobs: Sequence[JobInfo]) -> None:
@@ -212,6 +221,7 @@ class Watch:
         """Reads the jobs that had not ended when the keeper stopped. Raises LedgerFault."""
         entries, head = await self._store.run(lambda keeping: (keeping.unfinished(), keeping.head()))
         explain_at = time.monotonic() + WAITS_SECONDS
+        self._head = head
         self._active = {
             entry.submission_id: _Active(entry.status, head, explain_at) for entry in entries if not entry.ended
         }
@@ -243,7 +253,7 @@ class Watch:
             if submission_id not in listed:
                 known.absences += 1
                 if known.absences >= LOOKS_UNTIL_LOST:
-                    is_replaced = None not in (known.head, self._head) and known.head != self._head
+                    is_replaced = known.head and self._head and not is_same_head(known.head, self._head)
                     reasons.setdefault(REPLACED if is_replaced else FORGOTTEN, []).append(submission_id)
         for reason, lost in reasons.items():
             await self._lose(lost, reason)
@@ -261,3 +271,9 @@ class Watch:
         if is_idle and now >= self._orphans_at and self._active:
             self._orphans_at = now + ORPHANS_SECONDS
             self._checking = asyncio.ensure_future(self._orphans.wake_job_manager_if_any_orphaned(jobs))
+
+
+def is_same_head(one: str, other: str) -> bool:
+    """Returns whether two texts of `Watch._read_head` are of one head, as far as they say it."""
+    (session, _, node), (other_session, _, other_node) = one.partition(NODE), other.partition(NODE)
+    return session == other_session and (node == other_node or not node or not other_node)

@@ -177,16 +177,17 @@ class Keeping:
             n = None if submission_id is None else self._row(db, submission_id)["n"]
             _add_event(db, kind, n, redact.leaves(dict(data)))
 
-    def record_head(self, head: str) -> bool:
-        """Records what identifies the head that answers. Returns whether it is another one than was recorded before."""
-        before = self.head()
-        if before == head:
-            return False
+    def record_head(self, head: str, *, replaces: str | None) -> None:
+        """Records what identifies the head that answers.
+
+        Args:
+            head: A text, which `head` returns.
+            replaces: The head that it took the place of, for an event; None: it is the one before, or the first.
+        """
         with self._explaining(), self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (self.place.identity, head))
-            if before is not None:
-                _add_event(db, "head_replaced", None, {"before": before, "now": head})
-        return before is not None
+            if replaces is not None:
+                _add_event(db, "head_replaced", None, {"before": replaces, "now": head})
 
     def head(self) -> str | None:
         """Returns what identifies the head that was recorded last; None: none was."""

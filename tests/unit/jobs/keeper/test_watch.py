@@ -128,6 +128,25 @@ def test_a_head_with_fault_tolerance_is_another_one_with_the_same_jobs(folder: P
             assert (loop.status("a"), loop.log("a")) == ("SUCCEEDED", b"before, after")
 
 
+def test_a_new_head_that_does_not_know_its_node_yet_is_another_one_by_its_session(folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"x")
+        with looping(ray, folder) as loop:
+            until(lambda: loop.status("a") == "RUNNING")
+            ray.node_id = ""
+            ray.replace_head()
+            until(lambda: loop.status("a") == "LOST")
+            assert loop.job("a").message == REPLACED
+            ray.add("b", log=b"x")
+            until(lambda: loop.status("b") == "RUNNING")
+            ray.node_id = "node-2"
+            ray.jobs.clear()
+            until(lambda: loop.status("b") == "LOST")
+            # The same head, which knows its node now.
+            assert loop.job("b").message == FORGOTTEN
+            assert loop.events("head_replaced") == [{"before": "session_1, node node-1", "now": "session_2"}]
+
+
 def test_a_head_that_was_replaced_while_the_keeper_was_down_is_recorded_once(folder: Path) -> None:
     with fake_ray() as ray:
         ray.add("a", log=b"x")
