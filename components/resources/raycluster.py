@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
 
 from components.hooks.raycluster import RayClusterHooks
-from components.manifests import raycluster
+from components.manifests import keeper, raycluster
 from components.manifests.objects import created_after, created_before
+from components.resources.keeper import Keeper
 from components.resources.kubernetes_object import declare
 from components.settings.kuberay import KubeRay
 from components.settings.monitoring import OFF, Monitoring
@@ -25,9 +26,10 @@ class RayCluster(pulumi.ComponentResource):
         kuberay: settings of the operator.
         manifest: the RayCluster of these settings. Default: it is built here, without the checks of `build_and_check`.
         monitoring: settings of monitoring.
+        outputs: the stack's contract, of which the keeper gets its cluster. It is needed only with a keeper.
         namespace: its namespace. Everything is deleted before it.
         depends_on: the CRDs and the operator. The RayCluster is deleted before them.
-        protect: refuse to delete the RayCluster.
+        protect: refuse to delete the RayCluster, and the volume of its keeper.
         hooks: review of updates and report of progress; None: neither, as when manifests are only rendered.
         opts: options of the component.
 
@@ -45,6 +47,7 @@ class RayCluster(pulumi.ComponentResource):
         *,
         manifest: dict[str, Any] | None = None,
         monitoring: Monitoring = OFF,
+        outputs: Mapping[str, Any] | None = None,
         namespace: pulumi.Resource | None = None,
         depends_on: Sequence[pulumi.Resource] = (),
         protect: bool = False,
@@ -70,6 +73,16 @@ class RayCluster(pulumi.ComponentResource):
         )
         for other in created_after(settings):
             self._declare(other, [self.object])
+        if settings.keeper:
+            Keeper(
+                f"{name}/keeper",
+                settings.keeper,
+                keeper.objects(settings, monitoring, outputs or {"clusters": []}),
+                depends_on=in_namespace,
+                raycluster=self.object,
+                protect=protect,
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         if hooks:
             hooks.report_progress(manifest, component=self, raycluster=self.object, after=before)
 
