@@ -129,11 +129,6 @@ def _deployment(
 ) -> Object:
     # The keeper of a suspended cluster cannot reach Ray, so it never gets ready.
     skip = {SKIP_AWAIT_ANNOTATION: "true"} if cluster.suspend else {}
-    annotations = {
-        # Not a ConfigMap: CI's previews cannot read ConfigMaps, and a change here replaces the pod.
-        OUTPUTS_ANNOTATION: json.dumps(outputs_of(cluster, outputs)),
-        **scrape_annotations(monitoring, PORT),
-    }
     return {
         **_object(cluster, "apps/v1", "Deployment", **skip),
         "spec": {
@@ -141,34 +136,40 @@ def _deployment(
             # A second keeper cannot open the volume.
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": keeper_labels(cluster)},
-            "template": {
-                "metadata": {"labels": keeper_labels(cluster), "annotations": annotations},
-                "spec": {
-                    "serviceAccountName": cluster.keeper_name,
-                    "automountServiceAccountToken": True,
-                    "securityContext": {
-                        **RESTRICTED_POD,
-                        "runAsUser": USER,
-                        "runAsGroup": USER,
-                        "fsGroup": USER,
-                        "fsGroupChangePolicy": "OnRootMismatch",
-                    },
-                    "containers": [_container(keeper)],
-                    "volumes": [
-                        {"name": "data", "persistentVolumeClaim": {"claimName": cluster.keeper_name}},
-                        {"name": "outputs", "downwardAPI": {"items": [_outputs_file()]}},
-                        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-                    ],
-                    "terminationGracePeriodSeconds": 15,
-                    **drop_empty(
-                        {
-                            "imagePullSecrets": [{"name": name} for name in keeper.image_pull_secrets],
-                            "nodeSelector": keeper.node_selector,
-                            "tolerations": keeper.tolerations,
-                        }
-                    ),
-                },
-            },
+            "template": pod_template(cluster, keeper, monitoring, outputs),
+        },
+    }
+
+
+def pod_template(
+    cluster: RayClusterSettings, keeper: Keeper, monitoring: Monitoring, outputs: Mapping[str, Any]
+) -> Object:
+    """Builds the template of the keeper's pod. Arguments: see `objects`."""
+    annotations = {
+        # Not a ConfigMap: CI's previews cannot read ConfigMaps, and a change here replaces the pod.
+        OUTPUTS_ANNOTATION: json.dumps(outputs_of(cluster, outputs)),
+        **scrape_annotations(monitoring, PORT),
+    }
+    user = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER, "fsGroupChangePolicy": "OnRootMismatch"}
+    placement = {
+        "imagePullSecrets": [{"name": name} for name in keeper.image_pull_secrets],
+        "nodeSelector": keeper.node_selector,
+        "tolerations": keeper.tolerations,
+    }
+    return {
+        "metadata": {"labels": keeper_labels(cluster), "annotations": annotations},
+        "spec": {
+            "serviceAccountName": cluster.keeper_name,
+            "automountServiceAccountToken": True,
+            "securityContext": {**RESTRICTED_POD, **user},
+            "containers": [_container(keeper)],
+            "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": cluster.keeper_name}},
+                {"name": "outputs", "downwardAPI": {"items": [_outputs_file()]}},
+                {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+            ],
+            "terminationGracePeriodSeconds": 15,
+            **drop_empty(placement),
         },
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pulumi
 
+from components.errors import StackError
 from components.hooks.raycluster import RayClusterHooks
 from components.manifests import keeper, raycluster
 from components.manifests.objects import created_after, created_before
@@ -26,7 +27,7 @@ class RayCluster(pulumi.ComponentResource):
         kuberay: settings of the operator.
         manifest: the RayCluster of these settings. Default: it is built here, without the checks of `build_and_check`.
         monitoring: settings of monitoring.
-        outputs: the stack's contract, of which the keeper gets its cluster. It is needed only with a keeper.
+        outputs: the stack's contract, of which a keeper gets its cluster. Required with a keeper.
         namespace: its namespace. Everything is deleted before it.
         depends_on: the CRDs and the operator. The RayCluster is deleted before them.
         protect: refuse to delete the RayCluster, and the volume of its keeper.
@@ -54,6 +55,8 @@ class RayCluster(pulumi.ComponentResource):
         hooks: RayClusterHooks | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
+        if settings.keeper and outputs is None:
+            raise StackError(f"RayCluster {name}: its keeper requires the argument `outputs`, the stack's contract")
         super().__init__("ray-on-kubernetes:raycluster:RayCluster", name, {}, opts)
         manifest = manifest or raycluster.manifest(settings, kuberay.version, monitoring)
         ready, deleted = f"{settings.ready_timeout_seconds}s", f"{settings.delete_timeout_seconds}s"
@@ -73,11 +76,11 @@ class RayCluster(pulumi.ComponentResource):
         )
         for other in created_after(settings):
             self._declare(other, [self.object])
-        if settings.keeper:
+        if settings.keeper and outputs is not None:
             Keeper(
                 f"{name}/keeper",
                 settings.keeper,
-                keeper.objects(settings, monitoring, outputs or {"clusters": []}),
+                keeper.objects(settings, monitoring, outputs),
                 depends_on=in_namespace,
                 raycluster=self.object,
                 protect=protect,

@@ -104,10 +104,14 @@ class Settings(Model):
     def _check_clusters(self, problems: FieldProblems) -> None:
         names = Counter((cluster.namespace, cluster.name) for cluster in self.clusters)
         watched = self.kuberay.watch_namespaces
+        keepers = {(each.namespace, each.keeper_name): each.name for each in self.clusters if each.keeper}
         for index, cluster in enumerate(self.clusters):
             key = f"clusters[{index}]"
             if names[cluster.namespace, cluster.name] > 1:
                 problems.add(f"{key}.name", f'"{cluster.name}": used twice in namespace {cluster.namespace}')
+            if kept := keepers.get((cluster.namespace, cluster.name)):
+                text = f"the keeper of {kept} has this name, and its objects are named like a cluster's"
+                problems.add(f"{key}.name", f'"{cluster.name}": {text}; allowed: another name')
             if self.used_namespaces[cluster.namespace] != cluster.create_namespace:
                 text = f"another entry has a different value for namespace {cluster.namespace}"
                 value = str(cluster.create_namespace).lower()

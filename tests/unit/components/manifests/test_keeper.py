@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from components.checks.rayclusters import build_and_check
+from components.errors import StackError
 from components.manifests import access, keeper, quota
 from components.manifests.contract import contract
 from components.manifests.monitoring import keeper_labels, keeper_pod_monitor
+from components.resources.raycluster import RayCluster
 from components.settings import Settings, parse
 from jobs.target import contract as schema
-from tests.support.trees import tree
+from tests.support.trees import VERSIONS, tree
 from tests.unit.components.golden_cases import CASES, manifests, settings
 
 IMAGE = {"image": "registry.example.com/rayjobs:0.1.0"}
@@ -228,9 +230,21 @@ def test_a_quota_that_fits_has_room_for_the_keeper() -> None:
     )
 
 
-def test_the_pod_is_one_by_the_schema_of_kubernetes() -> None:
-    from components.checks import schema as crd
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_version_of_kuberay_refuses_the_pod(version: str) -> None:
+    old = {"readiness": "state", "autoscaling": {"enabled": False}} if version == "v0.3.0" else {}
+    cluster = {"keeper": IMAGE, "auth": "disabled", **old}
+    wanted = parse({"kuberay": {"version": version}, "clusters": [cluster]})
+    assert build_and_check(wanted, tree(version))
 
-    for name in KEPT:
-        template = pod(settings(name))
-        assert crd.pod_template_problems(template, tree("v1.7.0"), "ray.io/v1") == []
+
+def test_a_field_of_the_pod_that_kubernetes_does_not_have_is_refused() -> None:
+    wanted = stack(keeper={**IMAGE, "tolerations": [{"keys": "system"}]})
+    with pytest.raises(StackError, match=r"pod of the keeper: spec.tolerations\[0\].keys: unknown field; did you mean"):
+        build_and_check(wanted, tree("v1.7.0"))
+
+
+def test_a_component_of_ones_own_has_to_say_which_outputs_its_keeper_gets() -> None:
+    wanted = stack()
+    with pytest.raises(StackError, match="requires the argument `outputs`"):
+        RayCluster("ray", wanted.clusters[0], wanted.kuberay)

@@ -88,3 +88,10 @@ def test_a_keeper_without_a_token_that_nobody_can_scrape_is_a_warning() -> None:
     assert line.startswith("monitoring.scrapeFrom: not set; raycluster-autoscaler: no token protects their jobs")
     assert warnings(kept, scrapeFrom=[scraper]) == []
     assert warnings({"keeper": IMAGE}) == []
+
+
+def test_a_cluster_with_the_name_of_anothers_keeper_is_refused() -> None:
+    with pytest.raises(StackError) as caught:
+        parse({"clusters": [{"name": "ray", "keeper": IMAGE}, {"name": "ray-keeper"}]})
+    assert 'clusters[1].name: "ray-keeper": the keeper of ray has this name' in str(caught.value)
+    assert parse({"clusters": [{"name": "ray", "keeper": IMAGE}, {"name": "ray-keeper", "namespace": "other"}]})
