@@ -199,6 +199,8 @@ def test_the_volume_of_a_keeper_stays_only_when_told_to_and_is_protected_with_th
     graph = kept(tmp_path, {"retain": retain}, protect=retain)
     volume = of_keeper(graph, "PersistentVolumeClaim")
     assert (volume.retain, volume.protect) == (retain, retain)
+    # Another class is refused before; the engine would delete the volume.
+    assert volume.ignored == ["spec.storageClassName"]
     others = [r for r in graph.registered if "-keeper" in r.name and r.urn != volume.urn]
     assert not any(r.retain or r.protect for r in others)
 
