@@ -37,6 +37,7 @@ COMMANDS = {
     "why": "Explain why a job waits or failed, and what helps.",
     "check": "Check whether jobs can run at the target.",
     "forward": "Open a tunnel for the ray CLI and the dashboard.",
+    "keep": "Keep every job of a cluster, with its log, until Ctrl-C.",
     "local": "Start, stop or show the Ray that --local uses.",
     "completion": "Print the completion script of a shell.",
 }

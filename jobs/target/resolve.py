@@ -42,7 +42,7 @@ class UrlTarget:
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A RayCluster that is reached by a tunnel through the Kubernetes API."""
+    """A RayCluster that is reached by a tunnel through the Kubernetes API, or directly by a pod of the cluster."""
 
     contract: Contract
     cluster: Cluster
@@ -52,6 +52,8 @@ class ClusterTarget:
     port: int = 0
     outputs_file: Path | None = None
     """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
+    in_cluster: bool = False
+    """This process runs in the pod network: it connects to the head's Service and to the agents of nodes directly."""
 
     @property
     def name(self) -> str:
