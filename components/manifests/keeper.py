@@ -69,7 +69,7 @@ def _role(cluster: RayClusterSettings) -> list[Object]:
     """What the keeper reads of Kubernetes: the token, and what `rayjobs why` and the page show of the cluster."""
     rules = [
         *([rule("", "secrets", "get", name=cluster.auth_secret)] if cluster.auth_secret else []),
-        rule("", "pods", "get", "list"),
+        rule("", "pods", "list"),
         rule("", "events", "list"),
         rule("", "resourcequotas", "list"),
         rule("ray.io", "rayclusters", "get", name=cluster.name),
@@ -203,7 +203,6 @@ def _container(keeper: Keeper) -> Object:
     options = {
         "--data": DATA,
         "--listen": f"0.0.0.0:{PORT}",
-        "--outputs": f"{OUTPUTS}/outputs.json",
         "--retain-days": str(keeper.retain_days),
         "--retain-bytes": str(keeper.most_log_bytes),
         **most_of_one,
@@ -212,8 +211,11 @@ def _container(keeper: Keeper) -> Object:
         "name": "keeper",
         "image": keeper.image,
         "args": ["keep", "--in-cluster", *(word for option in options.items() for word in option)],
-        # The root is read-only.
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [
+            {"name": "HOME", "value": "/tmp"},  # the root is read-only
+            # Not as an option: `why` would repeat it in the commands that help, and users have another file.
+            {"name": "RAYJOBS_OUTPUTS", "value": f"{OUTPUTS}/outputs.json"},
+        ],
         "ports": [{"name": KEEPER_ENDPOINT, "containerPort": PORT}],
         # A large database takes a while to open.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 2, "failureThreshold": 300},

@@ -77,7 +77,9 @@ def test_the_pod_finds_its_own_cluster_and_no_way_of_another_machine() -> None:
     (item,) = next(volume for volume in found["spec"]["volumes"] if volume["name"] == "outputs")["downwardAPI"]["items"]
     assert item["fieldRef"]["fieldPath"] == f"metadata.annotations['{keeper.OUTPUTS_ANNOTATION}']"
     (container,) = found["spec"]["containers"]
-    assert f"{keeper.OUTPUTS}/{item['path']}" in container["args"]
+    assert {"name": "RAYJOBS_OUTPUTS", "value": f"{keeper.OUTPUTS}/{item['path']}"} in container["env"]
+    # `why` repeats options of the target in the commands that help.
+    assert "--outputs" not in container["args"]
 
 
 def test_the_keeper_reads_its_own_token_and_nothing_that_lets_it_change_or_run_something() -> None:
@@ -228,6 +230,17 @@ def test_a_quota_that_fits_has_room_for_the_keeper() -> None:
         int(with_keeper["requests.memory"].removesuffix("Mi"))
         == int(without["requests.memory"].removesuffix("Mi")) + 256
     )
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_the_command_of_the_pod_is_one_that_rayjobs_takes(name: str) -> None:
+    from jobs.cli.keep import keep_command
+
+    (container,) = pod(settings(name))["spec"]["containers"]
+    command, *options = container["args"]
+    context = keep_command.make_context(command, options)
+    assert (command, context.params["data"], context.params["in_cluster"]) == ("keep", "/data", True)
+    assert context.params["listen"] == "0.0.0.0:8270"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
