@@ -71,7 +71,7 @@ def _of_change(key: str, keeper: Keeper, classes: Mapping[str, Object], claim: O
         )
     size = claim["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(keeper.storage) < parse_quantity(size):
-        yield f'{key}.storage: "{keeper.storage}": {subject} has {size}, and a volume cannot shrink; allowed: more'
+        yield f'{key}.storage: "{keeper.storage}": {subject} has {size}, and a volume cannot shrink; allowed: {size} on'
     grows = parse_quantity(keeper.storage) > parse_quantity(size)
     if grows and name in classes and not classes[name].get("allowVolumeExpansion"):
         yield (
@@ -114,5 +114,5 @@ def _loss(claim: Object, wanted: set[tuple[str, str]], urn_prefix: str) -> Itera
         yield (
             f"PersistentVolumeClaim {metadata['namespace']}/{metadata['name']}: this update deletes it, and with it "
             f"all jobs that the keeper of {cluster} kept. To keep it: undo the change, set `keeper.retain: true`, and "
-            "run `pulumi up` first"
+            "run `pulumi up` first (docs/keeper.md)"
         )
