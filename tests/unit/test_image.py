@@ -35,6 +35,7 @@ def test_every_package_is_checked_against_a_hash_and_has_the_version_of_the_proj
     assert "pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements.lock" in DOCKERFILE
     found, project = pinned(LOCK), pinned((ROOT / "requirements.lock").read_text())
     assert len(found) == len(re.findall(r"^\S+==", LOCK, re.M)) > 20
+    assert "://" not in LOCK
     assert {name: version for name, version in found.items() if project.get(name) != version} == {}
 
 

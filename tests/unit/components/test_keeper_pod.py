@@ -23,22 +23,22 @@ import pytest
 from components.manifests import keeper
 from components.manifests.contract import contract
 from components.settings import Settings, parse
+from components.settings.keeper import PORT
 from tests.support import fake_ray as stand_in
 from tests.support.http_server import JsonHandler, running
 from tests.support.tls import make_ca
 
 ROOT = Path(__file__).resolve().parents[3]
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-# What a node does for a pod; the capabilities go last.
-POD = f"""
+# What a node does for a pod, in a mount namespace of its own; nothing is created outside of $POD. The root is the last
+# mount, and the capabilities go with the program.
+POD = """
 set -e
-mkdir -p {keeper.DATA} {keeper.OUTPUTS} {ACCOUNT}
-mount --bind "$POD/data" {keeper.DATA}
-for read_only in {keeper.OUTPUTS}:outputs {ACCOUNT}:account /etc/hosts:hosts; do
-  mount --bind "$POD/${{read_only#*:}}" "${{read_only%:*}}"
-  mount -o remount,bind,ro "${{read_only%:*}}"
-done
+mount --bind "$POD/data" "$POD/data"
+mount --bind "$POD/hosts" /etc/hosts
 mount -t tmpfs -o size=64m tmpfs "$HOME"
+mount -t tmpfs tmpfs /var/run
+mkdir -p /var/run/secrets/kubernetes.io
+cp -r "$POD/account" /var/run/secrets/kubernetes.io/serviceaccount
 mount -o remount,bind,ro /
 cd "$HOME"
 exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
@@ -137,12 +137,14 @@ class Pod:
         return server
 
     def command(self) -> list[str]:
-        """The program with the arguments of the container, at a free port of this machine."""
-        arguments = ["127.0.0.1:0" if word.startswith("0.0.0.0:") else word for word in self.container["args"]]
+        """The program with the arguments of the container, but with a folder and a free port of this machine."""
+        own = {keeper.DATA: str(self.folder / "data"), f"0.0.0.0:{PORT}": "127.0.0.1:0"}
+        arguments = [own.get(word, word) for word in self.container["args"]]
         return ["unshare", "--mount", "sh", "-c", POD, "pod", sys.executable, "-m", "jobs", *arguments]
 
     def environment(self) -> dict[str, str]:
-        own = {entry["name"]: entry["value"] for entry in self.container["env"]}
+        outputs = str(self.folder / "outputs")
+        own = {each["name"]: each["value"].replace(keeper.OUTPUTS, outputs) for each in self.container["env"]}
         api_server = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(self.port)}
         python = {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "PYTHONDONTWRITEBYTECODE": "1"}
         home = self.folder / "home"
