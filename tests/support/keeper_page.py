@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.keeper.web import serve
 from jobs.keeper.web.access import Access
 from jobs.keeper.web.app import Served, create_app
 from jobs.keeper.web.cluster_view import ClusterEvent, ClusterState, Demand, Head, WorkerGroup
-from jobs.keeper.web.serve import bound_socket, server_of
 from jobs.ledger.keeping import Keeping
 from jobs.ledger.kept import LEDGER_NAME, KeptJobs
 from jobs.ledger.records import Place
@@ -105,16 +104,8 @@ class LiveCluster:
 @contextlib.contextmanager
 def serving(app: Any, port: int = 0) -> Iterator[str]:
     """Serves an application on a port of this machine. Gives its URL."""
-    server, bound = server_of(app), bound_socket(port=port)
-    thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-    thread.start()
-    while not server.started and thread.is_alive():
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    with serve.serving(app, serve.bound_socket(port=port)) as url:
+        yield url
 
 
 def fill(page: Page) -> None:

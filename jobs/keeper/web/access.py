@@ -10,10 +10,12 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 KEY_SECONDS = 60.0
 SESSION_SECONDS = 12 * 3600.0
+# Between two looks for a new token, so that wrong tokens make no load.
+REFRESH_SECONDS = 1.0
 # Of keys and of sessions: the oldest go first.
 MOST = 1000
 
@@ -25,13 +27,24 @@ class Access:
         token: Returns the token that programs send as `Authorization: Bearer`, or None if there is none: then only
             a browser with a cookie gets an answer. It is called at each request, because a token is rotated.
         now: A clock in seconds that does not jump.
+        refresh: Reads the token anew, for the next call of `token`. It is called if a request has another token.
+        is_open: Everyone who reaches the server may read. For a cluster without token authentication, whose own
+            dashboard is open too.
     """
 
     def __init__(
-        self, token: Callable[[], str | None] = lambda: None, now: Callable[[], float] = time.monotonic
+        self,
+        token: Callable[[], str | None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        refresh: Callable[[], Awaitable[None]] | None = None,
+        is_open: bool = False,
     ) -> None:
         self._token = token
         self._now = now
+        self._refresh = refresh
+        self._refreshed_at = float("-inf")
+        self.is_open = is_open
         self._lock = threading.Lock()
         self._keys: dict[str, float] = {}
         self._sessions: dict[str, float] = {}
@@ -59,6 +72,16 @@ class Access:
         """Whether a cookie is one that `use_key` gave."""
         with self._lock:
             return value is not None and self._is_valid(self._sessions, value)
+
+    async def is_token_now(self, header: str) -> bool:
+        """Whether an `Authorization` header has the token. If it has another one, the token is read anew first."""
+        if self.is_token(header):
+            return True
+        if self._refresh is None or self._now() < self._refreshed_at + REFRESH_SECONDS:
+            return False
+        self._refreshed_at = self._now()
+        await self._refresh()
+        return self.is_token(header)
 
     def is_token(self, header: str) -> bool:
         """Whether an `Authorization` header has the token."""

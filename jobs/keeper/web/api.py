@@ -142,6 +142,10 @@ class Api:
         status, code = ("degraded", 503) if problems else ("ok", 200)
         return JSONResponse({"status": status, "problems": problems}, code)
 
+    def livez(self, _request: Request) -> Response:
+        """GET /livez"""
+        return JSONResponse({"status": "ok", "problems": []})
+
     def metrics(self, _request: Request) -> Response:
         """GET /metrics"""
         if self._durations is None:

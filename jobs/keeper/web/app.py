@@ -25,7 +25,7 @@ from .pages import Pages
 if TYPE_CHECKING:
     from ...ledger.kept import KeptJobs
 
-_MACHINE_PATHS = ("/v1/", "/metrics", "/healthz")
+_MACHINE_PATHS = ("/v1/", "/metrics", "/healthz", "/livez")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def routes_of(served: Served) -> list[Route | Mount]:
         Route("/v1/events", api.events),
         Route("/v1/page-keys", api.new_page_key, methods=["POST"]),
         Route("/healthz", api.healthz),
+        Route("/livez", api.livez),
         Route("/metrics", api.metrics),
         Route("/open", pages.open),
         Route("/", pages.jobs),

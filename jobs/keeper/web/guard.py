@@ -13,7 +13,7 @@ from .access import Access
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _LOOPBACK_PEERS = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
-_FOR_ALL = ("/healthz", "/open")
+_FOR_ALL = ("/healthz", "/livez", "/open")
 _STATIC = "/static/"
 HEADERS = {
     "Content-Security-Policy": (
@@ -63,27 +63,32 @@ class Guard:
                 headers["Cache-Control"] = "no-cache" if str(scope["path"]).startswith(_STATIC) else "no-store"
             await send(message)
 
-        await (self._refusal(scope) or self._app)(scope, receive, send_with_headers)
+        await (await self._refusal(scope) or self._app)(scope, receive, send_with_headers)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), str(scope["path"])
         if not self._is_own_host(headers.getlist("host")):
             names = ", ".join(sorted(self._hosts))
             return self._refuse(path, 421, "This server has another host name.", f"It answers to {names}.")
         if path in _FOR_ALL or path.startswith(_STATIC):
             return None
-        if (authorization := headers.get("authorization")) is not None:
-            if self._access.is_token(authorization):
+        authorization = headers.get("authorization")
+        if self._access.is_open:
+            scope["by_token"] = True
+        elif authorization is not None:
+            if await self._access.is_token_now(authorization):
                 scope["by_token"] = True
                 return None
             return self._unknown(path, "This token is not the cluster's.")
-        peer = (scope.get("client") or ("", 0))[0]
-        session = Request(scope).cookies.get(self._access.cookie)
-        if peer not in _LOOPBACK_PEERS or not self._access.is_session(session):
+        elif not self._has_cookie(scope):
             return self._unknown(path, "This needs the cluster's token, or a browser that `rayjobs page` opened.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             return self._refuse(path, 403, "A page of another site or another port asks here.", "Open the page itself.")
         return None
+
+    def _has_cookie(self, scope: Scope) -> bool:
+        peer = (scope.get("client") or ("", 0))[0]
+        return peer in _LOOPBACK_PEERS and self._access.is_session(Request(scope).cookies.get(self._access.cookie))
 
     def _unknown(self, path: str, message: str) -> Response:
         answer = self._refuse(path, 401, message, "Run `rayjobs page` (again), or send `Authorization: Bearer TOKEN`.")

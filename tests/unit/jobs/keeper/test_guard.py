@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
-from jobs.keeper.web.access import KEY_SECONDS, MOST, SESSION_SECONDS, Access
-from jobs.keeper.web.app import routes_of
+from jobs.keeper.web.access import KEY_SECONDS, MOST, REFRESH_SECONDS, SESSION_SECONDS, Access
+from jobs.keeper.web.app import create_app, routes_of
+from jobs.keeper.web.cluster_view import KeeperState
+from jobs.keeper.web.guard import LOOPBACK_NAMES
 from tests.support.keeper_page import TOKEN, Page, failed
 from tests.unit.jobs.keeper.conftest import BASE, ask, client_of
 
@@ -23,7 +27,7 @@ PROTECTED = [
     "/v1/events",
     "/metrics",
 ]
-OPEN = ["/healthz", "/static/app.css", "/static/app.js", "/static/icon.svg"]
+OPEN = ["/healthz", "/livez", "/static/app.css", "/static/app.js", "/static/icon.svg"]
 
 
 @pytest.mark.parametrize("path", PROTECTED)
@@ -39,7 +43,7 @@ def test_health_and_static_files_are_for_all(stranger: TestClient, path: str) ->
 
 
 def test_every_route_is_protected_or_known_to_be_open(page: Page, stranger: TestClient) -> None:
-    paths = {route.path for route in routes_of(page.served)} - {"/healthz", "/open", "/static"}
+    paths = {route.path for route in routes_of(page.served)} - {"/healthz", "/livez", "/open", "/static"}
     for path in paths:
         for method in ("GET", "POST", "HEAD", "DELETE", "OPTIONS"):
             assert stranger.request(method, re.sub(r"\{.*?\}", "a", path)).status_code == 401, (method, path)
@@ -61,6 +65,45 @@ def test_the_token_is_asked_for_at_each_request() -> None:
     tokens[0] = "new"
     assert not access.is_token("Bearer old")
     assert access.is_token("bearer new")
+
+
+def test_a_token_that_was_rotated_is_known_at_the_first_request_with_it() -> None:
+    tokens, now = {"read": "old", "real": "new"}, [0.0]
+    reads: list[float] = []
+
+    async def refresh() -> None:
+        reads.append(now[0])
+        tokens["read"] = tokens["real"]
+
+    access = Access(lambda: tokens["read"], lambda: now[0], refresh=refresh)
+    assert asyncio.run(access.is_token_now("Bearer old"))
+    assert not reads
+    assert asyncio.run(access.is_token_now("Bearer new"))
+    assert not asyncio.run(access.is_token_now("Bearer old"))
+    assert reads == [0.0]  # Wrong tokens cause a read at most once a second.
+    now[0] = REFRESH_SECONDS
+    assert not asyncio.run(access.is_token_now("Bearer old"))
+    assert reads == [0.0, REFRESH_SECONDS]
+
+
+def test_a_cluster_without_tokens_is_open_to_all_who_reach_it_but_not_to_pages_of_others(page: Page) -> None:
+    app = create_app(replace(page.served, access=Access(is_open=True)), [*LOOPBACK_NAMES, "ray-keeper.ns"])
+    anyone = TestClient(app, "http://ray-keeper.ns:8270", client=("10.0.0.9", 50000))
+    assert [anyone.get(path).status_code for path in ("/", "/v1/jobs", "/metrics")] == [200, 200, 200]
+    assert anyone.get("/v1/jobs", headers={"authorization": "Bearer any"}).status_code == 200
+    assert anyone.get(anyone.post("/v1/page-keys").json()["path"]).status_code == 200
+    assert anyone.get("/v1/jobs", headers={"host": "evil.example"}).status_code == 421
+    assert anyone.get("/v1/jobs", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+
+
+def test_the_process_lives_also_while_it_cannot_keep(page: Page) -> None:
+    served = replace(page.served, state=lambda: KeeperState(problems=("The disk is full.",)))
+    stranger = TestClient(create_app(served), BASE)
+    assert stranger.get("/livez").status_code == 200
+    assert (stranger.get("/healthz").status_code, stranger.get("/healthz").json()["problems"]) == (
+        503,
+        ["The disk is full."],
+    )
 
 
 def test_without_a_token_of_the_cluster_no_token_is_right() -> None:
