@@ -120,7 +120,7 @@ def _filters(user: str | None, status: str | None, since: str | None, search: st
 def _show_team(
     submission_id: str | None, filters: dict[str, str], limit: int, output: str, options: TargetOptions
 ) -> None:
-    from ..keeper.reach import open_keeper
+    from ..keeper.reach import reach_keeper
     from ..target.resolve import resolve
 
     if submission_id is not None and filters:
@@ -128,7 +128,7 @@ def _show_team(
     target = resolve(options, notify=notify)
 
     async def ask() -> tuple[list[KeptJob], bool]:
-        async with open_keeper(target, notify=notify) as keeper:
+        async with reach_keeper(target, notify=notify) as keeper:
             if submission_id is None:
                 return await keeper.jobs(filters, limit)
             job = await keeper.job(submission_id)

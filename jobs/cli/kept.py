@@ -50,14 +50,14 @@ def is_forgotten(error: JobsError) -> bool:
 
 async def ask_keeper(target: Target, work: Callable[[KeeperApi], Awaitable[T]]) -> T | None:
     """Returns what `work` finds at the target's keeper; None if there is no keeper, or it cannot be asked."""
-    from ..keeper.reach import has_keeper, open_keeper
+    from ..keeper.reach import has_keeper, reach_keeper
 
     if not has_keeper(target):
         return None
     try:
         async with AsyncExitStack() as stack:
             with activity(f"Looking for the keeper of {target.name}"):
-                opening = stack.enter_async_context(open_keeper(target))
+                opening = stack.enter_async_context(reach_keeper(target))
                 keeper = await bounded(opening, KEEPER_SECONDS)
             return await work(keeper)
     except asyncio.TimeoutError:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ..dashboard._httpx import httpx
-from ..dashboard.http import MOST_ERROR_BYTES, HttpClient, read_answer, read_json
+from ..dashboard.http import MOST_ERROR_BYTES, TRANSIENT_STATUSES, HttpClient, read_answer, read_json
 from ..dashboard.http_errors import UnusableAnswer
 from ..dashboard.log_end import FIRST_BYTES, GROWTH, MOST_BYTES, LastLines
 from ..deadline import Backoff, Deadline
@@ -207,25 +207,21 @@ class KeeperApi:
             if cursor is None or not page.jobs or len(found) >= limit:
                 return found[:limit], cursor is not None
 
-    async def page_path(self) -> str:
-        """Returns the path that opens the page in a browser of this machine, once, within a minute."""
+    async def page_path(self, submission_id: str | None = None) -> str:
+        """Returns the path that opens the page in a browser of this machine, once, within a minute.
+
+        Args:
+            submission_id: The job whose page is opened; None: the list of jobs.
+        """
 
         def parse(response: httpx.Response) -> str:
             answer = self._json(response)
             path = answer.get("path") if isinstance(answer, dict) else None
             if not isinstance(path, str) or not path.startswith("/open?"):
                 raise self._no_keeper(response)
-            return path
+            return path_to(path, submission_id)
 
         return await self._ask("/v1/page-keys", parse, SECONDS, method="POST")
-
-    async def is_open(self) -> bool:
-        """Whether a browser gets the page without a login."""
-
-        def parse(response: httpx.Response) -> bool:
-            return response.is_success
-
-        return await self._http.ask("GET", "/", deadline=Deadline(SECONDS), parse=parse, allowed=(401,))
 
     async def log_extent(self, submission_id: str) -> LogExtent | None:
         """Returns what is kept of a log; None if nothing is. `complete` is not known: it is False."""
@@ -273,9 +269,9 @@ class KeeperApi:
                             yield piece
                     if offset >= part.total:
                         return
-            except (NotAllowed, UnusableAnswer):
-                raise
             except Unreachable as error:
+                if isinstance(error, NotAllowed) or _is_final(error):
+                    raise
                 if offset > begun:
                     progress_at = time.monotonic()
                     backoff.reset()
@@ -453,6 +449,16 @@ def _kept(record: _Record, keeper: str) -> KeptJob:
 def _finding(raw: Mapping[str, Any]) -> Finding:
     kind, text, remedy = (str(raw.get(key) or "") for key in ("kind", "text", "remedy"))
     return Finding(kind, text, remedy)
+
+
+def _is_final(error: Unreachable) -> bool:
+    """Whether the same request would fail again."""
+    return isinstance(error, ServerFault) and error.status not in TRANSIENT_STATUSES
+
+
+def path_to(path: str, submission_id: str | None) -> str:
+    """Returns the path that opens the page at a job, from one that opens it; None: as it is."""
+    return path if submission_id is None else f"{path}&{urlencode({'job': submission_id}, errors='replace')}"
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -27,7 +27,7 @@ def has_keeper(target: Target) -> bool:
 
 
 @asynccontextmanager
-async def open_keeper(
+async def reach_keeper(
     target: Target, *, notify: Callable[[str], None] = lambda _text: None, for_browser: bool = False
 ) -> AsyncIterator[KeeperApi]:
     """Opens the way to the target's keeper, and closes it at the end of the context.

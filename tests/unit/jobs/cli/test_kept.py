@@ -229,13 +229,15 @@ def test_why_shows_what_was_recorded_when_it_failed_and_when_that_was(page: Page
 
 
 def test_why_reads_the_kept_log_if_nothing_was_recorded(page: Page, ask) -> None:  # type: ignore[no-untyped-def]
-    log = b'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\nKeyError: \'lr\'\n'
+    log = b"Traceback (most recent call last):\n  File \"train.py\", line 3, in <module>\nKeyError: 'lr'\n"
     page.keep(job("a", "FAILED", driver_exit_code=1), logs={"a": log})
     done = ask("why", "a")
     assert "cause:    Its program failed: KeyError: 'lr' (train.py, line 3" in done.stdout.decode()
 
 
-def test_a_keeper_that_cannot_be_asked_costs_one_line_and_changes_nothing_else(bare_cli: Cli, ray: ForgetfulRay) -> None:
+def test_a_keeper_that_cannot_be_asked_costs_one_line_and_changes_nothing_else(
+    bare_cli: Cli, ray: ForgetfulRay
+) -> None:
     ray.statuses["here"] = "SUCCEEDED"
     for words in (("wait", "gone"), ("status", "gone"), ("logs", "gone"), ("why", "here"), ("status", "here")):
         without = bare_cli(*words, address=ray.url, RAY_AUTH_TOKEN=TOKEN)

@@ -1,0 +1,92 @@
+"""`page [ID]`: all jobs in the browser."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import Interrupted, Refused
+from .help import TARGET_HELP, Command, id_argument, option
+from .options import target_options
+from .output import notify
+from .runner import run
+
+if TYPE_CHECKING:
+    from ..target.options import TargetOptions
+    from ..target.resolve import Target
+
+
+@click.command("page", cls=Command, epilog=TARGET_HELP)
+@id_argument("submission_id", metavar="[ID]", required=False)
+@option("--no-open", is_flag=True, help="Print the link, and open no browser.")
+@option("--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Local port (default: a free one).")
+@target_options
+def page_command(submission_id: str | None, no_open: bool, port: int, target_options: TargetOptions) -> None:
+    """Open the page of all jobs in the browser, until Ctrl-C; with an ID, the page of that job.
+
+    The page shows what waits and runs, what ended and why, each log as it grows, and the cluster. It changes nothing.
+
+    If the cluster has a keeper, the page is the keeper's: everybody's jobs, also those that Ray has forgotten. Else
+    this command serves it on this machine, from the local job history and what Ray has now. Then a log is read when it
+    is opened.
+
+    The link opens the page once, within a minute, and only on this machine.
+
+    \b
+    Examples:
+      rayjobs page
+      rayjobs page raysubmit_1f0c
+      rayjobs page --local
+      rayjobs page --no-open --port 8270
+    """
+    from dataclasses import replace
+
+    from ..keeper.reach import has_keeper
+    from ..target.resolve import resolve
+
+    target = resolve(replace(target_options, port=port), notify=notify)
+
+    async def main() -> None:
+        if has_keeper(target):
+            await _show_page_of_keeper(target, submission_id, is_opened=not no_open)
+        else:
+            await _show_own_page(target, submission_id, target_options, is_opened=not no_open)
+
+    try:
+        run(main)
+    except Interrupted as interrupted:
+        if interrupted.terminated:
+            raise
+        notify("The page is closed.")
+
+
+async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_opened: bool) -> None:
+    from urllib.parse import urlsplit
+
+    from ..keeper.reach import reach_keeper
+    from ..target.resolve import is_loopback
+
+    if target.keeper is not None and not is_loopback(urlsplit(target.keeper).hostname):
+        host = urlsplit(target.keeper).hostname
+        port = urlsplit(target.keeper).port or 8270
+        raise Refused(
+            f"The page of the keeper at {target.keeper} opens only in a browser of its own machine.",
+            f"Run `ssh -L {port}:127.0.0.1:{port} {host}`, and then this command with --keeper http://127.0.0.1:{port}.",
+        )
+    async with reach_keeper(target, notify=notify, for_browser=True) as keeper:
+        path = await keeper.page_path(submission_id)
+        await _show(f"{keeper.url}{path}", f"The page of {keeper.where}", is_opened=is_opened)
+        await asyncio.Event().wait()
+
+
+async def _show(url: str, what: str, *, is_opened: bool) -> None:
+    """Prints the link of a page, and opens a browser."""
+    import webbrowser
+
+    click.echo(url)
+    notify(f"{what} is open until Ctrl-C.")
+    # Some browsers of terminals return only when they end.
+    if is_opened and not await asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url):
+        notify("No browser could be started here: open the link yourself within a minute.")
