@@ -10,13 +10,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .dashboard.client import RayJobsApi
 from .dashboard.http import HttpClient
 from .dashboard.waiting import JobWatcher
-from .errors import Forbidden, JobsError, Refused
+from .errors import Forbidden, JobsError, NotThere, Refused
 from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, is_loopback
 from .target.token import check_token, read_token
 
@@ -191,8 +191,13 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
     async with contextlib.AsyncExitStack() as stack:
         kube = await open_kube(target, notify)
         stack.push_async_callback(kube.close)
-        await verify_identity(kube, target.contract.cluster_uid, notify)
+        # A pod's own ServiceAccount leads to no other cluster.
+        if not (target.in_cluster and kube.in_pod):
+            await verify_identity(kube, target.contract.cluster_uid, notify)
         access = _ClusterAccess(kube, target, stack)
+        if target.in_cluster:
+            yield _connect_directly(access, target)
+            return
         await access.check()
         tunnel = await access.open_tunnel(target.cluster.dashboard_port, access.find_head, target.port)
         if target.cluster.auth_secret is None:
@@ -200,12 +205,21 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
                 f"{target.name} has no token authentication: every user of this machine can use it through "
                 f"127.0.0.1:{tunnel.port} while this command runs."
             )
-        http = access.http(
+        http = access.http_through(
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
         client = RayJobsApi(http, agent_route=access.agent)
         identity = target.identity or http.base_url
         yield Connection(client, target, http.base_url, identity, access.read_token, kube=kube)
+
+
+def _connect_directly(access: _ClusterAccess, target: ClusterTarget) -> Connection:
+    """Returns the connection of a pod. Nothing is asked yet: the head may start later than this process."""
+    cluster = target.cluster
+    url = f"http://{cluster.head_service}.{cluster.namespace}.svc:{cluster.dashboard_port}"
+    http = access.http(url, f"the Ray head of {target.name}", token=access.read_token, headers=target.headers)
+    client = RayJobsApi(http, agent_route=access.agent_in_cluster)
+    return Connection(client, target, url, target.identity or url, access.read_token, kube=access.kube)
 
 
 class _ClusterAccess:
@@ -246,7 +260,12 @@ class _ClusterAccess:
         self.stack.push_async_callback(tunnel.close)
         return tunnel
 
-    def http(
+    def http(self, url: str, where: str, **options: Any) -> HttpClient:
+        http = HttpClient(url, where=where, **options)
+        self.stack.push_async_callback(http.close)
+        return http
+
+    def http_through(
         self,
         tunnel: Tunnel,
         where: str,
@@ -254,15 +273,8 @@ class _ClusterAccess:
         token: Callable[[], Awaitable[str | None]],
         headers: Mapping[str, str] | None = None,
     ) -> HttpClient:
-        http = HttpClient(
-            f"http://127.0.0.1:{tunnel.port}",
-            token=token,
-            headers=headers,
-            where=where,
-            tunnel_error=lambda: tunnel.error,
-        )
-        self.stack.push_async_callback(http.close)
-        return http
+        url = f"http://127.0.0.1:{tunnel.port}"
+        return self.http(url, where, token=token, headers=headers, tunnel_error=lambda: tunnel.error)
 
     async def agent(self, address: str) -> HttpClient | None:
         """Opens a tunnel to the dashboard agent at a pod's address; None if no pod has the address."""
@@ -283,7 +295,21 @@ class _ClusterAccess:
         except JobsError:
             return None
         tunnel = await self.open_tunnel(parts.port, find_pod)
-        self._agents[address] = self.http(tunnel, f"the Ray agent at {address}", token=self.read_token)
+        self._agents[address] = self.http_through(tunnel, f"the Ray agent at {address}", token=self.read_token)
+        return self._agents[address]
+
+    async def agent_in_cluster(self, address: str) -> HttpClient | None:
+        """Connects to the dashboard agent at a pod's address; None if no pod of the RayCluster has the address: the
+        token is not sent there."""
+        from .kubernetes.tunnel import pod_of_ip
+
+        host = urlsplit(address).hostname
+        if address not in self._agents:
+            try:
+                await pod_of_ip(self.kube, self.cluster.namespace, self.cluster.name, host or "")
+            except NotThere:
+                return None
+            self._agents[address] = self.http(address, f"the Ray agent at {address}", token=self.read_token)
         return self._agents[address]
 
 

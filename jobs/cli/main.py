@@ -38,6 +38,7 @@ COMMANDS = {
     "check": "Check whether jobs can run at the target.",
     "page": "Open the page of all jobs in the browser.",
     "forward": "Open a tunnel for the ray CLI and the dashboard.",
+    "keep": "Keep every job of a cluster, with its log, until Ctrl-C.",
     "local": "Start, stop or show the Ray that --local uses.",
     "completion": "Print the completion script of a shell.",
 }

@@ -116,7 +116,7 @@ async def gather(
     return evidence
 
 
-async def gather_from(connection: Connection, submission_id: str) -> Evidence:
+async def gather_from(connection: Connection, submission_id: str | None) -> Evidence:
     """Reads as `gather` does, over a connection that is open already."""
     evidence, target = Evidence(submission_id), connection.target
     if isinstance(target, ClusterTarget) and connection.kube is not None:

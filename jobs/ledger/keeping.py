@@ -26,7 +26,7 @@ from ..spec import redact
 from ..spec.job_info import LOST, TERMINAL, JobInfo
 from ..spec.shown import redacted
 from .kept import LEDGER_NAME
-from .log_file import log_path, logs_of
+from .log_file import log_path, log_row, logs_of
 from .log_writer import LogWriter
 from .records import DELETED, ENDED, REFUSED, Entry, Place, name_of
 from .rows import entry_of, explain, insert, is_damage, newest, update
@@ -177,6 +177,24 @@ class Keeping:
             n = None if submission_id is None else self._row(db, submission_id)["n"]
             _add_event(db, kind, n, redact.leaves(dict(data)))
 
+    def record_head(self, session: str) -> bool:
+        """Records the session of the head that answers. Returns whether it is another one than was recorded before."""
+        before = self.head_session()
+        if before == session:
+            return False
+        with self._explaining(), self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (self.place.identity, session))
+            if before is not None:
+                _add_event(db, "head_replaced", None, {"before": before, "session": session})
+        return before is not None
+
+    def head_session(self) -> str | None:
+        """Returns the session of the head that was recorded last; None: none was."""
+        query = "SELECT session FROM head WHERE identity = ?"
+        with self._explaining():
+            row = self._db.execute(query, (self.place.identity,)).fetchone()
+            return None if row is None else str(row["session"])
+
     def unfinished(self) -> list[Entry]:
         """Returns the jobs of this cluster that had not ended, or whose log was not complete, oldest first."""
         query = (
@@ -192,6 +210,13 @@ class Keeping:
         """Returns where to go on reading the job's log. Raises UnknownJob: it was not recorded before."""
         with self._explaining():
             return self._logs.next_byte(self._number(submission_id))
+
+    def is_log_complete(self, submission_id: str) -> bool:
+        """Returns whether the job's log was read to its end, or the job is not kept."""
+        with self._explaining():
+            row = newest(self._db, submission_id, self.place.identity)
+            log = None if row is None else log_row(self._db, row["n"])
+            return row is None or (log is not None and log.complete)
 
     def append_log(self, submission_id: str, data: bytes) -> None:
         """Takes the next bytes of a job's log, from `next_byte` on. They are written within a second, if `flush` or

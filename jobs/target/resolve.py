@@ -44,7 +44,7 @@ class UrlTarget:
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A RayCluster that is reached by a tunnel through the Kubernetes API."""
+    """A RayCluster that is reached by a tunnel through the Kubernetes API, or directly by a pod of the cluster."""
 
     contract: Contract
     cluster: Cluster
@@ -56,6 +56,8 @@ class ClusterTarget:
     """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
     keeper: str | None = None
     """URL of the cluster's keeper; None: the contract names its Service, or there is none."""
+    in_cluster: bool = False
+    """This process runs in the pod network: it connects to the head's Service and to the agents of nodes directly."""
 
     @property
     def name(self) -> str:
