@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Interrupted, Refused
+from .extra import check_extra
 from .help import TARGET_HELP, Command, id_argument, option
 from .options import target_options
 from .output import notify
-from .runner import run
+from .runner import open_ledger, run
 
 if TYPE_CHECKING:
     from ..target.options import TargetOptions
@@ -52,7 +53,8 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
         if has_keeper(target):
             await _show_page_of_keeper(target, submission_id, is_opened=not no_open)
         else:
-            await _show_own_page(target, submission_id, target_options, is_opened=not no_open)
+            check_extra("The page of a cluster without a keeper")
+            await _show_own_page(target, submission_id, port, target_options.ledger, is_opened=not no_open)
 
     try:
         run(main)
@@ -68,9 +70,9 @@ async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_
     from ..keeper.reach import reach_keeper
     from ..target.resolve import is_loopback
 
-    if target.keeper is not None and not is_loopback(urlsplit(target.keeper).hostname):
-        host = urlsplit(target.keeper).hostname
-        port = urlsplit(target.keeper).port or 8270
+    address = urlsplit(target.keeper or "")
+    if target.keeper is not None and not is_loopback(address.hostname):
+        host, port = address.hostname, address.port or 8270
         raise Refused(
             f"The page of the keeper at {target.keeper} opens only in a browser of its own machine.",
             f"Run `ssh -L {port}:127.0.0.1:{port} {host}`, and then this command with --keeper http://127.0.0.1:{port}.",
@@ -81,6 +83,27 @@ async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_
         await asyncio.Event().wait()
 
 
+async def _show_own_page(
+    target: Target, submission_id: str | None, port: int, ledger: str | None, *, is_opened: bool
+) -> None:
+    from ..keeper.own_page import own_page
+
+    async with own_page(target, open_ledger(ledger).path, submission_id, port, notify) as (url, page):
+        running = asyncio.ensure_future(page.run())
+        trying = asyncio.ensure_future(page.is_tried.wait())
+        try:
+            # A target that cannot be used is an error, and not a page.
+            await asyncio.wait({running, trying}, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+            await _show(url, f"The page of {target.name}", is_opened=is_opened)
+            await running
+        finally:
+            for task in (running, trying):
+                task.cancel()
+            await asyncio.gather(running, trying, return_exceptions=True)
+
+
 async def _show(url: str, what: str, *, is_opened: bool) -> None:
     """Prints the link of a page, and opens a browser."""
     import webbrowser
@@ -89,4 +112,4 @@ async def _show(url: str, what: str, *, is_opened: bool) -> None:
     notify(f"{what} is open until Ctrl-C.")
     # Some browsers of terminals return only when they end.
     if is_opened and not await asyncio.get_running_loop().run_in_executor(None, webbrowser.open, url):
-        notify("No browser could be started here: open the link yourself within a minute.")
+        notify("No browser could be started here. Open the link yourself within a minute.")

@@ -82,6 +82,7 @@ class LogFollowers:
         problems: Where problems are recorded: `logs`.
         is_silent: Whether Ray answers nothing now, so that a failure says nothing about one log.
         notify: Called with messages for a person.
+        is_wanted: Whether the log of a job is read. It is asked at each `update` until it is.
     """
 
     def __init__(
@@ -91,7 +92,9 @@ class LogFollowers:
         problems: Problems,
         is_silent: Callable[[], bool],
         notify: Callable[[str], None] = lambda _text: None,
+        is_wanted: Callable[[str], bool] = lambda _submission_id: True,
     ) -> None:
+        self._is_wanted = is_wanted
         self._connection = connection
         self._store = store
         self._problems = problems
@@ -131,7 +134,7 @@ class LogFollowers:
                 if (before.status, has_driver(before)) != (job.status, has_driver(job)):
                     log.rests = 0
                     log.wake.set()
-            elif job.submission_id not in self._done and not job.is_driver:
+            elif job.submission_id not in self._done and not job.is_driver and self._is_wanted(job.submission_id):
                 new.append(job)
         complete = await self._complete([job.submission_id for job in new])
         for job in new:

@@ -42,14 +42,22 @@ class Keeper:
         cluster: The live cluster, for the page.
     """
 
-    def __init__(self, connection: Connection, store: Store, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        store: Store,
+        notify: Callable[[str], None],
+        is_wanted: Callable[[str], bool] = lambda _submission_id: True,
+    ) -> None:
         self.connection = connection
         self.kept = KeptJobs(store.directory)
         self.cluster = LiveCluster(connection)
         self._store = store
         self._problems = Problems(notify)
         self._explanations = WhyRecorder(connection, store, lambda: self._watch.is_silent)
-        self._followers = LogFollowers(connection, store, self._problems, lambda: self._watch.is_silent, notify)
+        self._followers = LogFollowers(
+            connection, store, self._problems, lambda: self._watch.is_silent, notify, is_wanted
+        )
         self._watch = Watch(connection, store, self._followers, self._explanations, self._problems)
 
     def state(self) -> KeeperState:
@@ -101,6 +109,7 @@ async def open_keeper(
     directory: Path,
     limits: Limits = KEEP_ALL,
     notify: Callable[[str], None] = lambda _text: None,
+    is_wanted: Callable[[str], bool] = lambda _submission_id: True,
 ) -> AsyncIterator[Keeper]:
     """Opens a keeper's folder for the jobs of a connection. At the end, everything that was read is written.
 
@@ -110,6 +119,7 @@ async def open_keeper(
         limits: How much is kept.
         notify: Called with messages for a person: a problem began or ended, a damaged database was set aside. It may
             come from another thread.
+        is_wanted: Whether the log of a job is read. It is asked at each look until it is.
 
     Raises:
         LedgerFault: Another keeper uses the folder, it cannot be written, or a newer version wrote it.
@@ -117,7 +127,7 @@ async def open_keeper(
     store = Store(directory, place_of(connection.target, connection.identity), limits, notify)
     try:
         await store.open()
-        yield Keeper(connection, store, notify)
+        yield Keeper(connection, store, notify, is_wanted)
     finally:
         try:
             await store.close()

@@ -14,7 +14,7 @@ from jobs.ledger.records import Place as LedgerPlace
 from jobs.ledger.store import Ledger
 from jobs.spec.job_spec import JobSpec
 from tests.support.command import NO_ADDRESS, Cli, wait_until
-from tests.support.forgetful_ray import ForgetfulRay, forgetful_ray
+from tests.support.fake_ray import FakeRay, fake_ray
 from tests.support.http_server import JsonHandler, serve
 from tests.support.keeper_page import TOKEN, Page, failed, job, serving
 
@@ -35,13 +35,13 @@ def keeper(page: Page) -> Iterator[str]:
 
 
 @pytest.fixture
-def ray() -> Iterator[ForgetfulRay]:
-    with forgetful_ray() as ray:
+def ray() -> Iterator[FakeRay]:
+    with fake_ray() as ray:
         yield ray
 
 
 @pytest.fixture
-def ask(bare_cli: Cli, ray: ForgetfulRay, keeper: str):  # type: ignore[no-untyped-def]
+def ask(bare_cli: Cli, ray: FakeRay, keeper: str):  # type: ignore[no-untyped-def]
     """Runs a command at the head that forgets, with the keeper and the token."""
 
     def run(*words: str, keeper: str = keeper, address: str | None = None) -> CompletedProcess[bytes]:
@@ -96,7 +96,7 @@ def test_bytes_that_the_keeper_did_not_keep_are_said_and_not_replaced(tmp_path: 
     extent = page.kept.log_extent("a")
     assert extent is not None
     assert extent.gap is not None
-    with serving(page.app) as url, forgetful_ray() as ray:
+    with serving(page.app) as url, fake_ray() as ray:
         whole = bare_cli("logs", "a", "--keeper", url, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
         end = bare_cli("logs", "a", "--tail", "100000", "--keeper", url, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
     page.keeping.close()
@@ -108,9 +108,9 @@ def test_bytes_that_the_keeper_did_not_keep_are_said_and_not_replaced(tmp_path: 
 
 
 def test_following_goes_on_at_the_keeper_with_the_byte_at_which_ray_lost_the_job(
-    page: Page, ask, ray: ForgetfulRay, bare_cli: Cli, keeper: str
+    page: Page, ask, ray: FakeRay, bare_cli: Cli, keeper: str
 ) -> None:  # type: ignore[no-untyped-def]
-    ray.statuses["a"], ray.logs["a"] = "RUNNING", LOG[:300_000]
+    ray.add("a", log=LOG[:300_000])
     page.keep(job("a", "RUNNING"))
     page.keeping.append_log("a", LOG)
     page.keeping.flush()
@@ -119,7 +119,7 @@ def test_following_goes_on_at_the_keeper_with_the_byte_at_which_ray_lost_the_job
     following = bare_cli.start_raw(*words, **environ)
     saved = bare_cli.cwd / "a.log"
     wait_until(lambda: saved.exists() and saved.stat().st_size == 300_000, 60)
-    del ray.statuses["a"], ray.logs["a"]
+    ray.replace_head()
     # The keeper sees it a moment later than the follower.
     page.keeping.record_lost(["a"], "The head was replaced.")
     _, said = following.communicate(timeout=120)
@@ -129,8 +129,8 @@ def test_following_goes_on_at_the_keeper_with_the_byte_at_which_ray_lost_the_job
     assert b"Job a is lost" in said
 
 
-def test_a_log_that_is_gone_with_its_node_comes_from_the_keeper(page: Page, ask, ray: ForgetfulRay) -> None:  # type: ignore[no-untyped-def]
-    ray.statuses["a"] = "SUCCEEDED"
+def test_a_log_that_is_gone_with_its_node_comes_from_the_keeper(page: Page, ask, ray: FakeRay) -> None:  # type: ignore[no-untyped-def]
+    ray.add("a", "SUCCEEDED")
     page.keep(job("a"), logs={"a": LOG})
     done = ask("logs", "--follow", "a")
     assert (done.returncode, done.stdout) == (0, LOG)
@@ -152,9 +152,10 @@ def test_wait_ends_with_the_kept_result_of_a_forgotten_job(page: Page, ask, stat
 
 
 def test_wait_takes_each_job_from_whoever_knows_it_in_the_order_that_was_asked_for(
-    page: Page, ask, ray: ForgetfulRay
+    page: Page, ask, ray: FakeRay
 ) -> None:  # type: ignore[no-untyped-def]
-    ray.statuses |= {"here": "SUCCEEDED", "there": "STOPPED"}
+    ray.add("here", "SUCCEEDED")
+    ray.add("there", "STOPPED")
     page.keep(failed("gone"), job("here"))
     done = ask("wait", "there", "gone", "here", "--output", "json")
     assert [(each["submission_id"], each["status"]) for each in json.loads(done.stdout)] == [
@@ -174,8 +175,8 @@ def test_a_job_that_nobody_knows_is_refused_as_without_a_keeper(page: Page, ask)
         assert b"nobody" in done.stderr + done.stdout
 
 
-def test_status_shows_what_was_kept_with_the_times_and_why(page: Page, ask, ray: ForgetfulRay) -> None:  # type: ignore[no-untyped-def]
-    ray.statuses["here"] = "SUCCEEDED"
+def test_status_shows_what_was_kept_with_the_times_and_why(page: Page, ask, ray: FakeRay) -> None:  # type: ignore[no-untyped-def]
+    ray.add("here", "SUCCEEDED", b"")
     page.keep(failed("gone", user="ada"))
     text = ask("status", "gone").stdout.decode()
     assert "status:     FAILED" in text
@@ -204,7 +205,7 @@ def test_if_ray_does_not_answer_a_kept_end_counts_and_a_kept_job_that_ran_does_n
     assert ask("logs", "ended", address=NO_ADDRESS).stdout == LOG
 
 
-def test_why_shows_what_was_recorded_when_it_failed_and_when_that_was(page: Page, ask, ray: ForgetfulRay) -> None:  # type: ignore[no-untyped-def]
+def test_why_shows_what_was_recorded_when_it_failed_and_when_that_was(page: Page, ask, ray: FakeRay) -> None:  # type: ignore[no-untyped-def]
     page.keep(failed("a"))
     finding = {"kind": "cause", "text": "The node was drained.", "remedy": "rayjobs rerun a"}
     page.keeping.record_why("a", [finding], at=1_700_000_100.0)
@@ -215,7 +216,7 @@ def test_why_shows_what_was_recorded_when_it_failed_and_when_that_was(page: Page
     assert lines[0].endswith(", exit code 1.")
     assert lines[1].startswith("Recorded at 2023-11-1")
     assert lines[2:] == ["cause:    The node was drained.", "          -> rayjobs rerun a"]
-    ray.statuses["a"] = "FAILED"
+    ray.add("a", "FAILED")
     known = ask("why", "a").stdout.decode()
     assert known.startswith("Job a FAILED")
     assert " by the keeper at http://127.0.0.1:" in known
@@ -235,10 +236,8 @@ def test_why_reads_the_kept_log_if_nothing_was_recorded(page: Page, ask) -> None
     assert "cause:    Its program failed: KeyError: 'lr' (train.py, line 3" in done.stdout.decode()
 
 
-def test_a_keeper_that_cannot_be_asked_costs_one_line_and_changes_nothing_else(
-    bare_cli: Cli, ray: ForgetfulRay
-) -> None:
-    ray.statuses["here"] = "SUCCEEDED"
+def test_a_keeper_that_cannot_be_asked_costs_one_line_and_changes_nothing_else(bare_cli: Cli, ray: FakeRay) -> None:
+    ray.add("here", "SUCCEEDED", b"")
     for words in (("wait", "gone"), ("status", "gone"), ("logs", "gone"), ("why", "here"), ("status", "here")):
         without = bare_cli(*words, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
         with_one = bare_cli(*words, "--keeper", NO_ADDRESS, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
@@ -250,7 +249,7 @@ def test_a_keeper_that_cannot_be_asked_costs_one_line_and_changes_nothing_else(
         assert [line[: len(told)] for line in extra] == ([] if words == ("status", "here") else [told])
 
 
-def test_a_token_that_the_keeper_refuses_is_said(page: Page, bare_cli: Cli, keeper: str, ray: ForgetfulRay) -> None:
+def test_a_token_that_the_keeper_refuses_is_said(page: Page, bare_cli: Cli, keeper: str, ray: FakeRay) -> None:
     page.keep(job("a"))
     done = bare_cli("status", "a", "--keeper", keeper, address=ray.url, RAY_AUTH_TOKEN="another")
     assert done.returncode == 2
@@ -265,7 +264,7 @@ class NoKeeper(JsonHandler):
         self.answer({"jobs": "none", "submission_id": 7})
 
 
-def test_another_server_in_place_of_the_keeper_is_said_and_not_believed(bare_cli: Cli, ray: ForgetfulRay) -> None:
+def test_another_server_in_place_of_the_keeper_is_said_and_not_believed(bare_cli: Cli, ray: FakeRay) -> None:
     with serve(NoKeeper) as url:
         done = bare_cli("status", "a", "--keeper", url, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
         listed = bare_cli("history", "--team", "--keeper", url, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
@@ -276,7 +275,7 @@ def test_another_server_in_place_of_the_keeper_is_said_and_not_believed(bare_cli
 
 
 def test_the_keeper_has_the_whole_log_so_it_comes_before_the_local_job_history(
-    page: Page, ask, ray: ForgetfulRay, bare_cli: Cli
+    page: Page, ask, ray: FakeRay, bare_cli: Cli
 ) -> None:  # type: ignore[no-untyped-def]
     ledger = Ledger(Path(bare_cli.environ["HOME"]) / ".local/state/rayjobs/ledger.sqlite")
     place = LedgerPlace(ray.url, "address")
@@ -289,7 +288,7 @@ def test_the_keeper_has_the_whole_log_so_it_comes_before_the_local_job_history(
     assert b"From the ledger: " in instead.stderr
 
 
-def test_a_kept_end_is_recorded_in_the_local_job_history(page: Page, ask, ray: ForgetfulRay, bare_cli: Cli) -> None:  # type: ignore[no-untyped-def]
+def test_a_kept_end_is_recorded_in_the_local_job_history(page: Page, ask, ray: FakeRay, bare_cli: Cli) -> None:  # type: ignore[no-untyped-def]
     path = Path(bare_cli.environ["HOME"]) / ".local/state/rayjobs/ledger.sqlite"
     ledger = Ledger(path)
     # The cluster has one name for the ledger and for its keeper.
