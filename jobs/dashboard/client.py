@@ -76,17 +76,22 @@ class RayJobsApi:
 
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
 
-    async def list_jobs(self, deadline: Deadline | None = None, *, retry: bool = True) -> list[JobInfo]:
+    async def list_jobs(
+        self, deadline: Deadline | None = None, *, attempt_seconds: float | None = None
+    ) -> list[JobInfo]:
         """Lists all jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes.
 
-        Without `retry` the first failure is raised.
+        Args:
+            deadline: The end of all attempts.
+            attempt_seconds: There is one attempt, of so many seconds; None: it is repeated until the deadline.
         """
 
         def parse(response: httpx.Response) -> list[JobInfo]:
             return sorted(_jobs_of(response, self.http.where, read_jobs), key=lambda job: job.start_time or 0)
 
-        deadline = deadline or Deadline(LIST_SECONDS)
-        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS, most=LIST_BYTES, retry=retry)
+        deadline = deadline or Deadline(attempt_seconds or LIST_SECONDS)
+        options = {"seconds": attempt_seconds or LIST_SECONDS, "retry": attempt_seconds is None, "most": LIST_BYTES}
+        return await self._ask("GET", "/api/jobs/", deadline, parse, **options)
 
     async def post_job(self, spec: JobSpec, submission_id: str, seconds: float) -> JobsError | None:
         """Tries once to create the job. Returns None if it was accepted, an error if that is not clear.

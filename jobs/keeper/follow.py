@@ -53,6 +53,7 @@ class _Log:
         wake: Set if the next turn must not wait.
         is_lost: The server no longer knows the job. One more turn reads what is there.
         is_old: The job had ended when it was seen first.
+        is_settled: After the last turn: it is not read again, if its job is still listed.
         is_synced: The reader's offset is where the store stopped.
         rests: The turns in a row without a byte.
         failures: The turns in a row that failed.
@@ -64,6 +65,7 @@ class _Log:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     is_lost: bool = False
     is_old: bool = False
+    is_settled: bool = True
     is_synced: bool = False
     rests: int = 0
     failures: int = 0
@@ -204,7 +206,8 @@ class LogFollowers:
                 await self._rest(log)
         except Exception as error:  # The other logs go on, whatever one job has.
             self._notify(f"The log of {submission_id} cannot be read: {type(error).__name__}: {error}")
-        self._done[submission_id] = log.job.start_time
+        if log.is_settled:
+            self._done[submission_id] = log.job.start_time
         log.task = None
         self._drop(log)
 
@@ -246,6 +249,7 @@ class LogFollowers:
     async def _try(self, log: _Log) -> bool:
         job, is_lost = log.job, log.is_lost
         is_last = job.ended or is_lost
+        log.is_settled = job.ended or not is_lost  # A lost job may come back.
         if not log.is_synced:
             log.reader.offset = await self._store.run(lambda keeping: keeping.next_byte(job.submission_id))
             log.is_synced = True

@@ -33,6 +33,3 @@ class Problems:
         before = self._texts.pop(key, None)
         if before is not None and before not in self._texts.values():
             self._notify(text)
-
-    def has(self, key: str) -> bool:
-        return key in self._texts

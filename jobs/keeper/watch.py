@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from typing import Protocol
 
 from ..connection import Connection
+from ..dashboard.client import LIST_SECONDS
 from ..dashboard.waiting import LIST_PAUSE_FACTOR, LOOKS_UNTIL_LOST
 from ..deadline import Backoff, Deadline
 from ..errors import JobsError, LedgerFault, NotAllowed
@@ -25,6 +26,9 @@ from .store import Store
 LOOK_SECONDS = 2.0
 # The first and the longest pause while Ray does not answer.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
+# How long a list may take after an answer. Each failure doubles it up to LIST_SECONDS: a head that has just restarted
+# takes minutes, and one that vanished never closes the connection.
+ATTEMPT_SECONDS = 30.0
 # Without an answer for so long, the keeper says that it is behind.
 SILENT_SECONDS = 20.0
 # How often Ray is asked for its session if nothing points to another head, and whether drivers of jobs are dead.
@@ -97,7 +101,7 @@ class Watch:
         self._ended: set[str] = set()
         self._session: str | None = None
         self._is_first = True
-        self._began = time.monotonic()
+        self._answered_at = time.monotonic()
         self._recorded_at: float | None = None
         self._pause = LOOK_SECONDS
         self._failure: JobsError | None = None
@@ -117,14 +121,17 @@ class Watch:
 
     async def run(self) -> None:
         """Looks until it is cancelled."""
-        backoff = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS)
+        backoff, attempt_seconds = Backoff(first=FIRST_PAUSE_SECONDS, longest=LONGEST_PAUSE_SECONDS), ATTEMPT_SECONDS
         try:
             while True:
                 began = time.monotonic()
                 try:
-                    jobs = await self._client.list_jobs(Deadline(None), retry=False)
+                    jobs = await self._client.list_jobs(attempt_seconds=attempt_seconds)
                     self._pause = max(LOOK_SECONDS, LIST_PAUSE_FACTOR * (time.monotonic() - began))
-                    self._failure = None
+                    self._failure, self._answered_at = None, time.monotonic()
+                    attempt_seconds = ATTEMPT_SECONDS
+                    backoff.reset()
+                    self._problems.end("ray", "Ray answers again.")
                     if self._is_first:
                         await self._read_unfinished()
                     await self._look_at_head(jobs)
@@ -134,12 +141,11 @@ class Watch:
                     await asyncio.sleep(self._pause)
                 except JobsError as error:
                     self._failure, self._head_at = error, 0.0
+                    attempt_seconds = min(LIST_SECONDS, 2 * attempt_seconds)
                     self.report()
                     await backoff.pause()
                 else:
-                    backoff.reset()
                     self._is_first, self._recorded_at = False, time.monotonic()
-                    self._problems.end("ray", "Ray answers again.")
                     self._problems.end("jobs", "The jobs are recorded again.")
                     await asyncio.sleep(self._pause)
         finally:
@@ -149,13 +155,10 @@ class Watch:
     def report(self) -> None:
         """Records the problem that Ray is silent, if it is. To be called every few seconds: a request may take minutes
         to fail."""
-        since = self._began if self._recorded_at is None else self._recorded_at
-        silent = time.monotonic() - since
+        silent = time.monotonic() - self._answered_at
         is_refused = isinstance(self._failure, NotAllowed)
         if silent < max(SILENT_SECONDS, 2 * self._pause) and not is_refused:
             return
-        if self._problems.has("jobs") and self._failure is None:
-            return  # Ray answers; it cannot be recorded.
         at = datetime.fromtimestamp(time.time() - silent, timezone.utc)
         reason = f": {self._failure.message}" if self._failure else "."
         word = "has accepted no request" if is_refused else "has not answered"

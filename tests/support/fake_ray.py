@@ -30,10 +30,12 @@ class FakeRay:
         logs: The logs by id: bytes, or a function that returns them as they are now.
         session: The session of the head.
         token: What requests need; None: nothing.
-        fails_with: The HTTP status of every answer; 0: it does not answer at all; None: it works.
+        fails_with: The HTTP status of every answer; 0: it does not answer as long as this is so; None: it works.
         has_agent: Logs can be read from the agent of the node.
         node_state: The state of the only node.
         requests: The number of requests by path, without ids.
+        on_log: Called with the Range of each request for a log from the agent.
+        on_log_of: Called with the id of each such request.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class FakeRay:
     node_state: str = "ALIVE"
     requests: Counter[str] = field(default_factory=Counter)
     url: str = ""
+    on_log: Callable[[str], object] = lambda _range: None
+    on_log_of: Callable[[str], object] = lambda _id: None
     ends: threading.Event = field(default_factory=threading.Event)
 
     def add(self, submission_id: str, status: str = "RUNNING", log: bytes | None = None, **fields: Any) -> None:
@@ -132,7 +136,8 @@ class _Handler(JsonHandler):
         name = re.sub(r"^(/api/jobs/|/logs/).+", r"\1ID", path)
         head.requests[name] += 1
         if head.fails_with == 0:
-            head.ends.wait(300)
+            while head.fails_with == 0 and not head.ends.is_set():
+                time.sleep(0.05)
             self.close_connection = True
             return
         if head.fails_with is not None:
@@ -150,7 +155,10 @@ class _Handler(JsonHandler):
             job = head.jobs.get(path.removeprefix("/api/jobs/"))
             self.answer(job) if job else self._text("Job does not exist", 404)
         elif path.startswith("/logs/"):
-            self._file(head.log(path.removeprefix("/logs/job-driver-").removesuffix(".log")))
+            submission_id = path.removeprefix("/logs/job-driver-").removesuffix(".log")
+            head.on_log(self.headers.get("Range", ""))
+            head.on_log_of(submission_id)
+            self._file(head.log(submission_id))
         elif path == "/api/v0/logs/file":
             self._chunked(query["submission_id"], live=False)
         elif path == "/api/v0/logs/stream":
