@@ -76,7 +76,7 @@ async def open_connection(
         from . import local_ray
 
         ray = await local_ray.ensure(notify)
-        local = UrlTarget(ray.url, ray.token_file, target.headers, True)
+        local = UrlTarget(ray.url, ray.token_file, target.headers, True, target.keeper)
         opened = _open_url(local, local_ray.check_listener)
     else:
         opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)

@@ -73,7 +73,8 @@ def history_command(
     if team:
         if mine and user is not None:
             raise click.UsageError("--mine and --user cannot be used together.")
-        user = user_for_cluster() if mine else user
+        if mine and not (user := user_for_cluster()):
+            raise Refused("--mine has no name to look for: RAYJOBS_USER is empty.", "Name one with --user.")
         _show_team(submission_id, _filters(user, status, since, search), limit, output, target_options)
         return
     for name, value in {"--user": user, "--since": since, "--search": search}.items():

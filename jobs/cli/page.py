@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import Interrupted, Refused
+from ..errors import Interrupted, NotThere, Refused, Unreachable
 from .extra import check_extra
 from .help import TARGET_HELP, Command, id_argument, option
 from .options import target_options
@@ -51,10 +51,14 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
 
     async def main() -> None:
         if has_keeper(target):
-            await _show_page_of_keeper(target, submission_id, is_opened=not no_open)
-        else:
-            check_extra("The page of a cluster without a keeper")
-            await _show_own_page(target, submission_id, port, target_options.ledger, is_opened=not no_open)
+            try:
+                await _show_page_of_keeper(target, submission_id, is_opened=not no_open)
+            except (NotThere, Unreachable) as error:
+                if target.keeper is not None:  # It was asked for by name.
+                    raise
+                notify(f"The keeper of {target.name} could not be asked: {error.message} This page is without it.")
+        check_extra("The page of a cluster without a keeper")
+        await _show_own_page(target, submission_id, port, target_options.ledger, is_opened=not no_open)
 
     try:
         run(main)

@@ -298,3 +298,36 @@ def test_a_kept_end_is_recorded_in_the_local_job_history(page: Page, ask, ray: F
     entry = ledger.get("a")
     assert entry is not None
     assert (entry.status, entry.driver_exit_code) == ("FAILED", 1)
+
+
+def test_a_later_command_learns_from_a_real_keeper_how_a_job_ended_before_the_head_was_replaced(
+    bare_cli: Cli, tmp_path: Path
+) -> None:
+    with fake_ray(token=TOKEN) as ray:
+        ray.add("ended", "FAILED", LOG)
+        ray.add("ran", log=b"epoch 1\n")
+        words = ("keep", "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0", "--address", ray.url)
+        keeping = bare_cli.start_raw(*words, RAY_AUTH_TOKEN=TOKEN)
+        assert keeping.stderr is not None
+        try:
+            said = (line.decode() for line in keeping.stderr)
+            url = next(word.rstrip(".") for line in said if "Page: " in line for word in line.split() if "://" in word)
+
+            def ask(*words: str) -> CompletedProcess[bytes]:
+                return bare_cli(*words, "--keeper", url, address=ray.url, RAY_AUTH_TOKEN=TOKEN)
+
+            wait_until(lambda: b"ended" in ask("history", "--team").stdout, 60)
+            wait_until(lambda: ask("logs", "ended", "--offset", str(len(LOG) - 1)).stdout == b"\n", 60)
+            ray.replace_head()
+            ended = ask("wait", "ended")
+            assert ended.returncode == 1
+            assert b"Ray no longer knows ended. This is what the keeper at http://127.0.0.1:" in ended.stderr
+            assert ask("logs", "ended").stdout == LOG
+            ran = ask("wait", "ran", "--output", "json")
+            assert (ran.returncode, json.loads(ran.stdout)["status"]) == (4, "LOST")
+            assert ask("logs", "ran").stdout == b"epoch 1\n"
+            listed = json.loads(ask("history", "--team", "--output", "json").stdout)
+            assert {each["submission_id"]: each["status"] for each in listed} == {"ended": "FAILED", "ran": "LOST"}
+        finally:
+            keeping.kill()
+            keeping.communicate()
