@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -13,7 +13,9 @@ import pytest
 from tests.support.command import NO_ADDRESS, Cli
 from tests.support.keeper_page import TOKEN, Page, failed, job, serving
 
-NOON = datetime(2026, 11, 20, 12).timestamp()
+NOON = datetime(2026, 11, 20, 12, tzinfo=timezone.utc).timestamp()
+# Of the machine of the command, nine hours before that of the keeper.
+ZONE = "XXX-9"
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def team(page: Page, bare_cli: Cli):  # type: ignore[no-untyped-def]
     with serving(page.app) as url:
 
         def run(*words: str, **environ: str) -> CompletedProcess[bytes]:
-            environ = {"RAY_AUTH_TOKEN": TOKEN, **environ}
+            environ = {"RAY_AUTH_TOKEN": TOKEN, "TZ": ZONE, **environ}
             return bare_cli("history", "--team", *words, "--keeper", url, address=NO_ADDRESS, **environ)
 
         yield run
@@ -58,7 +60,7 @@ def test_jobs_of_everybody_are_listed_newest_first_without_asking_ray(team) -> N
         (("--status", "failed"), ["broken"]),
         (("--user", "ada"), ["runs", "broken"]),
         (("--since", "2026-11-20"), ["runs", "broken"]),
-        (("--since", "2026-11-20 12:00:30"), ["runs"]),
+        (("--since", "2026-11-20 21:00:30"), ["runs"]),
         (("--search", "TRAIN.PY --lr"), ["broken"]),
         (("--limit", "2"), ["runs", "broken"]),
         (("--user", "nobody"), []),
@@ -68,7 +70,6 @@ def test_jobs_of_everybody_are_listed_newest_first_without_asking_ray(team) -> N
 def test_filters_choose_jobs_and_a_date_is_one_of_this_machine(  # type: ignore[no-untyped-def]
     team, options: tuple[str, ...], expected: list[str]
 ) -> None:
-    # Half an hour makes a date of another zone another day.
     done = team(*options, "--output", "json", RAYJOBS_USER="grace")
     assert [each["submission_id"] for each in json.loads(done.stdout)] == expected
     assert (b"--limit 20 shows more" in done.stderr) == (options == ("--limit", "2"))

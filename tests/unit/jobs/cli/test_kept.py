@@ -129,6 +129,23 @@ def test_following_goes_on_at_the_keeper_with_the_byte_at_which_ray_lost_the_job
     assert b"Job a is lost" in said
 
 
+def test_a_submit_that_follows_ends_with_the_kept_log_and_result(
+    page: Page, ray: FakeRay, bare_cli: Cli, keeper: str
+) -> None:
+    digest = {"rayjobs.spec_sha256": JobSpec("python train.py").digest}
+    ray.add("a", log=LOG[:300_000], metadata=digest)
+    page.keep(job("a"), logs={"a": LOG})
+    words = ("submit", "--submission-id", "a", "--address", ray.url, "--keeper", keeper, "--", "python", "train.py")
+    following = bare_cli.start_raw(*words, RAY_AUTH_TOKEN=TOKEN)
+    assert following.stdout is not None
+    begin = following.stdout.read(300_000)
+    ray.replace_head()
+    rest, said = following.communicate(timeout=120)
+    assert begin + rest == LOG
+    assert following.returncode == 0
+    assert b"From byte 300000 on, the log is what the keeper at " in said
+
+
 def test_a_log_that_is_gone_with_its_node_comes_from_the_keeper(page: Page, ask, ray: FakeRay) -> None:  # type: ignore[no-untyped-def]
     ray.add("a", "SUCCEEDED")
     page.keep(job("a"), logs={"a": LOG})
@@ -149,6 +166,22 @@ def test_wait_ends_with_the_kept_result_of_a_forgotten_job(page: Page, ask, stat
     assert done.returncode == code
     assert json.loads(done.stdout)["status"] == ("LOST" if status == "RUNNING" else status)
     assert b"Ray no longer knows a. This is what the keeper at " in done.stderr
+
+
+def test_wait_gives_the_keeper_time_to_record_an_end_that_it_sees_a_moment_later(
+    page: Page, bare_cli: Cli, ray: FakeRay, keeper: str
+) -> None:
+    page.keep(job("a", "RUNNING"))
+    words = bare_cli.command("wait", "a", "--keeper", keeper, address=ray.url)[3:]
+    waiting = bare_cli.start_raw(*words, RAY_AUTH_TOKEN=TOKEN)
+    assert waiting.stderr is not None
+    # Ray's answer is in; the line comes when a wait is longer than a moment.
+    line = b""
+    while b"has recorded the end of job a" not in line and (line := waiting.stderr.readline()):
+        pass
+    page.keep(job("a", "SUCCEEDED"))
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
 
 
 def test_wait_takes_each_job_from_whoever_knows_it_in_the_order_that_was_asked_for(

@@ -192,6 +192,24 @@ def test_a_cluster_that_does_not_answer_leaves_the_local_job_history_and_comes_b
             end(process)
 
 
+def test_a_keeper_of_the_outputs_that_does_not_run_leaves_the_page_of_this_machine(
+    bare_cli: Cli, tmp_path: Path
+) -> None:
+    outputs = contract(kubeContext="test", clusterUid=UID)
+    outputs["clusters"][0]["keeper"] = {"service": "ray-0-keeper", "port": 8270}
+    path = write(tmp_path / "outputs.json", outputs)
+    place = Place(f"{UID}/ray-cluster/ray-0", "stack", "dev", "ray-0", "ray-cluster")
+    ledger_of(bare_cli).record_submission("mine", JobSpec("python mine.py"), place, Origin())
+    with api_server(tmp_path) as kubeconfig:
+        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig))
+        with opened(bare_cli, *words) as (process, link), browser() as ours:
+            assert "mine" in ours.get(link).text
+            code, said = end(process)
+    assert code == 0
+    assert "The keeper of ray-cluster/ray-0 could not be asked: The keeper of ray-cluster/ray-0 does not run: " in said
+    assert "The page shows the local job history only: " in said
+
+
 def test_what_the_page_cannot_show_is_refused_with_what_helps(keeper: str, ray: FakeRay, bare_cli: Cli) -> None:
     def refused(*words: str, **environ: str) -> tuple[int, str]:
         done = bare_cli.raw("page", "--no-open", *words, **environ)
