@@ -21,8 +21,10 @@ from .terminal import at_terminal
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
     from ..connection import Connection
+    from ..keeper.web.access import Access
     from ..ledger.keeping import Limits
     from ..target.options import TargetOptions
     from ..target.resolve import Target
@@ -114,10 +116,21 @@ async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.sock
         access = access_of(connection, token)
         app = create_app(served_of(keeper, access), host_names(connection, host))
         with serving(app, bound) as url:
-            path = access.new_path() if at_terminal(sys.stderr) and not access.is_open else ""
             notify(f"Keeping the jobs of {target.name} in {folder}.")
-            notify(f"Page: {url}{path}" if path or access.is_open else f"Page: {url}. {command('page')} opens it.")
+            for line in _about_page(url, access):
+                notify(line)
             await asyncio.gather(keeper.run(), token.run())
+
+
+def _about_page(url: str, access: Access) -> Iterator[str]:
+    """Yields how to open the page. What opens it is shown only to a person, who can see it only now."""
+    if access.is_open:
+        yield f"Page: {url}"
+    elif at_terminal(sys.stderr):
+        yield f"Page, to open once within a minute: {url}{access.new_path()}"
+    else:
+        yield f"Page: {url}"
+        yield f"{command(f'page --keeper {url}')} opens it in a browser."
 
 
 async def _check_reach(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jobs.connection import open_connection
+from jobs.errors import LedgerFault
 from jobs.keeper import explain, follow, keeper, watch
 from jobs.keeper.keeper import Keeper, open_keeper
 from jobs.ledger.keeping import Limits
@@ -118,12 +119,12 @@ def looping(ray: FakeRay, folder: Path, limits: Limits | None = None, token_file
 
 
 def until(condition: Any, seconds: float = 60.0) -> None:
-    """Waits until a condition holds; it may raise AssertionError before that."""
+    """Waits until a condition holds. Before that it may raise AssertionError, or LedgerFault of a reader."""
 
     def holds() -> bool:
         try:
             return bool(condition())
-        except AssertionError:
+        except (AssertionError, LedgerFault):
             return False
 
     wait_until(holds, seconds)

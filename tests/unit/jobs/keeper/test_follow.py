@@ -226,7 +226,6 @@ def test_a_database_that_is_damaged_while_it_is_used_is_set_aside_and_all_is_rea
         with looping(ray, folder) as loop:
             until(lambda: all(loop.is_complete(f"job-{i}") for i in range(50)) and loop.log("runs"))
             with (folder / LEDGER_NAME).open("r+b") as file:
-                file.seek(4096)
                 file.write(b"\xff" * 4096 * 8)
             ray.write("runs", b"end")
             ray.end("runs")
