@@ -72,7 +72,7 @@ async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_
     from urllib.parse import urlsplit
 
     from ..keeper.reach import reach_keeper
-    from ..target.resolve import is_loopback
+    from ..target.resolve import ClusterTarget, is_loopback
 
     address = urlsplit(target.keeper or "")
     if target.keeper is not None and not is_loopback(address.hostname):
@@ -82,6 +82,11 @@ async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_
             f"Run `ssh -L {port}:127.0.0.1:{port} {host}`, and then this command with --keeper http://127.0.0.1:{port}.",
         )
     async with reach_keeper(target, notify=notify, for_browser=True) as keeper:
+        if isinstance(target, ClusterTarget) and target.keeper is None and target.cluster.auth_secret is None:
+            notify(
+                f"{target.name} has no token authentication: every user of this machine can read its jobs through "
+                f"{keeper.url} while this command runs."
+            )
         path = await keeper.page_path(submission_id)
         await _show(f"{keeper.url}{path}", f"The page of {keeper.where}", is_opened=is_opened)
         await asyncio.Event().wait()

@@ -39,7 +39,8 @@ _KINDS = (FACT, CAUSE, CLUE, ALERT, UNREAD)
 _IS_IT_ONE = "Is it a keeper's address? `rayjobs keep` says where it listens. Its version may be another one too."
 
 T = TypeVar("T")
-Seconds = Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
+# Up to the last second of the year 9999, the last one that a date can have.
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
 
 
 class _Change(msgspec.Struct):
