@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..activity import activity
 from ..deadline import Deadline, bounded
-from ..errors import JobLost, JobsError, NotAllowed, NotThere, UnknownJob, Unreachable, number_of
+from ..errors import JobLost, JobsError, LocalFault, NotAllowed, NotThere, UnknownJob, Unreachable, number_of
 from ..spec.job_info import LOST, TERMINAL, Result
 from .output import notify
 from .runner import open_ledger, run
@@ -49,22 +49,36 @@ def is_forgotten(error: JobsError) -> bool:
 
 
 async def ask_keeper(target: Target, work: Callable[[KeeperApi], Awaitable[T]]) -> T | None:
-    """Returns what `work` finds at the target's keeper; None if there is no keeper, or it cannot be asked."""
+    """Returns what `work` finds at the target's keeper; None if there is no keeper, or it cannot be asked.
+
+    Raises LocalFault if `work` does.
+    """
     from ..keeper.reach import has_keeper, reach_keeper
 
     if not has_keeper(target):
         return None
-    try:
-        async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
+        try:
             with activity(f"Looking for the keeper of {target.name}"):
                 opening = stack.enter_async_context(reach_keeper(target))
                 keeper = await bounded(opening, KEEPER_SECONDS)
+        except asyncio.TimeoutError:
+            notify(f"The keeper of {target.name} could not be asked: no way to it within {KEEPER_SECONDS:.0f} s.")
+            return None
+        except JobsError as error:
+            _not_asked(target, error)
+            return None
+        try:
             return await work(keeper)
-    except asyncio.TimeoutError:
-        notify(f"The keeper of {target.name} could not be asked: no way to it within {KEEPER_SECONDS:.0f} s.")
-    except JobsError as error:
-        notify(f"The keeper of {target.name} could not be asked: {error.message}")
-    return None
+        except LocalFault:
+            raise  # What was read cannot be written here.
+        except JobsError as error:
+            _not_asked(target, error)
+            return None
+
+
+def _not_asked(target: Target, error: JobsError) -> None:
+    notify(f"The keeper of {target.name} could not be asked: {error.message}")
 
 
 async def find_kept(target: Target, submission_ids: Sequence[str], *, forgotten: bool) -> dict[str, KeptJob]:

@@ -101,16 +101,17 @@ def logs_command(
         raise detached(interrupted, submission_id) from None
     except JobsError as error:
         kept = from_keeper(forgotten=is_forgotten(error)) if is_for_keeper(error) else None
-        if kept is not None and kept[1]:
+        # The ledger's log outlives the cluster. Nothing is printed twice.
+        recorded = None if log.written or (kept and kept[1]) else find_log_of_target(submission_id, target_options)
+        if recorded is not None:
+            from ..dashboard.log_end import end_of
+
+            print_ledger_log(recorded, lambda data: log.write(end_of(data, lines=tail, since=since_time)))
+        if kept is not None:
             record_kept(target_options, [kept[0]])
             _end_with_kept(log, kept[0], error, follow=follow)
-        # The ledger's log outlives the cluster. Nothing is printed twice.
-        recorded = None if log.written else find_log_of_target(submission_id, target_options)
         if recorded is None:
             raise
-        from ..dashboard.log_end import end_of
-
-        print_ledger_log(recorded, lambda data: log.write(end_of(data, lines=tail, since=since_time)))
         log.close()
         print_error(f"Error: {error}")
         raise SystemExit(error.exit_code if follow or not recorded.same_cluster else 0) from None
@@ -127,7 +128,7 @@ def logs_command(
 
 
 def _end_with_kept(log: _Sink, job: KeptJob, error: JobsError, *, follow: bool) -> NoReturn:
-    """Ends the command after a kept log was printed. See `kept`."""
+    """Ends the command as the keeper has the job. See `kept`."""
     log.close()
     if not (is_forgotten(error) or job.entry.ended):
         print_error(f"Error: {error}")

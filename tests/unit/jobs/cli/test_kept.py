@@ -85,6 +85,21 @@ def test_a_forgotten_log_is_saved_to_a_file(page: Page, ask, bare_cli: Cli) -> N
     assert (bare_cli.cwd / "a.log").read_bytes() == LOG
 
 
+def test_a_kept_job_without_a_log_still_has_its_result(page: Page, ask) -> None:  # type: ignore[no-untyped-def]
+    page.keep(failed("a"))
+    following = ask("logs", "--follow", "a")
+    assert (following.returncode, following.stdout) == (1, b"")
+    assert b"has job a (FAILED), but no log of it." in following.stderr
+    assert ask("logs", "a").returncode == 0
+
+
+def test_a_file_that_cannot_be_written_is_the_error(page: Page, ask) -> None:  # type: ignore[no-untyped-def]
+    page.keep(job("a"), logs={"a": LOG})
+    done = ask("logs", "a", "--save", "no/such/folder/a.log")
+    assert done.returncode == 2
+    assert b"Error: Could not write no/such/folder/a.log" in done.stderr
+
+
 def test_bytes_that_the_keeper_did_not_keep_are_said_and_not_replaced(tmp_path: Path, bare_cli: Cli) -> None:
     from jobs.ledger.keeping import Keeping, Limits
 
