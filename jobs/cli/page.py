@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..activity import activity
 from ..errors import Interrupted, NotThere, Refused, Unreachable
 from .extra import check_extra
 from .help import TARGET_HELP, Command, id_argument, option
@@ -102,7 +103,8 @@ async def _show_own_page(
         trying = asyncio.ensure_future(page.is_tried.wait())
         try:
             # A target that cannot be used is an error, and not a page.
-            await asyncio.wait({running, trying}, return_when=asyncio.FIRST_COMPLETED)
+            with activity(f"Reading the jobs of {target.name}"):
+                await asyncio.wait({running, trying}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 await running
             await _show(url, f"The page of {target.name}", is_opened=is_opened)

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from ..connection import open_connection
+from ..deadline import Deadline
 from ..errors import JobsError, LedgerFault, LocalFault, Refused
 from ..ledger.copied import copy_jobs
 from ..ledger.keeping import Limits
@@ -32,6 +33,8 @@ from .web.serve import bound_socket, serving
 LIMITS = Limits(log_bytes=512 * 1024**2)
 # How long a page waits for the first bytes of a log that nobody opened before.
 FIRST_BYTES_SECONDS = 4.0
+# How long the first list of jobs is awaited.
+FIRST_LOOK_SECONDS = 10.0
 # Between two attempts to reach a cluster that does not answer.
 RETRY_SECONDS = 5.0
 NOT_CONNECTED = "The cluster is being connected."
@@ -86,7 +89,7 @@ class OwnPage:
 
     Attributes:
         jobs: The jobs.
-        is_tried: Set when it is known for the first time whether the cluster answers.
+        is_tried: Set when the jobs of Ray were read for the first time, or it does not answer.
     """
 
     def __init__(self, target: Target, directory: Path, notify: Callable[[str], None]) -> None:
@@ -124,9 +127,8 @@ class OwnPage:
                         open_keeper(connection, self._directory, LIMITS, self._notify, self.jobs.is_wanted)
                     )
                     self.jobs.is_connected = True
-                    self.is_tried.set()
                     try:
-                        await self._keeper.run()
+                        await asyncio.gather(self._keeper.run(), self._wait_for_jobs(self._keeper))
                     finally:
                         self._keeper, self.jobs.is_connected = None, False
             except (Refused, LocalFault):
@@ -137,6 +139,12 @@ class OwnPage:
                     self._notify(f"The page shows the local job history only: {error.message}")
             self.is_tried.set()
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _wait_for_jobs(self, keeper: Keeper) -> None:
+        until = Deadline(FIRST_LOOK_SECONDS)
+        while keeper.state().behind_seconds is None and not until.passed:
+            await asyncio.sleep(0.05)
+        self.is_tried.set()
 
 
 @asynccontextmanager
