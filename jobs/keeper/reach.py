@@ -51,12 +51,15 @@ async def reach_keeper(
             kube = await open_kube(target, notify)
             stack.push_async_callback(kube.close)
             await verify_identity(kube, target.contract.cluster_uid, notify)
-            yield await _of_cluster(target, kube, stack, for_browser)
+            yield await of_cluster(target, kube, stack, for_browser=for_browser)
         else:
             yield await _at_url(target.keeper or "", target, _token_of_machine(target), stack)
 
 
-async def _of_cluster(target: ClusterTarget, kube: Kube, stack: AsyncExitStack, for_browser: bool) -> KeeperApi:
+async def of_cluster(
+    target: ClusterTarget, kube: Kube, stack: AsyncExitStack, *, for_browser: bool = False
+) -> KeeperApi:
+    """Opens the way to the keeper of a cluster, over a Kubernetes API that is open. See `reach_keeper`."""
     from ..kubernetes.services import ServiceAddress
 
     async def token() -> str | None:
@@ -70,7 +73,7 @@ async def _of_cluster(target: ClusterTarget, kube: Kube, stack: AsyncExitStack, 
     where = f"the keeper of {target.name}"
     remedy = f"kubectl get services,pods -n {service.namespace}"
     if kube.in_pod and not for_browser:
-        http = HttpClient(f"http://{service.name}.{service.namespace}:{service.port}", token=token, where=where)
+        http = HttpClient(f"http://{service.name}.{service.namespace}.svc:{service.port}", token=token, where=where)
         stack.push_async_callback(http.close)
         return KeeperApi(http, remedy)
     return KeeperApi(await _through_tunnel(kube, service, where, target.port, token, stack), remedy)

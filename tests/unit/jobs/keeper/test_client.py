@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from jobs.dashboard.http import HttpClient
 from jobs.errors import JobsError, NotAllowed, NotThere, Refused, ServerFault, UnknownJob, Unreachable
 from jobs.keeper import client, reach
 from jobs.keeper.client import KeeperApi
+from jobs.kubernetes.api import Kube
 from jobs.target.options import TargetOptions
 from jobs.target.resolve import Target, UrlTarget
 from tests.support.api_server import UID, api_server
@@ -174,7 +177,7 @@ def pods(*names: str) -> dict[str, object]:
         }
         for name in names
     ]
-    secret = {"data": {"auth_token": __import__("base64").b64encode(TOKEN.encode()).decode()}}
+    secret = {"data": {"auth_token": base64.b64encode(TOKEN.encode()).decode()}}
     return {f"{CORE}/pods": {"items": items}, f"{CORE}/secrets/ray-0": secret}
 
 
@@ -236,6 +239,23 @@ def test_a_keeper_that_does_not_answer_in_its_pod_is_said(tmp_path: Path) -> Non
     with api_server(tmp_path, objects, forwards=forwards) as kubeconfig, pytest.raises(Unreachable) as raised:
         reach_and(target(tmp_path, kubeconfig), lambda keeper: keeper.job("a", 1.0))
     assert "Nothing answers in the pod on port 9" in raised.value.message
+
+
+def test_in_a_pod_the_service_is_asked_directly_and_a_browser_gets_a_tunnel(tmp_path: Path) -> None:
+    outputs = contract()
+    outputs["clusters"][0] |= {"authSecret": None, "keeper": {"service": "ray-0-keeper", "port": 8270}}
+    path = write(tmp_path / "outputs.json", outputs)
+    in_pod = Kube(None, "the Kubernetes API (service account)", in_pod=True)
+
+    async def url(*, for_browser: bool) -> str:
+        async with contextlib.AsyncExitStack() as stack:
+            target = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
+            return (await reach.of_cluster(target, in_pod, stack, for_browser=for_browser)).url
+
+    assert asyncio.run(url(for_browser=False)) == "http://ray-0-keeper.ray-cluster.svc:8270"
+    # The tunnel looks for the pod first: this stand-in for the API has none.
+    with pytest.raises(Unreachable, match="service account"):
+        asyncio.run(url(for_browser=True))
 
 
 def test_a_target_without_a_keeper_says_how_one_is_named(tmp_path: Path) -> None:
