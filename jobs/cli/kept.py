@@ -87,13 +87,13 @@ async def find_kept(target: Target, submission_ids: Sequence[str], *, forgotten:
     Args:
         target: The Ray cluster.
         submission_ids: The jobs.
-        forgotten: Ray answered and does not know them. Then a job that the keeper has as not ended is awaited for
-            a few seconds: it is about to become LOST.
+        forgotten: Ray answered and does not know them. Then jobs that the keeper has as not ended are awaited for a
+            few seconds: they are about to become LOST.
     """
 
     async def work(keeper: KeeperApi) -> dict[str, KeptJob]:
-        seconds = SETTLE_SECONDS if forgotten else 0.0
-        found = {each: await _look(keeper, each, seconds) for each in submission_ids}
+        until = _settled(forgotten)
+        found = {each: await _look(keeper, each, until) for each in submission_ids}
         return {submission_id: job for submission_id, job in found.items() if job is not None}
 
     return (await ask_keeper(target, work) or {}) if submission_ids else {}
@@ -120,12 +120,16 @@ def say_from_keeper(jobs: Sequence[KeptJob], *, forgotten: bool) -> None:
         notify(f"{why}This is what {jobs[0].keeper} kept:")
 
 
-async def _look(keeper: KeeperApi, submission_id: str, seconds: float) -> KeptJob | None:
-    deadline = Deadline(seconds)
-    with activity(f"Waiting until {keeper.where} has recorded the end of job {submission_id}", deadline):
+def _settled(forgotten: bool) -> Deadline:
+    """Returns when the keeper has recorded the end of a job that Ray has forgotten."""
+    return Deadline(SETTLE_SECONDS if forgotten else 0.0)
+
+
+async def _look(keeper: KeeperApi, submission_id: str, until: Deadline) -> KeptJob | None:
+    with activity(f"Waiting until {keeper.where} has recorded the end of job {submission_id}", until):
         while True:
             job = await keeper.job(submission_id, KEEPER_SECONDS)
-            if job is None or job.entry.ended or deadline.passed:
+            if job is None or job.entry.ended or until.passed:
                 return job
             await asyncio.sleep(1)
 
@@ -186,7 +190,7 @@ async def print_kept_log(
     """
 
     async def work(keeper: KeeperApi) -> tuple[KeptJob, bool] | None:
-        job = await _look(keeper, submission_id, SETTLE_SECONDS if forgotten else 0.0)
+        job = await _look(keeper, submission_id, _settled(forgotten))
         if job is None:
             return None
         extent = await keeper.log_extent(submission_id)

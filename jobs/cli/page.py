@@ -98,7 +98,7 @@ async def _show_own_page(
 ) -> None:
     from ..keeper.own_page import own_page
 
-    async with own_page(target, open_ledger(ledger).path, submission_id, port, notify) as (url, page):
+    async with own_page(target, open_ledger(ledger).path, submission_id, port, notify) as (new_link, page):
         running = asyncio.ensure_future(page.run())
         trying = asyncio.ensure_future(page.is_tried.wait())
         try:
@@ -107,7 +107,7 @@ async def _show_own_page(
                 await asyncio.wait({running, trying}, return_when=asyncio.FIRST_COMPLETED)
             if running.done():
                 await running
-            await _show(url, f"The page of {target.name}", is_opened=is_opened)
+            await _show(new_link(), f"The page of {target.name}", is_opened=is_opened)
             await running
         finally:
             for task in (running, trying):

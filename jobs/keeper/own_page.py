@@ -150,7 +150,7 @@ class OwnPage:
 @asynccontextmanager
 async def own_page(
     target: Target, ledger: Path, submission_id: str | None, port: int, notify: Callable[[str], None]
-) -> AsyncIterator[tuple[str, OwnPage]]:
+) -> AsyncIterator[tuple[Callable[[], str], OwnPage]]:
     """Serves the page on this machine until the end of the context.
 
     Args:
@@ -161,7 +161,7 @@ async def own_page(
         notify: Called with messages for a person.
 
     Yields:
-        The link that opens the page once, within a minute; and the page, whose `run` keeps it current.
+        What makes a link, which opens the page once, within a minute; and the page, whose `run` keeps it current.
 
     Raises:
         LocalFault: The port is taken.
@@ -183,4 +183,4 @@ async def own_page(
         access = Access()
         app = create_app(Served(page.jobs, access, page.keeper_state, page))
         with serving(app, bound) as url:
-            yield f"{url}{path_to(access.new_path(), submission_id)}", page
+            yield (lambda: f"{url}{path_to(access.new_path(), submission_id)}"), page

@@ -214,6 +214,15 @@ def test_wait_takes_each_job_from_whoever_knows_it_in_the_order_that_was_asked_f
     assert done.returncode == 1
 
 
+def test_many_forgotten_jobs_are_awaited_together(page: Page, bare_cli: Cli, ray: FakeRay, keeper: str) -> None:
+    names = [f"j{n}" for n in range(20)]
+    page.keep(*(job(name, "RUNNING") for name in names))
+    # Each by itself would take longer than the command may.
+    done = bare_cli("wait", *names, "--keeper", keeper, address=ray.url, RAY_AUTH_TOKEN=TOKEN, timeout=120)
+    assert done.returncode == 4
+    assert b"Ray no longer knows j0, j1, " in done.stderr
+
+
 def test_a_job_that_nobody_knows_is_refused_as_without_a_keeper(page: Page, ask) -> None:  # type: ignore[no-untyped-def]
     page.keep(job("a"))
     for words in (("wait", "nobody"), ("status", "a", "nobody"), ("logs", "nobody"), ("why", "nobody")):
