@@ -336,6 +336,8 @@ async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> 
     path = f"/logs/{quote(log_name(submission_id))}"
     async with agent.stream(path, headers={"Range": f"bytes={offset}-"}) as response:
         if response.status_code == 416:
+            # A connection whose answer was not read to its end cannot be used again.
+            await read_answer(response, agent.where, MOST_ERROR_BYTES)
             size = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("content-range", ""))
             if size is not None and int(size[1]) < offset:
                 raise LogShrank

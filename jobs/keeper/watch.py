@@ -101,6 +101,8 @@ class Watch:
         self._ended: set[str] = set()
         self._session: str | None = None
         self._is_first = True
+        self._recorded: Sequence[JobInfo] | None = None
+        self._recorded_in = 0
         self._answered_at = time.monotonic()
         self._recorded_at: float | None = None
         self._pause = LOOK_SECONDS
@@ -177,7 +179,10 @@ class Watch:
                 await self._store.run(lambda keeping: keeping.record_head(session))
                 self._session = session
 
-    async def _record(self, jobs: list[JobInfo]) -> None:
+    async def _record(self, jobs: Sequence[JobInfo]) -> None:
+        if jobs is self._recorded and not self._active and self._recorded_in == self._store.opened:
+            return  # Nothing has changed, and nothing can be lost.
+        self._recorded = None
         # From here on, what is appended under the id of a job that was submitted again belongs to the new one.
         self._followers.drop_replaced(jobs)
         await self._store.run(lambda keeping: keeping.record_seen(jobs))
@@ -185,6 +190,7 @@ class Watch:
         await self._record_lost({job.submission_id for job in jobs})
         await self._followers.update(jobs)
         self._check_orphans(jobs)
+        self._recorded, self._recorded_in = jobs, self._store.opened
 
     async def _read_unfinished(self) -> None:
         """Reads the jobs that had not ended when the keeper stopped. Raises LedgerFault."""
