@@ -41,7 +41,7 @@ NOT_CONNECTED = "The cluster is being connected."
 
 
 class OwnJobs(KeptJobs):
-    """The jobs of the folder. Asking for a log makes `is_wanted` true for its job.
+    """The jobs of the folder. Asking for a log makes it be read from Ray.
 
     Of a job that Ray no longer has, the end of the log comes from the local job history, if that has it.
     """
@@ -49,17 +49,23 @@ class OwnJobs(KeptJobs):
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
         self._wanted: set[str] = set()
-        self.is_connected = False
+        self._keeper: Keeper | None = None
 
-    def is_wanted(self, submission_id: str) -> bool:
-        """Whether somebody asked for the log of this job."""
-        return submission_id in self._wanted
+    def use(self, keeper: Keeper | None) -> None:
+        """Takes what reads logs from Ray now; None: nothing does."""
+        self._keeper = keeper
+        if keeper is not None:
+            for submission_id in self._wanted.copy():
+                keeper.want(submission_id)
 
     def log_extent(self, submission_id: str) -> LogExtent | None:
         """See KeptJobs. The first call waits a few seconds for the first bytes."""
-        is_first = submission_id not in self._wanted
-        self._wanted.add(submission_id)
-        until = time.monotonic() + (FIRST_BYTES_SECONDS if is_first and self.is_connected else 0.0)
+        until = time.monotonic()
+        if submission_id not in self._wanted:
+            self._wanted.add(submission_id)
+            if keeper := self._keeper:
+                keeper.want(submission_id)
+                until += FIRST_BYTES_SECONDS
         while (extent := super().log_extent(submission_id)) is None and time.monotonic() < until:
             time.sleep(0.1)
         if extent is not None:
@@ -124,13 +130,14 @@ class OwnPage:
                 async with AsyncExitStack() as stack:
                     connection = await stack.enter_async_context(open_connection(self._target, notify=self._notify))
                     self._keeper = await stack.enter_async_context(
-                        open_keeper(connection, self._directory, LIMITS, self._notify, self.jobs.is_wanted)
+                        open_keeper(connection, self._directory, LIMITS, self._notify, only_wanted=True)
                     )
-                    self.jobs.is_connected = True
+                    self.jobs.use(self._keeper)
                     try:
                         await asyncio.gather(self._keeper.run(), self._wait_for_jobs(self._keeper))
                     finally:
-                        self._keeper, self.jobs.is_connected = None, False
+                        self._keeper = None
+                        self.jobs.use(None)
             except (Refused, LocalFault):
                 raise
             except JobsError as error:

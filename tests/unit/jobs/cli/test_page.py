@@ -162,13 +162,17 @@ def test_without_a_keeper_the_page_has_the_own_jobs_and_those_of_ray_and_reads_a
             assert shown.count(f'href="/jobs/{submission_id}"') >= 1
         assert ray.requests["/logs/ID"] == 0
         assert "line 1" in ours.get(f"{base}/jobs/mine").text
+        assert "ValueError: no" not in ours.get(f"{base}/jobs/mine").text
         ray.write("mine", b"line 2\n")
         wait_until(lambda: ours.get(f"{base}/v1/jobs/mine/log").content == b"line 1\nline 2\n", 60)
         gone = ours.get(f"{base}/jobs/gone").text
         assert "the last line" in gone
         ended = ours.get(f"{base}/v1/jobs/gone/log", headers={"Range": "bytes=4990-"})
         assert (ended.status_code, ended.content) == (206, b"last line\n")
-        assert "line 1" not in ours.get(f"{base}/jobs/of-another").text
+        ray.end("mine")
+        wait_until(lambda: ours.get(f"{base}/v1/jobs/mine").json()["status"] == "SUCCEEDED", 60)
+        # Now the list of the server stays the same.
+        assert "ValueError: no" in ours.get(f"{base}/v1/jobs/of-another/log").text
         assert first.status_code == 200
         code, _ = end(process)
     assert code == 0
