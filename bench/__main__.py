@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m bench [stack] [growth] [monitoring] [jobs] [keeper] [keeper_loop] [page] [faults] [report]`.
+"""Runs benchmarks: `python -m bench [NAME]... [report]`. The names are those of `benchmarks`.
 
 Without a name it runs all of them, in this order.
 """
