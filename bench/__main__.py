@@ -1,4 +1,4 @@
-"""Runs benchmarks: `python -m bench [stack] [growth] [monitoring] [jobs] [keeper] [page] [faults] [report]`.
+"""Runs benchmarks: `python -m bench [NAME]... [report]`. The names are those of `benchmarks`.
 
 Without a name it runs all of them, in this order.
 """
@@ -13,7 +13,7 @@ from bench.measure import keep
 
 
 def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
-    from bench import faults, growth, jobs, keeper, monitoring, page, stack
+    from bench import faults, growth, jobs, keeper, keeper_loop, monitoring, page, stack
 
     return {
         "stack": stack.measure,
@@ -21,6 +21,7 @@ def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
         "monitoring": monitoring.measure,
         "jobs": jobs.measure,
         "keeper": keeper.measure,
+        "keeper_loop": keeper_loop.measure,
         "page": page.measure,
         "faults": faults.measure,
     }

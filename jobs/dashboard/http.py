@@ -109,7 +109,8 @@ class HttpClient:
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = _Transport(
             verify=tls,
-            limits=httpx.Limits(max_connections=64, keepalive_expiry=10),
+            # httpcore looks at all idle connections at each request.
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=8, keepalive_expiry=10),
             socket_options=options,
             proxy=_proxy(proxy) if proxy else None,
         )

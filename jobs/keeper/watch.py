@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ..connection import Connection
 from ..dashboard.client import LIST_SECONDS
+from ..dashboard.state_api import query_state
 from ..dashboard.waiting import LIST_PAUSE_FACTOR, LOOKS_UNTIL_LOST
 from ..deadline import Backoff, Deadline
 from ..errors import JobsError, LedgerFault, NotAllowed
@@ -31,8 +32,9 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
 ATTEMPT_SECONDS = 30.0
 # Without an answer for so long, the keeper says that it is behind.
 SILENT_SECONDS = 20.0
-# How often Ray is asked for its session if nothing points to another head, and whether drivers of jobs are dead.
+# How often Ray is asked which head answers if nothing points to another one, and whether drivers of jobs are dead.
 HEAD_SECONDS, ORPHANS_SECONDS = 60.0, 15.0
+HEAD_REQUEST_SECONDS = 5.0
 # A job that waits for so long is explained, and again after the second time.
 WAITS_SECONDS, WAITS_AGAIN_SECONDS = 60.0, 600.0
 REPLACED = "The head was replaced, and the new one does not know the job."
@@ -61,13 +63,13 @@ class _Active:
 
     Attributes:
         status: Its status.
-        session: The session of the head then.
+        head: The head that answered then, see `Watch._read_head`.
         absences: The looks in a row that did not find it.
         explain_at: When it is explained if it still waits, of the monotonic clock.
     """
 
     status: str
-    session: str | None
+    head: str | None
     explain_at: float
     absences: int = 0
 
@@ -99,8 +101,10 @@ class Watch:
         self._problems = problems
         self._active: dict[str, _Active] = {}
         self._ended: set[str] = set()
-        self._session: str | None = None
+        self._head: str | None = None
         self._is_first = True
+        self._recorded: Sequence[JobInfo] | None = None
+        self._recorded_in = 0
         self._answered_at = time.monotonic()
         self._recorded_at: float | None = None
         self._pause = LOOK_SECONDS
@@ -165,19 +169,36 @@ class Watch:
         self._problems.begin("ray", f"Ray {word} since {at:%Y-%m-%d %H:%M:%S} UTC{reason}")
 
     async def _look_at_head(self, jobs: Sequence[JobInfo]) -> None:
-        """Reads the session of the head if another head may answer now, and from time to time."""
+        """Looks which head answers if it may be another one now, and from time to time. Raises LedgerFault."""
         now = time.monotonic()
         listed = {job.submission_id for job in jobs}
         if now < self._head_at and all(each in listed for each in self._active):
             return
-        with contextlib.suppress(JobsError):
-            session = (await self._client.version(Deadline(5.0))).get("session_name")
-            self._head_at = now + HEAD_SECONDS
-            if isinstance(session, str) and session:
-                await self._store.run(lambda keeping: keeping.record_head(session))
-                self._session = session
+        head = await self._read_head()
+        self._head_at = now + HEAD_SECONDS
+        if head is not None:
+            await self._store.run(lambda keeping: keeping.record_head(head))
+            self._head = head
 
-    async def _record(self, jobs: list[JobInfo]) -> None:
+    async def _read_head(self) -> str | None:
+        """Returns the session and the node of the head; None: Ray does not say it.
+
+        A head with fault tolerance keeps the session of the one before. While that one counts as alive, the newer one
+        is the head.
+        """
+        with contextlib.suppress(JobsError):
+            session = (await self._client.version(Deadline(HEAD_REQUEST_SECONDS))).get("session_name")
+            nodes = await query_state(self._client.http, "nodes", {"state": "ALIVE"})
+            heads = [node for node in nodes if node.get("is_head_node") and node.get("node_id")]
+            if session and heads:
+                newest = max(heads, key=lambda node: node.get("start_time_ms") or 0)
+                return f"{session}, node {newest['node_id']}"
+        return None
+
+    async def _record(self, jobs: Sequence[JobInfo]) -> None:
+        if jobs is self._recorded and not self._active and self._recorded_in == self._store.opened:
+            return  # Nothing has changed, and nothing can be lost.
+        self._recorded = None
         # From here on, what is appended under the id of a job that was submitted again belongs to the new one.
         self._followers.drop_replaced(jobs)
         await self._store.run(lambda keeping: keeping.record_seen(jobs))
@@ -185,13 +206,14 @@ class Watch:
         await self._record_lost({job.submission_id for job in jobs})
         await self._followers.update(jobs)
         self._check_orphans(jobs)
+        self._recorded, self._recorded_in = jobs, self._store.opened
 
     async def _read_unfinished(self) -> None:
         """Reads the jobs that had not ended when the keeper stopped. Raises LedgerFault."""
-        entries, session = await self._store.run(lambda keeping: (keeping.unfinished(), keeping.head_session()))
+        entries, head = await self._store.run(lambda keeping: (keeping.unfinished(), keeping.head()))
         explain_at = time.monotonic() + WAITS_SECONDS
         self._active = {
-            entry.submission_id: _Active(entry.status, session, explain_at) for entry in entries if not entry.ended
+            entry.submission_id: _Active(entry.status, head, explain_at) for entry in entries if not entry.ended
         }
 
     def _compare(self, jobs: Iterable[JobInfo]) -> None:
@@ -208,8 +230,8 @@ class Watch:
                 self._active.pop(submission_id, None)
                 continue
             if known is None:
-                known = self._active[submission_id] = _Active(job.status, self._session, now + WAITS_SECONDS)
-            known.status, known.session, known.absences = job.status, self._session, 0
+                known = self._active[submission_id] = _Active(job.status, self._head, now + WAITS_SECONDS)
+            known.status, known.head, known.absences = job.status, self._head, 0
             if job.status == "PENDING" and now >= known.explain_at:
                 known.explain_at = now + WAITS_AGAIN_SECONDS
                 self._explanations.ask(submission_id)
@@ -221,7 +243,7 @@ class Watch:
             if submission_id not in listed:
                 known.absences += 1
                 if known.absences >= LOOKS_UNTIL_LOST:
-                    is_replaced = None not in (known.session, self._session) and known.session != self._session
+                    is_replaced = None not in (known.head, self._head) and known.head != self._head
                     reasons.setdefault(REPLACED if is_replaced else FORGOTTEN, []).append(submission_id)
         for reason, lost in reasons.items():
             await self._store.run(lambda keeping, lost=lost, reason=reason: keeping.record_lost(lost, reason))  # type: ignore[misc]

@@ -177,23 +177,23 @@ class Keeping:
             n = None if submission_id is None else self._row(db, submission_id)["n"]
             _add_event(db, kind, n, redact.leaves(dict(data)))
 
-    def record_head(self, session: str) -> bool:
-        """Records the session of the head that answers. Returns whether it is another one than was recorded before."""
-        before = self.head_session()
-        if before == session:
+    def record_head(self, head: str) -> bool:
+        """Records what identifies the head that answers. Returns whether it is another one than was recorded before."""
+        before = self.head()
+        if before == head:
             return False
         with self._explaining(), self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (self.place.identity, session))
+            db.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (self.place.identity, head))
             if before is not None:
-                _add_event(db, "head_replaced", None, {"before": before, "session": session})
+                _add_event(db, "head_replaced", None, {"before": before, "now": head})
         return before is not None
 
-    def head_session(self) -> str | None:
-        """Returns the session of the head that was recorded last; None: none was."""
-        query = "SELECT session FROM head WHERE identity = ?"
+    def head(self) -> str | None:
+        """Returns what identifies the head that was recorded last; None: none was."""
+        query = "SELECT head FROM head WHERE identity = ?"
         with self._explaining():
             row = self._db.execute(query, (self.place.identity,)).fetchone()
-            return None if row is None else str(row["session"])
+            return None if row is None else str(row["head"])
 
     def unfinished(self) -> list[Entry]:
         """Returns the jobs of this cluster that had not ended, or whose log was not complete, oldest first."""

@@ -58,7 +58,7 @@ class Event:
         seq: Its number. Later events have greater ones.
         at: Its time, in seconds since the epoch.
         kind: `status` (data: status, before; before is None for a new job), `log` (data: total, complete), `why`,
-            `removed` (data: submission_ids), `keeper_started`, `head_replaced` (data: before, session).
+            `removed` (data: submission_ids), `keeper_started`, `head_replaced` (data: before, now).
         submission_id: The job's; None if the event is not about one job.
         data: See `kind`.
     """

@@ -64,8 +64,8 @@ _MIGRATIONS = (
     );
     CREATE UNIQUE INDEX event_of_log ON event (n) WHERE kind = 'log'
     """,
-    # The session of the head that a keeper saw last. Its events are removed, this is not.
-    "CREATE TABLE head (identity TEXT PRIMARY KEY, session TEXT NOT NULL)",
+    # What identifies the head that a keeper saw last. Its events are removed, this is not.
+    "CREATE TABLE head (identity TEXT PRIMARY KEY, head TEXT NOT NULL)",
 )
 
 

@@ -33,6 +33,7 @@ class FakeRay:
         fails_with: The HTTP status of every answer; 0: it does not answer as long as this is so; None: it works.
         has_agent: Logs can be read from the agent of the node.
         node_state: The state of the only node.
+        node_id: The id of that node.
         requests: The number of requests by path, without ids.
         on_log: Called with the Range of each request for a log from the agent.
         on_log_of: Called with the id of each such request.
@@ -45,6 +46,7 @@ class FakeRay:
     fails_with: int | None = None
     has_agent: bool = True
     node_state: str = "ALIVE"
+    node_id: str = "node-1"
     requests: Counter[str] = field(default_factory=Counter)
     url: str = ""
     on_log: Callable[[str], object] = lambda _range: None
@@ -70,7 +72,7 @@ class FakeRay:
             self.end(submission_id, status)
 
     def _node(self) -> dict[str, Any]:
-        return {"driver_node_id": "node-1", "driver_agent_http_address": self.url if self.has_agent else None}
+        return {"driver_node_id": self.node_id, "driver_agent_http_address": self.url if self.has_agent else None}
 
     def run(self, submission_id: str) -> None:
         """A job that waited runs now."""
@@ -166,7 +168,9 @@ class _Handler(JsonHandler):
         elif path == "/api/cluster_status":
             self.answer({"data": {}})
         elif path == "/api/v0/nodes":
-            self._objects([{"node_id": "node-1", "state": head.node_state, "is_head_node": True, "start_time_ms": 1}])
+            self._objects(
+                [{"node_id": head.node_id, "state": head.node_state, "is_head_node": True, "start_time_ms": 1}]
+            )
         else:
             self._objects([])
 

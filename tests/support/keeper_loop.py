@@ -43,7 +43,7 @@ class Loop:
 
     def status(self, submission_id: str) -> str | None:
         entry = self.kept.job(submission_id)
-        return entry and entry.status
+        return None if entry is None else entry.status
 
     def log(self, submission_id: str) -> bytes:
         return b"".join(self.kept.read_log(submission_id))
@@ -82,7 +82,9 @@ def looping(ray: FakeRay, folder: Path, limits: Limits | None = None, token_file
 
     async def main() -> None:
         messages: list[str] = []
-        target = resolve(TargetOptions(address=ray.url, token_file=token_file and str(token_file)), environ={})
+        target = resolve(
+            TargetOptions(address=ray.url, token_file=None if token_file is None else str(token_file)), environ={}
+        )
         async with (
             open_connection(target) as connection,
             open_keeper(connection, folder, limits or Limits(), messages.append) as opened,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs.keeper import follow
+from jobs.ledger import log_writer
 from jobs.ledger.keeping import Keeping, Limits
 from jobs.ledger.kept import LEDGER_NAME
 from tests.support.fake_ray import FakeRay, fake_ray
@@ -197,6 +198,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_room_again(
         return write(descriptor, data, at)
 
     monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(log_writer, "BUFFER_BYTES", 100_000)  # So that bytes are refused, too.
     ids = ["a", "b", "c"]
     with fake_ray() as ray:
         for each in ids:

@@ -6,26 +6,23 @@ import hashlib
 import json
 import os
 import random
-import re
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import Refused
+from jobs.keeper.web.access import REFRESH_SECONDS
 from jobs.ledger.kept import KeptJobs, LogExtent
 from tests.support.command import Cli, cli_in
-from tests.support.fake_ray import FakeRay, fake_ray
+from tests.support.fake_ray import fake_ray
 from tests.support.keeper_loop import until
+from tests.support.keeper_process import keep
 
 TOKEN = "the-token-of-this-ray"
 
@@ -38,56 +35,6 @@ def cli(tmp_path: Path) -> Cli:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "kept"
-
-
-class Process:
-    """A keeper, and the lines of its stderr."""
-
-    def __init__(self, cli: Cli, ray: FakeRay, folder: Path, *words: str, token: str = "") -> None:
-        environ = {"RAY_AUTH_TOKEN": token} if token else {}
-        command = ("keep", "--data", str(folder), "--listen", "127.0.0.1:0", "--address", ray.url, *words)
-        self.process = cli.start_raw(*command, **environ)
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line.decode().rstrip())
-
-    @property
-    def url(self) -> str:
-        found = [match[1] for line in self.lines if (match := re.match(r"Page: (http://[0-9.:]+)", line))]
-        assert found
-        return found[0]
-
-    def get(self, path: str, token: str = "", method: str = "GET") -> tuple[int, bytes]:
-        request = urllib.request.Request(self.url + path, method=method)
-        if token:
-            request.add_header("Authorization", f"Bearer {token}")
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        code = self.process.wait(60)
-        self._reader.join(10)
-        return code
-
-
-@contextmanager
-def keep(cli: Cli, ray: FakeRay, folder: Path, *words: str, token: str = "") -> Iterator[Process]:
-    process = Process(cli, ray, folder, *words, token=token)
-    try:
-        yield process
-    finally:
-        if process.process.poll() is None:
-            process.process.kill()
-        process.process.wait(30)
 
 
 def log_of(folder: Path, submission_id: str) -> bytes:
@@ -111,7 +58,7 @@ def test_a_keeper_that_is_killed_at_random_moments_keeps_every_byte(cli: Cli, fo
         writer.start()
         try:
             for _ in range(6):
-                with keep(cli, ray, folder) as keeper:
+                with keep(cli, ray.url, folder) as keeper:
                     until(lambda keeper=keeper: keeper.lines)
                     time.sleep(0.3 + source.random() * 2)
                     keeper.process.kill()
@@ -122,7 +69,7 @@ def test_a_keeper_that_is_killed_at_random_moments_keeps_every_byte(cli: Cli, fo
             writer.join()
         for each in run:
             ray.end(each)
-        with keep(cli, ray, folder) as keeper:
+        with keep(cli, ray.url, folder) as keeper:
             reader = KeptJobs(folder)
             until(lambda: all((extent := reader.log_extent(each)) and extent.complete for each in ids))
             assert keeper.end() == 0
@@ -137,7 +84,7 @@ def test_a_keeper_that_is_killed_at_random_moments_keeps_every_byte(cli: Cli, fo
 def test_a_signal_ends_it_with_code_0_and_all_that_was_read_is_written(cli: Cli, folder: Path, number: int) -> None:
     with fake_ray() as ray:
         ray.add("a", log=b"some bytes")
-        with keep(cli, ray, folder) as keeper:
+        with keep(cli, ray.url, folder) as keeper:
             until(lambda: ray.requests["/logs/ID"])
             assert keeper.end(number) == 0
             assert keeper.lines[-1] == "The keeper has stopped. All that it read is written."
@@ -145,18 +92,18 @@ def test_a_signal_ends_it_with_code_0_and_all_that_was_read_is_written(cli: Cli,
 
 
 def test_a_second_keeper_of_a_folder_is_refused_with_what_holds_it(cli: Cli, folder: Path) -> None:
-    with fake_ray() as ray, keep(cli, ray, folder) as first:
+    with fake_ray() as ray, keep(cli, ray.url, folder) as first:
         until(lambda: first.lines)
-        with keep(cli, ray, folder) as second:
+        with keep(cli, ray.url, folder) as second:
             assert second.process.wait(60) == 2
-            second._reader.join(10)
+            second.reader.join(10)
             assert f"Another keeper uses {folder}: process {first.process.pid} on " in second.lines[0]
 
 
 def test_the_page_and_the_api_need_the_clusters_token(cli: Cli, folder: Path) -> None:
     with fake_ray(token=TOKEN) as ray:
         ray.add("a", "SUCCEEDED", b"the log")
-        with keep(cli, ray, folder, token=TOKEN) as keeper:
+        with keep(cli, ray.url, folder, token=TOKEN) as keeper:
             until(lambda: keeper.url)
             until(lambda: keeper.get("/v1/jobs/a/log", TOKEN) == (200, b"the log"))
             assert keeper.get("/v1/jobs")[0] == 401
@@ -171,8 +118,21 @@ def test_the_page_and_the_api_need_the_clusters_token(cli: Cli, folder: Path) ->
         assert TOKEN not in "".join(path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file())
 
 
+def test_a_rotated_token_is_accepted_at_once_and_the_old_one_no_longer(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("old")
+    with fake_ray(token="old") as ray, keep(cli, ray.url, folder, "--token-file", str(token_file)) as keeper:
+        until(lambda: keeper.url and keeper.get("/v1/jobs", "old")[0] == 200)
+        token_file.write_text("new")
+        ray.token = "new"
+        time.sleep(REFRESH_SECONDS)  # It was read for the first request.
+        assert keeper.get("/v1/jobs", "new")[0] == 200
+        assert keeper.get("/v1/jobs", "old")[0] == 401
+        until(lambda: keeper.get("/healthz")[0] == 200)
+
+
 def test_while_no_program_looks_at_the_cluster_it_is_not_read(cli: Cli, folder: Path) -> None:
-    with fake_ray(token=TOKEN) as ray, keep(cli, ray, folder, token=TOKEN) as keeper:
+    with fake_ray(token=TOKEN) as ray, keep(cli, ray.url, folder, token=TOKEN) as keeper:
         until(lambda: ray.requests["/api/jobs/"] >= 2)
         assert ray.requests["/api/v0/actors"] == 0
         assert keeper.get("/cluster", TOKEN)[0] == 200
@@ -183,7 +143,7 @@ def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(cli: Cli, folder:
     log = random.Random(1).randbytes(3_000_000)
     with fake_ray(token=TOKEN) as ray:
         ray.add("a", log=b"")
-        with keep(cli, ray, folder, token=TOKEN) as keeper:
+        with keep(cli, ray.url, folder, token=TOKEN) as keeper:
             until(lambda: keeper.url and keeper.get("/v1/jobs/a", TOKEN)[0] == 200)
             _, hard = resource.prlimit(keeper.process.pid, resource.RLIMIT_FSIZE)
             resource.prlimit(keeper.process.pid, resource.RLIMIT_FSIZE, (500_000, hard))
@@ -206,7 +166,7 @@ def test_a_full_disk_is_said_and_it_goes_on_when_there_is_room(cli: Cli, folder:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_is_refused(cli: Cli, folder: Path) -> None:
     folder.mkdir(mode=0o500)
-    with fake_ray() as ray, keep(cli, ray, folder) as keeper:
+    with fake_ray() as ray, keep(cli, ray.url, folder) as keeper:
         assert keeper.process.wait(60) == 2
 
 

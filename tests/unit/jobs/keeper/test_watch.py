@@ -106,7 +106,24 @@ def test_when_the_head_is_replaced_its_jobs_are_lost_with_that_reason(folder: Pa
             ray.add("b")
             until(lambda: loop.status("a") == "LOST" and loop.status("b") == "RUNNING")
             assert loop.job("a").message == REPLACED
-            assert loop.events("head_replaced") == [{"before": "session_1", "session": "session_2"}]
+            (event,) = loop.events("head_replaced")
+            assert event == {"before": "session_1, node node-1", "now": "session_2, node node-1"}
+
+
+def test_a_head_with_fault_tolerance_is_another_one_with_the_same_jobs(folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"before, ")
+        with looping(ray, folder) as loop:
+            until(lambda: loop.log("a") == b"before, ")
+            ray.fails_with = 503
+            until(lambda: loop.keeper.state().problems)
+            ray.node_id = "node-2"
+            ray.fails_with = None
+            until(lambda: loop.events("head_replaced"))
+            ray.write("a", b"after")
+            ray.end("a")
+            until(lambda: loop.is_complete("a"))
+            assert (loop.status("a"), loop.log("a")) == ("SUCCEEDED", b"before, after")
 
 
 def test_a_head_that_was_replaced_while_the_keeper_was_down_is_recorded_once(folder: Path) -> None:
