@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .kubernetes.api import Kube
     from .kubernetes.proxies import Proxy
     from .kubernetes.tunnel import Tunnel
+    from .target.contract import Cluster
 
 
 @dataclass
@@ -75,7 +76,7 @@ async def open_connection(
         from . import local_ray
 
         ray = await local_ray.ensure(notify)
-        local = UrlTarget(ray.url, ray.token_file, target.headers, True)
+        local = UrlTarget(ray.url, ray.token_file, target.headers, True, target.keeper)
         opened = _open_url(local, local_ray.check_listener)
     else:
         opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)
@@ -245,11 +246,7 @@ class _ClusterAccess:
         return await head_pod(self.kube, self.cluster.namespace, self.cluster.head_service, self.cluster.name)
 
     async def read_token(self) -> str | None:
-        if self.cluster.auth_secret is None:
-            return None
-        name, key = self.cluster.auth_secret
-        token = await self.kube.secret_value(self.cluster.namespace, name, key)
-        return check_token(token, f"Secret {self.cluster.namespace}/{name}")
+        return await token_of_cluster(self.kube, self.cluster)
 
     async def read_token_first(self) -> str | None:
         """Returns the token of `check` at the first call, so that it is not read twice."""
@@ -314,6 +311,15 @@ class _ClusterAccess:
                 return None
             self._agents[address] = self.http(address, f"the Ray agent at {address}", token=self.read_token)
         return self._agents[address]
+
+
+async def token_of_cluster(kube: Kube, cluster: Cluster) -> str | None:
+    """Reads a cluster's token as it is now; None without token authentication. Raises as `Kube.secret_value`."""
+    if cluster.auth_secret is None:
+        return None
+    name, key = cluster.auth_secret
+    token = await kube.secret_value(cluster.namespace, name, key)
+    return check_token(token, f"Secret {cluster.namespace}/{name}")
 
 
 async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Interrupted, LocalFault, Refused, command
+from .extra import check_extra
 from .help import TARGET_HELP, Command, option
 from .options import target_options
 from .output import notify
@@ -86,7 +87,7 @@ def keep_command(
 
     limits = Limits(retain_days, _size("--retain-bytes", retain_bytes), _size("--log-bytes", log_bytes))
     host, port = parse_listen(listen)
-    _check_extra()
+    check_extra("The keeper")
     target = resolve(target_options, notify=notify)
     if in_cluster:
         target = _in_cluster(target)
@@ -159,16 +160,6 @@ def _size(name: str, text: str | None) -> int | None:
         raise Refused(
             f"{name} {text!r} is not a size.", "Use a number of bytes, or a value such as 500Mi or 8Gi."
         ) from None
-
-
-def _check_extra() -> None:
-    """Raises LocalFault if the packages of the page are not installed."""
-    from importlib.util import find_spec
-
-    if missing := [name for name in ("starlette", "uvicorn", "jinja2") if find_spec(name) is None]:
-        raise LocalFault(
-            f"The keeper needs packages that are not installed: {', '.join(missing)}.", "pip install 'rayjobs[keeper]'"
-        )
 
 
 def _in_cluster(target: Target) -> Target:

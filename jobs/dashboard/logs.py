@@ -188,6 +188,7 @@ class LogFollower:
         notify: Called with messages for a person.
         on_change: Called with the job at the first look, and whenever its status has changed.
         describe: Returns what is known about a job that has not ended, for the status line.
+        on_gone: Called if the log is gone from its node before it was read to the end.
     """
 
     def __init__(
@@ -203,6 +204,7 @@ class LogFollower:
         notify: Callable[[str], None] = lambda _text: None,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
         describe: Callable[[JobInfo], str] = lambda _job: "",
+        on_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self.watcher = watcher
         self.submission_id = submission_id
@@ -212,6 +214,7 @@ class LogFollower:
         self.notify = notify
         self.on_change = on_change
         self.describe = describe
+        self.on_gone = on_gone
         self.job: JobInfo | None = None
         self._reader = LogReader(
             watcher.client, submission_id, offset=offset, patience=patience, notify=lambda text: self.notify(text)
@@ -285,6 +288,7 @@ class LogFollower:
 
     async def _end_without_log(self, job: JobInfo) -> None:
         self.notify(f"The log of {self.submission_id} is gone from its node, after {number_of(self.offset, 'byte')}.")
+        self.on_gone()
         if self.follow and not job.ended:
             ended = await self.watcher.wait(
                 [self.submission_id], patience=self.patience, known_to_exist=True, on_change=self._update

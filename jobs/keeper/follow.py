@@ -11,6 +11,7 @@ take it, it is read again later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -84,6 +85,7 @@ class LogFollowers:
         problems: Where problems are recorded: `logs`.
         is_silent: Whether Ray answers nothing now, so that a failure says nothing about one log.
         notify: Called with messages for a person.
+        only_wanted: Only logs are read for which `want` was called.
     """
 
     def __init__(
@@ -93,7 +95,11 @@ class LogFollowers:
         problems: Problems,
         is_silent: Callable[[], bool],
         notify: Callable[[str], None] = lambda _text: None,
+        only_wanted: bool = False,
     ) -> None:
+        self._only_wanted = only_wanted
+        self._wanted: set[str] = set()
+        self._unwanted: dict[str, JobInfo] = {}
         self._connection = connection
         self._store = store
         self._problems = problems
@@ -135,15 +141,31 @@ class LogFollowers:
                     log.wake.set()
             elif job.submission_id not in self._done and not job.is_driver:
                 new.append(job)
+        if self._only_wanted:
+            self._unwanted = {job.submission_id: job for job in new if job.submission_id not in self._wanted}
+            new = [job for job in new if job.submission_id in self._wanted]
+        await self._begin(new)
+        listed = {job.submission_id for job in jobs}
+        self._done = {id_: start for id_, start in self._done.items() if id_ in listed}
+        self._begin_old()
+
+    async def want(self, submission_id: str) -> None:
+        """Begins to read the log of a job, now or when the server lists it. See `only_wanted`."""
+        self._wanted.add(submission_id)
+        if job := self._unwanted.pop(submission_id, None):
+            with contextlib.suppress(LedgerFault):  # The next `update` tries it again.
+                await self._begin([job])
+                self._begin_old()
+
+    async def _begin(self, new: Sequence[JobInfo]) -> None:
         complete = await self._complete([job.submission_id for job in new])
         for job in new:
+            if job.submission_id in self._logs or job.submission_id in self._done:
+                continue  # Meanwhile it was begun.
             if job.submission_id in complete:
                 self._done[job.submission_id] = job.start_time
             else:
                 self._add(job)
-        listed = {job.submission_id for job in jobs}
-        self._done = {id_: start for id_, start in self._done.items() if id_ in listed}
-        self._begin_old()
 
     async def _complete(self, submission_ids: Sequence[str]) -> set[str]:
         if not submission_ids:

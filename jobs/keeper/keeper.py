@@ -43,14 +43,24 @@ class Keeper:
         cluster: The live cluster, for the page.
     """
 
-    def __init__(self, connection: Connection, store: Store, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        store: Store,
+        notify: Callable[[str], None],
+        *,
+        only_wanted: bool = False,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
         self.connection = connection
         self.kept = KeptJobs(store.directory)
         self.cluster = LiveCluster(connection)
         self._store = store
         self._problems = Problems(notify)
         self._explanations = WhyRecorder(connection, store, lambda: self._watch.is_silent)
-        self._followers = LogFollowers(connection, store, self._problems, lambda: self._watch.is_silent, notify)
+        self._followers = LogFollowers(
+            connection, store, self._problems, lambda: self._watch.is_silent, notify, only_wanted
+        )
         self._watch = Watch(connection, store, self._followers, self._explanations, self._problems)
 
     def state(self) -> KeeperState:
@@ -58,6 +68,10 @@ class Keeper:
         behind = self._watch.behind_seconds
         problems = self._problems.texts or ((NOT_READ,) if behind is None else ())
         return KeeperState(behind, problems)
+
+    def want(self, submission_id: str) -> None:
+        """Makes the log of a job be read, if only those are that somebody wants. It may be called from any thread."""
+        asyncio.run_coroutine_threadsafe(self._followers.want(submission_id), self._loop)
 
     async def run(self) -> None:
         """Keeps until it is cancelled. It goes on after every fault of Ray, the network and the folder."""
@@ -103,6 +117,8 @@ async def open_keeper(
     directory: Path,
     limits: Limits = KEEP_ALL,
     notify: Callable[[str], None] = lambda _text: None,
+    *,
+    only_wanted: bool = False,
 ) -> AsyncIterator[Keeper]:
     """Opens a keeper's folder for the jobs of a connection. At the end, everything that was read is written.
 
@@ -115,6 +131,7 @@ async def open_keeper(
         limits: How much is kept.
         notify: Called with messages for a person: a problem began or ended, a damaged database was set aside. It may
             come from another thread.
+        only_wanted: Only logs are read for which `Keeper.want` was called.
 
     Raises:
         LedgerFault: Another keeper uses the folder, it cannot be written, or a newer version wrote it. Not in a pod.
@@ -123,7 +140,7 @@ async def open_keeper(
     try:
         if not is_in_cluster(connection.target):
             await store.open()
-        yield Keeper(connection, store, notify)
+        yield Keeper(connection, store, notify, only_wanted=only_wanted)
     finally:
         try:
             await store.close()

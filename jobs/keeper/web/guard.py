@@ -13,7 +13,8 @@ from .access import Access
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 _LOOPBACK_PEERS = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
-_FOR_ALL = ("/healthz", "/livez", "/open")
+# Metrics have numbers only, as those of Ray itself, which are open too. A scraper with the token could run jobs.
+_FOR_ALL = ("/healthz", "/livez", "/metrics", "/open")
 _STATIC = "/static/"
 HEADERS = {
     "Content-Security-Policy": (

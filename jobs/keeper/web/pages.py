@@ -61,13 +61,14 @@ class Pages:
         self._templates.globals |= {"job_path": job_path}
 
     def open(self, request: Request) -> Response:
-        """GET /open: a one-time key becomes a cookie."""
+        """GET /open: a one-time key becomes a cookie, and the page of `job` opens, or the list of jobs."""
         if request.method != "GET":
             return Response(status_code=405, headers={"Allow": "GET"})
         session = self._served.access.use_key(request.query_params.get("key", ""))
         if session is None:
             return self.message(403, "This link was used before, or is too old.", "Run `rayjobs page` again.")
-        answer = RedirectResponse("/", status_code=303)
+        job = request.query_params.get("job")
+        answer = RedirectResponse(job_path(job) if job else "/", status_code=303)
         cookie, seconds = self._served.access.cookie, int(SESSION_SECONDS)
         answer.set_cookie(cookie, session, max_age=seconds, path="/", httponly=True, samesite="strict")
         return answer

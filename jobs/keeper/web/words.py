@@ -80,7 +80,7 @@ def outcome(entry: Entry, now: float) -> str:
     if entry.status in (REFUSED, DELETED):
         return words
     if not entry.ended:
-        return f"{words}, {duration} since it was submitted"
+        return f"{words}, {duration} since its submission"
     return f"{words} after {duration}"
 
 
@@ -108,8 +108,9 @@ def reason(entry: Entry, log_end: str = "") -> Reason | None:
         text = "It was stopped: by the `stop` command, by a time limit, or by another client."
         return Reason(text, _again(entry), _message(entry))
     if entry.status == LOST:
-        text = "The cluster accepted this job and no longer knows it. Most likely its head was replaced while it ran."
-        return Reason(text, _again(entry), _message(entry))
+        said = shown(entry.message, SENTENCE_LIMIT, lines=True) if entry.message else ""
+        clues = (kept.text, *kept.clues) if kept else ()
+        return Reason(said or "Ray accepted this job and no longer knows it.", _again(entry), clues)
     if entry.status != "FAILED":
         return None
     return _from_record(entry, log_end)

@@ -25,9 +25,8 @@ PROTECTED = [
     "/v1/jobs/a",
     "/v1/jobs/a/log",
     "/v1/events",
-    "/metrics",
 ]
-OPEN = ["/healthz", "/livez", "/static/app.css", "/static/app.js", "/static/icon.svg"]
+OPEN = ["/healthz", "/livez", "/metrics", "/static/app.css", "/static/app.js", "/static/icon.svg"]
 
 
 @pytest.mark.parametrize("path", PROTECTED)
@@ -38,12 +37,12 @@ def test_a_stranger_gets_nothing(stranger: TestClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_health_and_static_files_are_for_all(stranger: TestClient, path: str) -> None:
+def test_health_metrics_and_static_files_are_for_all(stranger: TestClient, path: str) -> None:
     assert stranger.get(path).status_code == 200
 
 
 def test_every_route_is_protected_or_known_to_be_open(page: Page, stranger: TestClient) -> None:
-    paths = {route.path for route in routes_of(page.served)} - {"/healthz", "/livez", "/open", "/static"}
+    paths = {route.path for route in routes_of(page.served)} - {"/healthz", "/livez", "/metrics", "/open", "/static"}
     for path in paths:
         for method in ("GET", "POST", "HEAD", "DELETE", "OPTIONS"):
             assert stranger.request(method, re.sub(r"\{.*?\}", "a", path)).status_code == 401, (method, path)

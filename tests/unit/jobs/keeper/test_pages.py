@@ -192,7 +192,7 @@ def test_the_reason_is_the_first_thing_of_a_job_that_failed(full: Page, browser:
     text = " ".join(read(browser, "/jobs/raysubmit_failed").text.split())
     cause = "Its program failed: ValueError: batch 17 has 3 columns, and the model has 4 (train.py, line 8, in main)"
     assert text.index("Why it failed") < text.index(cause) < text.index("Time line") < text.index("Search in the log")
-    assert text.index("Failed train Failed with exit code 1 after 12m34s, submitted by ada") < text.index(cause)
+    assert text.index("Failed train Failed with exit code 1 after 12m34s, by ada") < text.index(cause)
     assert cause in " ".join(read(browser, "/").text.split())
 
 

@@ -57,7 +57,8 @@ def test_the_exception_and_its_line_are_the_reason_of_a_program_that_failed() ->
         ({"driver_exit_code": 7}, "exit code 7"),
         ({"driver_exit_code": None}, "Ray gave no reason"),
         ({"error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "The node died."}, "its node or pod is gone"),
-        ({"status": "LOST"}, "its head was replaced"),
+        ({"status": "LOST"}, "no longer knows it"),
+        ({"status": "LOST", "message": "The head was replaced."}, "The head was replaced."),
         ({"status": "STOPPED"}, "It was stopped"),
         ({"status": "REFUSED"}, "never ran"),
         ({"status": "SUCCEEDED"}, ""),
@@ -66,6 +67,13 @@ def test_the_exception_and_its_line_are_the_reason_of_a_program_that_failed() ->
 )
 def test_every_end_has_plain_words(changes: dict[str, Any], words: str) -> None:
     assert words in reason_text(**changes)
+
+
+def test_a_lost_job_has_the_reason_that_the_keeper_recorded_and_what_was_found_then() -> None:
+    why = {"at": 1.0, "findings": [{"kind": "cause", "text": "The head ran out of memory."}]}
+    found = reason(entry(status="LOST", message="The head was replaced.", why=why))
+    assert found is not None
+    assert (found.text, found.clues) == ("The head was replaced.", ("The head ran out of memory.",))
 
 
 def test_a_job_that_waits_has_the_reason_that_was_found() -> None:
@@ -90,7 +98,7 @@ def test_exit_codes_have_words_also_those_of_signals() -> None:
 
 def test_the_outcome_is_one_line() -> None:
     assert outcome(entry(), 2000.0) == "Failed with exit code 1 after 1m40s"
-    assert outcome(entry(status="RUNNING"), 1060.0) == "Running, 1m00s since it was submitted"
+    assert outcome(entry(status="RUNNING"), 1060.0) == "Running, 1m00s since its submission"
 
 
 def test_the_command_that_submits_again_is_whole_and_quoted() -> None:
