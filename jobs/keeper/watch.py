@@ -24,7 +24,8 @@ from ..spec.job_info import JobInfo
 from .problems import Problems
 from .store import Store
 
-LOOK_SECONDS = 2.0
+# Between two looks; the second one while no job waits or runs, and the list stays the same.
+LOOK_SECONDS, RESTING_LOOK_SECONDS = 2.0, 4.0
 # The first and the longest pause while Ray does not answer.
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
 # How long a list may take after an answer. Each failure doubles it up to LIST_SECONDS: a head that has just restarted
@@ -140,6 +141,7 @@ class Watch:
                     self._problems.end("ray", "Ray answers again.")
                     if self._is_first:
                         await self._read_unfinished()
+                    is_resting = jobs is self._recorded and not self._active
                     await self._look_at_head(jobs)
                     await self._record(jobs)
                 except LedgerFault as fault:
@@ -153,7 +155,7 @@ class Watch:
                 else:
                     self._is_first, self._recorded_at = False, time.monotonic()
                     self._problems.end("jobs", "The jobs are recorded again.")
-                    await asyncio.sleep(self._pause)
+                    await asyncio.sleep(max(self._pause, RESTING_LOOK_SECONDS) if is_resting else self._pause)
         finally:
             if self._checking is not None:
                 self._checking.cancel()

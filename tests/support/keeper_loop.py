@@ -59,6 +59,7 @@ class Loop:
 def be_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the pauses, so that a test takes less than a second."""
     monkeypatch.setattr(watch, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "RESTING_LOOK_SECONDS", 0.05)
     monkeypatch.setattr(watch, "FIRST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(watch, "LONGEST_PAUSE_SECONDS", 0.2)
     monkeypatch.setattr(watch, "SILENT_SECONDS", 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
@@ -17,6 +18,7 @@ from .events import HAS_ENDED
 MOST_CONNECTIONS = 256
 # Until answers that are not done are cut at the end, and until the end is no longer waited for. Streams of events end
 # within a second.
+TICK_SECONDS = 0.5
 GRACE_SECONDS = 2
 STOP_SECONDS = 2.5
 
@@ -36,6 +38,17 @@ def bound_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     return bound
 
 
+class _Server(uvicorn.Server):
+    """A server that looks twice a second whether it has to end.
+
+    uvicorn looks ten times a second. At rest that takes as much of a core as all the rest of a keeper.
+    """
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            await asyncio.sleep(TICK_SECONDS)
+
+
 def server_of(app: ASGIApp) -> uvicorn.Server:
     """Returns a server of an application; `run` or `serve` with sockets of `bound_socket` starts it."""
     config = uvicorn.Config(
@@ -51,7 +64,7 @@ def server_of(app: ASGIApp) -> uvicorn.Server:
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 @contextlib.contextmanager
