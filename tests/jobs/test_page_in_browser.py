@@ -166,7 +166,7 @@ def test_a_job_of_the_stock_client_is_seen_live_through_a_real_keeper(
         with visiting(browser, opened) as visitor:
             code = "import time; print('begin', flush=True); time.sleep(6); print('end'); raise SystemExit(3)"
             submit_with_stock_client(head, submission_id, f'python -c "{code}"')
-            visitor.page.get_by_role("link", name="stock").first.click(timeout=60_000)
+            visitor.page.locator(f'a[href="/jobs/{submission_id}"]').click(timeout=60_000)
             expect(visitor.page.locator("#log-box")).to_contain_text("begin", timeout=60_000)
             expect(visitor.page.locator("h1")).to_contain_text("Failed", timeout=60_000)
             expect(visitor.page.locator("#log-box")).to_contain_text("end", timeout=30_000)
