@@ -68,8 +68,8 @@ def keep_command(
     """Keep every job of a cluster, whoever submitted it, until Ctrl-C: its states, its whole log, and why it failed.
 
     The jobs stay in the folder after Ray has forgotten them. A keeper that was stopped, or killed, goes on at the byte
-    where it was. It only reads, and it goes on by itself after every fault of Ray, of the network and of the disk. Only
-    one keeper can use a folder.
+    where it was. It goes on by itself after every fault of Ray, of the network and of the disk. It starts and ends no
+    job; like `list`, it makes Ray notice jobs whose node is gone. Only one keeper can use a folder.
 
     The page shows the jobs of the folder. It listens on this machine only, unless --listen names another address; then
     programs need the cluster's token. Values that look like secrets are withheld, but logs are kept as the jobs wrote
