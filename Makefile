@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export STACK CONTEXT BASE
 
-.PHONY: help demo demo-destroy cluster cluster-down pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs session bench lock environments
+.PHONY: help demo demo-destroy cluster cluster-down pulumi preview running up outputs destroy recover inventory drift render diff lint format unit test docs session bench image lock environments
 
 ##@ Start
 help:  ## show this list
@@ -89,8 +89,12 @@ environments: .venv/.ready  ## check the protection rules of GitHub's environmen
 bench: .venv/.ready  ## measure the figures of docs/benchmarks.md
 	$(BIN)/python -m bench
 
+image: .venv/.ready  ## build the image of the keeper with docker, podman or buildah (IMAGE=registry.example.com/rayjobs:0.1.0)
+	$(BIN)/python -m ops image $(if $(IMAGE),--name $(IMAGE))
+
 # Only the index counts: a wheel of this machine's own must not get its hash into the lock. For a mirror set PIP_INDEX_URL.
-lock: .venv/.ready  ## write requirements.lock, with hashes, from requirements.txt and requirements-dev.txt
-	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet \
-	  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --output-file requirements.lock requirements-dev.txt
+COMPILE := env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL -u PIP_NO_INDEX PIP_CONFIG_FILE=/dev/null $(BIN)/pip-compile --quiet \
+  --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock: .venv/.ready  ## write requirements.lock and the part of it that is in the image, with hashes
+	$(COMPILE) --output-file requirements.lock requirements-dev.txt
+	$(COMPILE) --output-file image/requirements.lock --constraint requirements.lock --extra keeper pyproject.toml

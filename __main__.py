@@ -66,6 +66,7 @@ def main() -> None:
             kuberay,
             manifest=manifest,
             monitoring=settings.monitoring,
+            outputs=stack.contract,
             namespace=namespaces[cluster.namespace],
             depends_on=prerequisites,
             protect=protect,

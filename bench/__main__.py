@@ -1,4 +1,7 @@
-"""`python -m bench [stack] [growth] [monitoring] [jobs] [faults] [report]`: all in this order where none is named."""
+"""Runs benchmarks: `python -m bench [NAME]... [report]`. The names are those of `benchmarks`.
+
+Without a name it runs all of them, in this order.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,16 @@ from bench.measure import keep
 
 
 def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
-    from bench import faults, growth, jobs, monitoring, stack
+    from bench import faults, growth, jobs, keeper, keeper_loop, monitoring, page, stack
 
     return {
         "stack": stack.measure,
         "growth": growth.measure,
         "monitoring": monitoring.measure,
         "jobs": jobs.measure,
+        "keeper": keeper.measure,
+        "keeper_loop": keeper_loop.measure,
+        "page": page.measure,
         "faults": faults.measure,
     }
 

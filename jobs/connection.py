@@ -10,13 +10,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .dashboard.client import RayJobsApi
 from .dashboard.http import HttpClient
 from .dashboard.waiting import JobWatcher
-from .errors import Forbidden, JobsError, Refused
+from .errors import Forbidden, JobsError, NotThere, Refused
 from .target.resolve import ClusterTarget, LocalTarget, Target, UrlTarget, is_loopback
 from .target.token import check_token, read_token
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .kubernetes.api import Kube
     from .kubernetes.proxies import Proxy
     from .kubernetes.tunnel import Tunnel
+    from .target.contract import Cluster
 
 
 @dataclass
@@ -75,7 +76,7 @@ async def open_connection(
         from . import local_ray
 
         ray = await local_ray.ensure(notify)
-        local = UrlTarget(ray.url, ray.token_file, target.headers, True)
+        local = UrlTarget(ray.url, ray.token_file, target.headers, True, target.keeper)
         opened = _open_url(local, local_ray.check_listener)
     else:
         opened = _open_url(target) if isinstance(target, UrlTarget) else _open_cluster(target, notify)
@@ -190,8 +191,13 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
     async with contextlib.AsyncExitStack() as stack:
         kube = await open_kube(target, notify)
         stack.push_async_callback(kube.close)
-        await verify_identity(kube, target.contract.cluster_uid, notify)
+        # A pod's own ServiceAccount leads to no other cluster.
+        if not (target.in_cluster and kube.in_pod):
+            await verify_identity(kube, target.contract.cluster_uid, notify)
         access = _ClusterAccess(kube, target, stack)
+        if target.in_cluster:
+            yield _connect_directly(access, target)
+            return
         await access.check()
         tunnel = await access.open_tunnel(target.cluster.dashboard_port, access.find_head, target.port)
         if target.cluster.auth_secret is None:
@@ -199,12 +205,21 @@ async def _open_cluster(target: ClusterTarget, notify: Callable[[str], None]) ->
                 f"{target.name} has no token authentication: every user of this machine can use it through "
                 f"127.0.0.1:{tunnel.port} while this command runs."
             )
-        http = access.http(
+        http = access.http_through(
             tunnel, f"the Ray head of {target.name}", token=access.read_token_first, headers=target.headers
         )
         client = RayJobsApi(http, agent_route=access.agent)
         identity = target.identity or http.base_url
         yield Connection(client, target, http.base_url, identity, access.read_token, kube=kube)
+
+
+def _connect_directly(access: _ClusterAccess, target: ClusterTarget) -> Connection:
+    """Returns the connection of a pod. Nothing is asked yet: the head may start later than this process."""
+    cluster = target.cluster
+    url = f"http://{cluster.head_service}.{cluster.namespace}.svc:{cluster.dashboard_port}"
+    http = access.http(url, f"the Ray head of {target.name}", token=access.read_token, headers=target.headers)
+    client = RayJobsApi(http, agent_route=access.agent_in_cluster)
+    return Connection(client, target, url, target.identity or url, access.read_token, kube=access.kube)
 
 
 class _ClusterAccess:
@@ -231,11 +246,7 @@ class _ClusterAccess:
         return await head_pod(self.kube, self.cluster.namespace, self.cluster.head_service, self.cluster.name)
 
     async def read_token(self) -> str | None:
-        if self.cluster.auth_secret is None:
-            return None
-        name, key = self.cluster.auth_secret
-        token = await self.kube.secret_value(self.cluster.namespace, name, key)
-        return check_token(token, f"Secret {self.cluster.namespace}/{name}")
+        return await token_of_cluster(self.kube, self.cluster)
 
     async def read_token_first(self) -> str | None:
         """Returns the token of `check` at the first call, so that it is not read twice."""
@@ -249,7 +260,12 @@ class _ClusterAccess:
         self.stack.push_async_callback(tunnel.close)
         return tunnel
 
-    def http(
+    def http(self, url: str, where: str, **options: Any) -> HttpClient:
+        http = HttpClient(url, where=where, **options)
+        self.stack.push_async_callback(http.close)
+        return http
+
+    def http_through(
         self,
         tunnel: Tunnel,
         where: str,
@@ -257,15 +273,8 @@ class _ClusterAccess:
         token: Callable[[], Awaitable[str | None]],
         headers: Mapping[str, str] | None = None,
     ) -> HttpClient:
-        http = HttpClient(
-            f"http://127.0.0.1:{tunnel.port}",
-            token=token,
-            headers=headers,
-            where=where,
-            tunnel_error=lambda: tunnel.error,
-        )
-        self.stack.push_async_callback(http.close)
-        return http
+        url = f"http://127.0.0.1:{tunnel.port}"
+        return self.http(url, where, token=token, headers=headers, tunnel_error=lambda: tunnel.error)
 
     async def agent(self, address: str) -> HttpClient | None:
         """Opens a tunnel to the dashboard agent at a pod's address; None if no pod has the address."""
@@ -286,8 +295,31 @@ class _ClusterAccess:
         except JobsError:
             return None
         tunnel = await self.open_tunnel(parts.port, find_pod)
-        self._agents[address] = self.http(tunnel, f"the Ray agent at {address}", token=self.read_token)
+        self._agents[address] = self.http_through(tunnel, f"the Ray agent at {address}", token=self.read_token)
         return self._agents[address]
+
+    async def agent_in_cluster(self, address: str) -> HttpClient | None:
+        """Connects to the dashboard agent at a pod's address; None if no pod of the RayCluster has the address: the
+        token is not sent there."""
+        from .kubernetes.tunnel import pod_of_ip
+
+        host = urlsplit(address).hostname
+        if address not in self._agents:
+            try:
+                await pod_of_ip(self.kube, self.cluster.namespace, self.cluster.name, host or "")
+            except NotThere:
+                return None
+            self._agents[address] = self.http(address, f"the Ray agent at {address}", token=self.read_token)
+        return self._agents[address]
+
+
+async def token_of_cluster(kube: Kube, cluster: Cluster) -> str | None:
+    """Reads a cluster's token as it is now; None without token authentication. Raises as `Kube.secret_value`."""
+    if cluster.auth_secret is None:
+        return None
+    name, key = cluster.auth_secret
+    token = await kube.secret_value(cluster.namespace, name, key)
+    return check_token(token, f"Secret {cluster.namespace}/{name}")
 
 
 async def verify_identity(kube: Kube, expected: str | None, notify: Callable[[str], None]) -> bool:

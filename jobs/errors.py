@@ -46,7 +46,7 @@ LEAST_LETTERS = 3
 COMMAND = "rayjobs" if __name__.startswith("rayjobs.") else "python -m jobs"
 
 
-# Commands that have no target.
+# Commands that have no target; `history` has one with --team.
 _WITHOUT_TARGET = frozenset({"completion", "history", "init", "local"})
 _typed_target: list[str] = []
 
@@ -61,7 +61,7 @@ def repeat_target(words: Iterable[str]) -> None:
 
 def command_line(arguments: str) -> str:
     """Returns a command line of this program, ready to be pasted, such as `rayjobs logs ID`."""
-    if _typed_target and arguments.split()[0] not in _WITHOUT_TARGET:
+    if _typed_target and (arguments.split()[0] not in _WITHOUT_TARGET or "--team" in arguments):
         import shlex
 
         options, separator, entrypoint = arguments.partition(" -- ")
@@ -176,7 +176,15 @@ class LocalFault(JobsError):
 
 
 class LedgerFault(LocalFault):
-    """The local job history (the ledger) cannot be read."""
+    """The local job history (the ledger) cannot be read.
+
+    Attributes:
+        damaged: Its file is damaged; False by default.
+    """
+
+    def __init__(self, message: str, remedy: str = "", *, damaged: bool = False) -> None:
+        super().__init__(message, remedy)
+        self.damaged = damaged
 
 
 class JobFailed(JobsError):

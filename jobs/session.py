@@ -42,6 +42,9 @@ class Session:
         notify: Called with messages for a person.
         describe: Returns what is known about a job that has not ended, for the status line.
         patience: Seconds without any answer after which an operation that waits raises Unreachable.
+
+    Attributes:
+        gone_logs: The jobs whose logs were gone from their nodes before they were read to the end.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Session:
         self.notify = notify
         self.describe = describe
         self.patience = patience
+        self.gone_logs: set[str] = set()
 
     def submitter(self, *, package_seconds: float = 0.0) -> Submitter:
         """Returns a Submitter for this cluster."""
@@ -139,6 +143,7 @@ class Session:
             notify=self.notify,
             on_change=self._report_change,
             describe=self.describe,
+            on_gone=lambda: self.gone_logs.add(submission_id),
         )
 
     async def run_to_end(
@@ -174,6 +179,7 @@ class Session:
             try:
                 await _write_chunks(follower, write)
             except JobLost:
+                self.gone_logs.add(submission_id)
                 return self._lost_result(submission_id, follower.job)
             except DeadlinePassed as passed:
                 self.notify(passed.message)

@@ -29,6 +29,7 @@ COMMANDS = {
     "destroy": "Destroy a stack and check that nothing is left.",
     "recover": "Repair a stack's state after a killed `up`.",
     "inventory": "List a stack's objects and whether they are on the cluster.",
+    "image": "Build the image of the keeper.",
     "session": "Run a first session with `rayjobs` and write it to docs/first-session.md.",
     "docs": "Write the generated pages of docs/.",
     "manifests": "Fetch KubeRay's manifests and record their digests.",

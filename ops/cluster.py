@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from single_node import cluster, images, node, requirements
+from single_node import cluster, images, keeper, node, requirements
 from single_node.cache import cache_root
 from single_node.errors import SingleNodeError
 from single_node.programs import kubernetes
@@ -43,6 +43,18 @@ def up_command(state: Path | None) -> None:
 def down_command(state: Path | None) -> None:
     """Stop the cluster. Its logs and the cache stay."""
     cluster.down(_absolute(state))
+
+
+@cluster_command.command("keeper-image")
+def keeper_image_command() -> None:
+    """Make the image of the keeper from this checkout, and print its name for `keeper.image`.
+
+    A cluster that runs gets it at once, another one when it starts. Needs no Docker and no registry.
+    """
+    name = keeper.build(Path(__file__).resolve().parent.parent)
+    if state := cluster.running_state():
+        cluster.import_images(state)
+    click.echo(name)
 
 
 @cluster_command.command("kubeconfig")

@@ -3,7 +3,8 @@
 OpsError
 ├── Refused           nothing was changed; the message says what stands in the way
 ├── CannotRender      there is nothing to render or to compare with
-├── Unavailable       this machine lacks something that the demo needs
+├── Unavailable       this machine lacks something that the command needs
+├── ImageFailed       the image cannot be built
 └── EngineError
     ├── EngineMissing a part of Pulumi is not on this machine
     └── EngineFailed  the Pulumi CLI ended with an error
@@ -26,6 +27,10 @@ class CannotRender(OpsError):
 
 class Unavailable(OpsError):
     """This machine lacks something; the message says what, and how to get it."""
+
+
+class ImageFailed(OpsError):
+    """The program that builds the image ended with an error, which it has shown."""
 
 
 class EngineError(OpsError):

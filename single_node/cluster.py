@@ -28,7 +28,7 @@ from .config import (
     write_kubelet,
 )
 from .errors import NotPossible, SingleNodeError
-from .images import ensure_images
+from .images import ensure_images, images_dir
 from .programs.kubernetes import build
 from .progress import say
 from .requirements import install_packages, kubectl_path, problems
@@ -81,7 +81,7 @@ def up(state: Path) -> Path:
         raise NotPossible(f"The single-node Kubernetes cannot run here: {'; '.join(found)}.")
     _refuse_another(state)  # before minutes of builds
     build()
-    images = ensure_images()
+    ensure_images()
     with _exclusive(state):
         if healthy(state):
             say("it is running already")
@@ -89,7 +89,7 @@ def up(state: Path) -> Path:
         else:
             _clear(state)
             try:
-                _start(state, images)
+                _start(state)
             except BaseException:
                 node.stop_all(state)
                 node.remove_leftovers(state, containerd_root())
@@ -163,7 +163,7 @@ def _clear(state: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _start(state: Path, images: Path) -> None:
+def _start(state: Path) -> None:
     started = time.monotonic()
     node.mark(state)
     (state / "config").mkdir(parents=True)
@@ -181,7 +181,7 @@ def _start(state: Path, images: Path) -> None:
     for name in ("etcd", "kube-apiserver"):
         node.start(state, name, command[name])
     _start_containerd(state, command["containerd"])
-    _import_images(state, images)
+    import_images(state)
     ready = ("get", "--raw", "/readyz")
     _until(state, lambda: _kubectl(state, *ready).returncode == 0, "the API server's readiness", 120)
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
@@ -230,11 +230,15 @@ def _start_containerd(state: Path, command: list[str]) -> None:
         _until(state, lambda: _ctr(state, "version").returncode == 0, "containerd's second start", 60)
 
 
-def _import_images(state: Path, images: Path) -> None:
-    """Imports the archives that containerd does not have yet, by name, size and time."""
+def import_images(state: Path) -> None:
+    """Imports the archives that the containerd of a running cluster does not have yet, by name, size and time.
+
+    Raises:
+        SingleNodeError: containerd refuses one of them.
+    """
     record = containerd_root() / "imported.json"
     known = _json(record) if record.exists() else {}
-    for archive in sorted(images.glob("*.tar")):
+    for archive in sorted(images_dir().glob("*.tar")):
         stamp = [archive.stat().st_size, archive.stat().st_mtime_ns]
         if known.get(archive.name) != stamp:
             say(f"importing {archive.name}")

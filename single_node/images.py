@@ -85,7 +85,7 @@ def ensure_image(image: Image) -> Path:
 
 def _make(image: Image, target: Path) -> None:
     root = target.with_suffix(".rootfs")
-    _remove_root(root)
+    remove_root(root)
     root.mkdir(parents=True)
     try:
         with step(f"making the image {image.tag}", image.usually):
@@ -94,7 +94,7 @@ def _make(image: Image, target: Path) -> None:
     except OSError as error:
         raise SingleNodeError(f"The image {image.tag} cannot be made in {target.parent}: {error.strerror}.") from error
     finally:
-        _remove_root(root)
+        remove_root(root)
         for unfinished in (".layer", ".partial"):
             target.with_suffix(unfinished).unlink(missing_ok=True)
 
@@ -102,7 +102,7 @@ def _make(image: Image, target: Path) -> None:
 def _pack(image: Image, root: Path, target: Path) -> None:
     layer = target.with_suffix(".layer")
     partial = target.with_suffix(".partial")
-    _run("tar", "--numeric-owner", "--one-file-system", "-C", str(root), "-cf", str(layer), ".")
+    run("tar", "--numeric-owner", "--one-file-system", "-C", str(root), "-cf", str(layer), ".")
     with layer.open("rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
@@ -134,24 +134,27 @@ def _fill_program(name: str) -> Callable[[Path], None]:
     return fill
 
 
-def _debootstrap(root: Path, *packages: str) -> None:
+def debootstrap(root: Path, *packages: str) -> None:
+    """Fills a root with Debian's smallest system and some packages. Raises SingleNodeError."""
     if shutil.which("debootstrap") is None:
         raise SingleNodeError("The command `debootstrap` is missing (Debian package of the same name).")
     log = root.with_suffix(".log")
     include = f"--include={','.join(('ca-certificates', *packages))}"
-    _run("debootstrap", "--variant=minbase", include, DEBIAN_SUITE, str(root), log=log)
+    run("debootstrap", "--variant=minbase", include, DEBIAN_SUITE, str(root), log=log)
     for folder in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"):
         shutil.rmtree(root / folder, ignore_errors=True)
     log.unlink()
 
 
 def _fill_ray(root: Path) -> None:
-    _debootstrap(root, "python3", "python3-pip", "wget", "procps")
-    log = root.with_suffix(".log")
+    debootstrap(root, "python3", "python3-pip", "wget", "procps")
     (root / "usr/bin/python").symlink_to("python3")
-    _run(
-        "chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", "--gid", "100", "ray"
-    )
+    run("chroot", str(root), "useradd", "--create-home", "--shell", "/bin/bash", "--uid", "1000", "--gid", "100", "ray")
+    pip_install(root, f"ray[default]=={RAY_VERSION}")
+
+
+def pip_install(root: Path, *arguments: str) -> None:
+    """Installs Python packages in a root that has Debian's python3-pip. Raises SingleNodeError."""
     # For the installation only: this machine's name servers, certificates and pip settings, to reach the package
     # index. PIP_FIND_LINKS names folders that do not exist in the image.
     bundle = next((Path(path) for path in CA_BUNDLES if Path(path).exists()), None)
@@ -168,16 +171,17 @@ def _fill_ray(root: Path) -> None:
     resolv = root / "etc/resolv.conf"
     resolv.unlink(missing_ok=True)
     shutil.copy("/etc/resolv.conf", resolv)
+    log = root.with_suffix(".log")
     pip = ["python3", "-m", "pip", "install", "--break-system-packages", "--no-cache-dir", "--root-user-action=ignore"]
     with _mounted_proc(root):
-        _run("chroot", str(root), *pip, f"ray[default]=={RAY_VERSION}", env=settings, log=log)
+        run("chroot", str(root), *pip, *arguments, env=settings, log=log)
     own_bundle.unlink(missing_ok=True)
     resolv.write_text("")
     log.unlink()
 
 
 def _fill_redis(root: Path) -> None:
-    _debootstrap(root, "redis-server")
+    debootstrap(root, "redis-server")
     entrypoint = root / "usr/local/bin/docker-entrypoint.sh"
     entrypoint.write_text(REDIS_ENTRYPOINT)
     entrypoint.chmod(0o755)
@@ -191,23 +195,23 @@ class _mounted_proc:
         self.place = root / "proc"
 
     def __enter__(self) -> None:
-        _run("mount", "-t", "proc", "proc", str(self.place))
+        run("mount", "-t", "proc", "proc", str(self.place))
 
     def __exit__(self, *_: object) -> None:
-        _run("umount", "-l", str(self.place))
+        run("umount", "-l", str(self.place))
 
 
-def _remove_root(root: Path) -> None:
+def remove_root(root: Path) -> None:
     """Removes a root filesystem; never across a mount that an interrupted run left in it."""
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         place = line.split()[1]
         if place.startswith(f"{root}/"):
-            _run("umount", "-l", place)
+            run("umount", "-l", place)
     if root.exists():
         shutil.rmtree(root)
 
 
-def _run(*command: str, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
+def run(*command: str, env: Mapping[str, str] | None = None, log: Path | None = None) -> None:
     """Runs a command, at low priority; a failure names it and its log file."""
     if log is None:
         done = subprocess.run(["nice", *command], env=env, pass_fds=held_locks(), check=False)

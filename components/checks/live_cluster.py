@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.checks import schema
+from components.checks import keeper_volumes, schema
 from components.cluster import operators
 from components.cluster.api import Api
 from components.cluster.crds import CRDS_PATH
@@ -35,7 +36,7 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview:
             user should not have that right.
 
     Returns:
-        What a preview could not check, one a line.
+        What a preview could not check, and the kept jobs that this update would delete, one a line.
 
     Raises:
         StackError: the cluster is not ready; the message lists all problems, one a line.
@@ -46,6 +47,12 @@ def check(api: Api, settings: Settings, tree: Path, urn_prefix: str, *, preview:
     place_problems, unchecked_places = _places_of_monitoring(api, settings, preview)
     problems += place_problems
     unchecked += unchecked_places
+    try:
+        problems += keeper_volumes.problems(api, settings, urn_prefix)
+    except Forbidden:  # the API server refuses the same, later
+        unchecked.append("volumes of the keepers: not checked, because this user may not read them or StorageClasses")
+    with contextlib.suppress(Forbidden):  # a stack without a keeper needs no right to list volumes
+        unchecked += keeper_volumes.losses(api, settings, urn_prefix)
     if settings.kuberay.crds == "existing":
         problems += _existing_crd(api, settings.kuberay, tree)
     if settings.kuberay.operator == "existing":
@@ -152,6 +159,8 @@ def _named_secrets(cluster: RayClusterSettings) -> set[tuple[str, str]]:
     if cluster.fault_tolerance:
         redis = cluster.fault_tolerance.redis
         secrets |= {(source.secret, source.key) for source in (redis.username, redis.password) if source}
+    if cluster.keeper:
+        secrets |= {(name, "") for name in cluster.keeper.image_pull_secrets}
     return secrets
 
 

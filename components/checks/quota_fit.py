@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from components.manifests.keeper import container_resources
 from components.manifests.quota import hard_limits, operator_containers, requests_in
 from components.settings import Settings
 from components.settings.access import Limits, Quota
@@ -58,6 +59,8 @@ def _containers(settings: Settings, manifests: Manifests, name: str) -> Containe
         for group in [spec["headGroupSpec"], *spec.get("workerGroupSpecs", [])]:
             for container in group["template"]["spec"]["containers"]:
                 containers.append((f"{container['name']} in {cluster.name}", container))
+        if cluster.keeper:
+            containers.append((f"keeper of {cluster.name}", {"resources": container_resources(cluster.keeper)}))
     return containers
 
 

@@ -8,9 +8,10 @@ from typing import Any
 from components.checks import exposure, operator_rules, quota_fit, schema
 from components.errors import refuse
 from components.kuberay import overlay
-from components.manifests import operator, raycluster
+from components.manifests import keeper, operator, raycluster
 from components.settings import Settings
 from components.settings.kuberay import KubeRay
+from components.settings.monitoring import OFF
 from components.settings.raycluster import RayClusterSettings
 from components.settings.versions import CONDITIONS, DELETION_TIMEOUT, at_least
 
@@ -36,6 +37,7 @@ def build_and_check(settings: Settings, tree: Path) -> list[dict[str, Any]]:
             *exposure.violations(cluster, manifest),
         ]
         texts += _features_without_support(cluster, version)
+        texts += _keeper_pod(cluster, tree, raycluster.api_version(version))
         problems += [f"clusters[{index}] ({cluster.name}): {text}" for text in texts]
         manifests.append(manifest)
     problems += _operator_pod(settings.kuberay, tree)
@@ -52,6 +54,14 @@ def _operator_pod(kuberay: KubeRay, tree: Path) -> list[str]:
     template = operator.pod_template(kuberay, overlay.upstream_deployment(tree)["spec"]["template"])
     texts = schema.pod_template_problems(template, tree, raycluster.api_version(kuberay.version))
     return [f"kuberay, pod of the operator: {text}" for text in texts]
+
+
+def _keeper_pod(cluster: RayClusterSettings, tree: Path, api_version: str) -> list[str]:
+    """Returns problems of the keeper's pod, by the schema that the CRD has for Ray's pods."""
+    if cluster.keeper is None:
+        return []
+    template = keeper.pod_template(cluster, cluster.keeper, OFF, {"clusters": []})
+    return [f"pod of the keeper: {text}" for text in schema.pod_template_problems(template, tree, api_version)]
 
 
 def _features_without_support(cluster: RayClusterSettings, version: str) -> list[str]:

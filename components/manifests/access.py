@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.manifests.merge import drop_empty
-from components.manifests.monitoring import METRICS_PORTS, OPERATOR_LABELS
+from components.manifests.monitoring import METRICS_PORTS, OPERATOR_LABELS, keeper_labels
 from components.settings.access import Subject
 from components.settings.kuberay import KubeRay
 from components.settings.monitoring import Monitoring
@@ -26,12 +26,14 @@ def _metadata(cluster: RayClusterSettings, name: str, **more: Any) -> Object:
     return {"name": name, "namespace": cluster.namespace, "labels": labels, **drop_empty(more)}
 
 
-def _pods(cluster: RayClusterSettings, node_type: str | None = None) -> Object:
+def ray_pods(cluster: RayClusterSettings, node_type: str | None = None) -> Object:
+    """A selector of the pods of a RayCluster."""
     labels = {"ray.io/cluster": cluster.name, **({"ray.io/node-type": node_type} if node_type else {})}
     return {"matchLabels": labels}
 
 
-def _ports(*numbers: int) -> list[Object]:
+def tcp(*numbers: int) -> list[Object]:
+    """Ports of a NetworkPolicy."""
     return [{"protocol": "TCP", "port": number} for number in numbers]
 
 
@@ -54,9 +56,9 @@ def service_account(cluster: RayClusterSettings) -> Object:
 def network_policies(cluster: RayClusterSettings, kuberay: KubeRay, monitoring: Monitoring) -> list[Object]:
     """Two NetworkPolicies: one of all pods, one of the head.
 
-    They allow all traffic between the cluster's pods, and metrics from `monitoring.scrapeFrom` or from everywhere. They
-    allow the head's ports from its namespace, the operator and `allowFrom`. A NetworkPolicy does not apply to a
-    port-forward: it comes from the node.
+    They allow all traffic between the cluster's pods, metrics from `monitoring.scrapeFrom` or from everywhere, and the
+    agents to the keeper. They allow the head's ports from its namespace, the operator and `allowFrom`. A NetworkPolicy
+    does not apply to a port-forward: it comes from the node.
     """
     # The only label that upstream's manifests and its Helm chart have in common.
     operator = {
@@ -68,20 +70,24 @@ def network_policies(cluster: RayClusterSettings, kuberay: KubeRay, monitoring: 
         callers.append(_namespace(cluster.ingress.controller_namespace))
     if cluster.load_balancer:
         callers += [{"ipBlock": {"cidr": cidr}} for cidr in cluster.load_balancer.source_ranges]
-    inside = {
-        "podSelector": _pods(cluster),
+    inside: Object = {
+        "podSelector": ray_pods(cluster),
         "policyTypes": ["Ingress"],
         "ingress": [
-            {"from": [{"podSelector": _pods(cluster)}]},
-            {"from": monitoring.scrape_from or [{"namespaceSelector": {}}], "ports": _ports(*METRICS_PORTS)},
+            {"from": [{"podSelector": ray_pods(cluster)}]},
+            {"from": monitoring.scrape_from or [{"namespaceSelector": {}}], "ports": tcp(*METRICS_PORTS)},
         ],
     }
+    if cluster.keeper:
+        # Agents serve the logs. The keeper reaches the head as every pod of the namespace does.
+        keeper = {"podSelector": {"matchLabels": keeper_labels(cluster)}}
+        inside["ingress"].append({"from": [keeper], "ports": tcp(AGENT_PORT)})
     head = {
-        "podSelector": _pods(cluster, "head"),
+        "podSelector": ray_pods(cluster, "head"),
         "policyTypes": ["Ingress"],
         "ingress": [
-            {"from": callers, "ports": _ports(DASHBOARD_PORT, CLIENT_PORT, SERVE_PORT)},
-            {"from": [operator], "ports": _ports(*OPERATOR_PORTS)},
+            {"from": callers, "ports": tcp(DASHBOARD_PORT, CLIENT_PORT, SERVE_PORT)},
+            {"from": [operator], "ports": tcp(*OPERATOR_PORTS)},
         ],
     }
     return [
@@ -138,7 +144,7 @@ def load_balancer(cluster: RayClusterSettings) -> Object | None:
         "spec": {
             "type": "LoadBalancer",
             "loadBalancerSourceRanges": settings.source_ranges,
-            "selector": _pods(cluster, "head")["matchLabels"],
+            "selector": ray_pods(cluster, "head")["matchLabels"],
             "ports": [{"name": "dashboard", "protocol": "TCP", "port": DASHBOARD_PORT, "targetPort": DASHBOARD_PORT}],
         },
     }
@@ -150,7 +156,7 @@ def disruption_budget(cluster: RayClusterSettings) -> Object:
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(cluster, f"{cluster.name}-head"),
-        "spec": {"minAvailable": 1, "selector": _pods(cluster, "head")},
+        "spec": {"minAvailable": 1, "selector": ray_pods(cluster, "head")},
     }
 
 
@@ -160,41 +166,47 @@ def job_users(cluster: RayClusterSettings) -> list[Object]:
     What Kubernetes can limit to names is limited to this cluster's. Names of pods change, and lists have no names: so
     port-forward and exec reach every pod of the namespace.
     """
-    secrets = [_rule("", "secrets", "get", name=cluster.auth_secret)] if cluster.auth_secret else []
+    secrets = [rule("", "secrets", "get", name=cluster.auth_secret)] if cluster.auth_secret else []
+    keeper = [rule("", "services", "get", name=cluster.keeper_name)] if cluster.keeper else []
     rules = [
-        _rule("", "services", "get", name=cluster.head_service),
-        _rule("", "pods", "get", "list"),
-        _rule("", "pods/portforward", "get", "create"),
+        rule("", "services", "get", name=cluster.head_service),
+        *keeper,
+        rule("", "pods", "get", "list"),
+        rule("", "pods/portforward", "get", "create"),
         *secrets,
-        _rule("", "events", "list"),
-        _rule("", "resourcequotas", "list"),
-        _rule("ray.io", "rayclusters", "get", name=cluster.name),
+        rule("", "events", "list"),
+        rule("", "resourcequotas", "list"),
+        rule("ray.io", "rayclusters", "get", name=cluster.name),
     ]
     executors = [user for user in cluster.job_users if user.exec]
     return [
         *_role(cluster, f"{cluster.name}-jobs", rules, cluster.job_users),
-        *_role(cluster, f"{cluster.name}-exec", [_rule("", "pods/exec", "get", "create")], executors),
+        *_role(cluster, f"{cluster.name}-exec", [rule("", "pods/exec", "get", "create")], executors),
     ]
 
 
-def _rule(group: str, resource: str, *verbs: str, name: str | None = None) -> Object:
+def rule(group: str, resource: str, *verbs: str, name: str | None = None) -> Object:
+    """A rule of a Role."""
     names = {"resourceNames": [name]} if name else {}
     return {"apiGroups": [group], "resources": [resource], **names, "verbs": list(verbs)}
 
 
 def _role(cluster: RayClusterSettings, name: str, rules: list[Object], users: list[Subject]) -> list[Object]:
     """A Role and its RoleBinding; without users neither of them."""
-    if not users:
-        return []
+    return role(_metadata(cluster, name), rules, [_subject(user) for user in users]) if users else []
+
+
+def role(metadata: Object, rules: list[Object], subjects: list[Object]) -> list[Object]:
+    """A Role and its RoleBinding, which have the same metadata."""
     rbac = "rbac.authorization.k8s.io"
     return [
-        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": _metadata(cluster, name), "rules": rules},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
         {
             "apiVersion": f"{rbac}/v1",
             "kind": "RoleBinding",
-            "metadata": _metadata(cluster, name),
-            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
-            "subjects": [_subject(user) for user in users],
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": metadata["name"]},
+            "subjects": subjects,
         },
     ]
 

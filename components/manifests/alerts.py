@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.manifests.merge import drop_empty
-from components.manifests.monitoring import API_VERSION, object_name
+from components.manifests.monitoring import API_VERSION, KEEPER_ENDPOINT, object_name
 from components.settings.kuberay import OPERATOR, KubeRay
 from components.settings.pods import WorkerGroup
 from components.settings.raycluster import RayClusterSettings
@@ -25,7 +25,8 @@ CRITICAL, WARNING = "critical", "warning"
 def cluster_rules(cluster: RayClusterSettings, labels: Mapping[str, str], namespace: str) -> Object:
     """Builds the PrometheusRule of a RayCluster.
 
-    A suspended cluster has no pods. It has an alert for a head that runs nevertheless, and those for its Secrets.
+    A suspended cluster has no pods. It has an alert for a head that runs nevertheless, and those for its Secrets and
+    its keeper.
 
     Args:
         cluster: settings of the cluster.
@@ -33,6 +34,7 @@ def cluster_rules(cluster: RayClusterSettings, labels: Mapping[str, str], namesp
         namespace: namespace of the PrometheusRule.
     """
     rules = [_runs_although_suspended(cluster)] if cluster.suspend else _running(cluster)
+    rules += _keeper(cluster) if cluster.keeper else []
     common = {"namespace": cluster.namespace, "ray_io_cluster": cluster.name}
     return _prometheus_rule(
         object_name(cluster.name, cluster.namespace, namespace), labels, namespace, common, [*rules, *_secrets(cluster)]
@@ -250,6 +252,59 @@ def _memory(cluster: RayClusterSettings) -> list[Object]:
             "Group {{ $labels.ray_io_group }}: {{ $labels.Name }}, {{ $value | humanize }} times in 10 minutes.",
             "`rayjobs why ID`; raise the group's `memory`, or use `@ray.remote(memory=BYTES)`.",
         ),
+    ]
+
+
+def _keeper(cluster: RayClusterSettings) -> list[Object]:
+    """The alerts of the keeper. Without a head it has nothing to keep, and `RayHeadDown` tells."""
+    name, claim = cluster.name, cluster.keeper_name
+    up = _series("up", cluster, endpoint=KEEPER_ENDPOINT)
+    head = f"on() {_series('up', cluster, ray_io_node_type='head', endpoint='metrics')} == 1"
+    logs = f"`kubectl -n {cluster.namespace} logs deploy/{claim}`"
+    # The kubelets' own metrics, which most installations of Prometheus scrape. Without them this alert is silent.
+    volume = f'{{namespace="{cluster.namespace}",persistentvolumeclaim="{claim}"}}'
+    free = f"kubelet_volume_stats_available_bytes{volume} / kubelet_volume_stats_capacity_bytes{volume}"
+    full = _alert(
+        "RayKeeperVolumeFull",
+        f"min({free}) < 0.1",
+        "15m",
+        WARNING,
+        f"The volume of the keeper of {name} is almost full",
+        "{{ $value | humanizePercentage }} is free. A full volume keeps nothing.",
+        f"Raise `keeper.storage`, or lower `keeper.retainBytes`, then `make up`; {logs}.",
+    )
+    down = _alert(
+        "RayKeeperDown",
+        f"absent({up} == 1)",
+        "10m",
+        WARNING,
+        f"The keeper of {name} is down",
+        "No job is kept. It catches up with what Ray still has.",
+        f"`kubectl -n {cluster.namespace} describe deploy {claim}`; {logs}.",
+    )
+    if cluster.suspend:
+        return [down, full]
+    return [
+        down,
+        _alert(
+            "RayKeeperBehind",
+            f"{_series('rayjobs_keeper_behind_seconds', cluster)} > 300 and {head}",
+            "5m",
+            WARNING,
+            f"The keeper of {name} is behind",
+            "It recorded the last answer of Ray {{ $value | humanizeDuration }} ago.",
+            f"{logs} names the cause.",
+        ),
+        _alert(
+            "RayKeeperProblem",
+            f"{_series('rayjobs_keeper_problems', cluster)} > 0 and {head}",
+            "15m",
+            WARNING,
+            f"The keeper of {name} has a problem",
+            "{{ $value }} problems, such as a full disk, a refused token, or logs that cannot be read.",
+            f"{logs} names each.",
+        ),
+        full,
     ]
 
 

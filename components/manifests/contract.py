@@ -10,8 +10,9 @@ from typing import Any
 
 from components.manifests.access import external_url
 from components.settings import Settings
+from components.settings.keeper import PORT
 from components.settings.raycluster import RayClusterSettings
-from jobs.target.contract import DASHBOARD_PORT, TOKEN_KEY, Cluster, Contract
+from jobs.target.contract import DASHBOARD_PORT, TOKEN_KEY, Cluster, Contract, KeeperService
 
 
 def contract(settings: Settings, *, project: str, stack: str, context: str, cluster_uid: str | None) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def _cluster(cluster: RayClusterSettings) -> Cluster:
         ray_version=cluster.ray_version,
         external_url=external_url(cluster),
         auth_secret=(cluster.auth_secret, TOKEN_KEY) if cluster.auth_secret else None,
+        keeper=KeeperService(cluster.keeper_name, PORT) if cluster.keeper else None,
     )
 
 

@@ -25,6 +25,13 @@ POD_LABELS = ["ray.io/cluster", "ray.io/node-type", "ray.io/group"]
 ENDPOINT, AUTOSCALER_ENDPOINT, DASHBOARD_ENDPOINT = "metrics", "as-metrics", "dash-metrics"
 OPERATOR_LABELS = {"app.kubernetes.io/component": OPERATOR}
 OPERATOR_ENDPOINT = "http"  # the name of the port in upstream's Deployment
+KEEPER_NAME = "ray-keeper"
+KEEPER_ENDPOINT = "keeper"  # the name of its port
+
+
+def keeper_labels(cluster: RayClusterSettings) -> dict[str, str]:
+    """Returns the labels of a keeper's pod. Not `ray.io/cluster`: the operator takes such pods for its own."""
+    return {"app.kubernetes.io/name": KEEPER_NAME, "app.kubernetes.io/instance": cluster.name}
 
 
 def object_name(watched: str, its_namespace: str, namespace: str) -> str:
@@ -48,6 +55,16 @@ def pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
     namespace = settings.namespace or cluster.namespace
     name = object_name(cluster.name, cluster.namespace, namespace)
     return _pod_monitor(name, namespace, settings, cluster.namespace, selector, endpoints, POD_LABELS)
+
+
+def keeper_pod_monitor(cluster: RayClusterSettings, settings: PodMonitor) -> Object:
+    """The PodMonitor of a RayCluster's keeper. Its series have the label `ray_io_cluster`, as those of Ray's pods."""
+    relabelings = [{"targetLabel": "ray_io_cluster", "replacement": cluster.name}]
+    endpoint = {"port": KEEPER_ENDPOINT, "interval": settings.interval, "relabelings": relabelings}
+    selector = {"matchLabels": keeper_labels(cluster)}
+    namespace = settings.namespace or cluster.namespace
+    name = object_name(cluster.keeper_name, cluster.namespace, namespace)
+    return _pod_monitor(name, namespace, settings, cluster.namespace, selector, [endpoint], [])
 
 
 def operator_pod_monitor(kuberay: KubeRay, settings: PodMonitor) -> Object:
@@ -92,11 +109,11 @@ def _on_the_head(endpoint: str, port: int, interval: str) -> Object:
     return {"port": ENDPOINT, "interval": interval, "relabelings": relabelings}
 
 
-def scrape_annotations(monitoring: Monitoring) -> dict[str, str]:
+def scrape_annotations(monitoring: Monitoring, port: int = METRICS_PORT) -> dict[str, str]:
     """The annotations that many configurations of Prometheus look for; none unless `scrapeAnnotations`."""
     if not monitoring.scrape_annotations:
         return {}
-    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(METRICS_PORT), "prometheus.io/path": "/metrics"}
+    return {"prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics"}
 
 
 def head_env(cluster: RayClusterSettings, monitoring: Monitoring) -> dict[str, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.manifests import access, alerts, monitoring, namespace, quota, redis
+from components.manifests import access, alerts, keeper, monitoring, namespace, quota, redis
 from components.settings import Settings
 from components.settings.kuberay import KubeRay
 from components.settings.monitoring import Monitoring
@@ -39,7 +39,8 @@ def pod_monitors(settings: Settings) -> list[Object]:
     if pod_monitor is None:
         return []
     own = [monitoring.operator_pod_monitor(settings.kuberay, pod_monitor)] if settings.kuberay.operator == "own" else []
-    return own + [monitoring.pod_monitor(cluster, pod_monitor) for cluster in settings.clusters]
+    keepers = [monitoring.keeper_pod_monitor(cluster, pod_monitor) for cluster in settings.clusters if cluster.keeper]
+    return own + [monitoring.pod_monitor(cluster, pod_monitor) for cluster in settings.clusters] + keepers
 
 
 def rules(settings: Settings) -> list[Object]:
@@ -52,8 +53,14 @@ def rules(settings: Settings) -> list[Object]:
     return own + [alerts.cluster_rules(each, labels, place or each.namespace) for each in settings.clusters]
 
 
-def all_objects(settings: Settings, rayclusters: Sequence[Object]) -> list[Object]:
-    """Builds all plain objects of the stack; `rayclusters` are the manifests of `settings.clusters`."""
+def all_objects(settings: Settings, rayclusters: Sequence[Object], outputs: Mapping[str, Any]) -> list[Object]:
+    """Builds all plain objects of the stack.
+
+    Args:
+        settings: settings of the stack.
+        rayclusters: the manifests of `settings.clusters`.
+        outputs: the stack's contract.
+    """
     objects: list[Object] = []
     for name, create in settings.used_namespaces.items():
         if create:
@@ -64,5 +71,6 @@ def all_objects(settings: Settings, rayclusters: Sequence[Object]) -> list[Objec
             *created_before(cluster, settings.kuberay, settings.monitoring),
             raycluster,
             *created_after(cluster),
+            *keeper.objects(cluster, settings.monitoring, outputs),
         ]
     return objects + pod_monitors(settings) + rules(settings)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from components.manifests.keeper import container_resources
 from components.settings import Settings
 from components.settings.access import Quota
 from components.settings.kuberay import OPERATOR, UPSTREAM_SIZES, template_containers
@@ -90,6 +91,9 @@ def requests_in(settings: Settings, manifests: Sequence[Mapping[str, Any]], name
             _add(total, cluster_requests(manifest, largest=largest))
             if cluster.fault_tolerance and cluster.fault_tolerance.redis.in_cluster:
                 _add(total, REDIS)
+            if cluster.keeper:
+                keeper = {"resources": container_resources(cluster.keeper)}
+                _add(total, {**_requests([keeper]), "pods": Decimal(1)})
     return total
 
 

@@ -66,6 +66,15 @@ def _cpu(value: Any) -> Any:
     return value
 
 
+def switch(value: Any) -> Any:
+    """`true` is an object with the defaults, `false` is none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    if isinstance(value, (str, int, float)):
+        raise ValueError("allowed: true, false, or an object")
+    return value
+
+
 UNQUOTED = "unquoted"
 
 

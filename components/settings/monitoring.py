@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
@@ -16,6 +16,7 @@ from components.settings.fields import (
     Model,
     Namespace,
     matching,
+    switch,
 )
 from jobs.target.contract import http_url_problem
 
@@ -28,15 +29,6 @@ def _url(value: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_url)]
-
-
-def _switch(value: Any) -> Any:
-    """`true` is an object with the defaults, `false` is none."""
-    if isinstance(value, bool):
-        return {} if value else None
-    if isinstance(value, (str, int, float)):
-        raise ValueError("allowed: true, false, or an object")
-    return value
 
 
 class PodMonitor(Model):
@@ -73,9 +65,9 @@ class Dashboards(Model):
 class Monitoring(Model):
     """Metrics, alerts and dashboards. Everything is off by default."""
 
-    pod_monitor: Annotated[PodMonitor | None, BeforeValidator(_switch)] = None
+    pod_monitor: Annotated[PodMonitor | None, BeforeValidator(switch)] = None
     """PodMonitors: `true`, or an object. Their CRD has to be on the cluster."""
-    rules: Annotated[Rules | None, BeforeValidator(_switch)] = None
+    rules: Annotated[Rules | None, BeforeValidator(switch)] = None
     """Alerts: `true`, or an object. They need `podMonitor`, which gives the series their labels."""
     dashboards: Dashboards | None = None
     """Dashboards: those of Ray, made by the installed Ray, and one of this project."""

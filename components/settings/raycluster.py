@@ -34,8 +34,10 @@ from components.settings.fields import (
     Namespace,
     ObjectName,
     namespace_problem,
+    switch,
     version_like,
 )
+from components.settings.keeper import Keeper
 from components.settings.pods import Head, Object, Pod, Requests, WorkerGroup, WorkerGroups
 from components.settings.versions import (
     DEFAULT_RAY_VERSION,
@@ -183,6 +185,8 @@ class RayClusterSettings(Model):
     """`Recreate`: a changed spec restarts all pods, the head included. Default: running pods keep the old spec."""
     fault_tolerance: FaultTolerance | None = None
     """GCS fault tolerance. Default: off, all jobs are lost with the head's pod."""
+    keeper: Annotated[Keeper | None, BeforeValidator(switch)] = None
+    """What keeps every job and its whole log, whoever submitted it. Default: none."""
     network_policy: NetworkPolicy = NetworkPolicy()
     """NetworkPolicies of the pods."""
     ingress: Ingress | None = None
@@ -253,6 +257,16 @@ class RayClusterSettings(Model):
         return f"{self.name}-ray"
 
     @property
+    def keeper_name(self) -> str:
+        """Name of every object of the keeper: Deployment, volume claim, Service and the others."""
+        return f"{self.name}-keeper"
+
+    @property
+    def keeper_is_closed(self) -> bool:
+        """Whether NetworkPolicies are all that protects the keeper's API: then not every pod may scrape its metrics."""
+        return self.network_policy.enabled and self.auth.mode == "disabled"
+
+    @property
     def auth_secret(self) -> str | None:
         """Name of the Secret that holds the token; None without token authentication."""
         return (self.auth.secret_name or self.name) if self.auth.mode == "token" else None
@@ -272,6 +286,9 @@ class RayClusterSettings(Model):
             problems.add("createNamespace", text)
         if self.ready_timeout_seconds > 24 * 3600:
             problems.add("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400")
+        if self.keeper and self.keeper.retain and self.create_namespace:
+            text = "the stack deletes the namespace, and the volume with it; allowed: with `createNamespace: false`"
+            problems.add("keeper.retain", f"true: {text}")
         problems.raise_if_any()
         return self
 
@@ -283,10 +300,14 @@ class RayClusterSettings(Model):
         if self.image_setting and is_moving(self.image_setting):
             text = "its tag moves, so pods of one cluster could differ; allowed: a version or digest, or"
             problems.add("image", f'"{self.image_setting}": {text} `allow: [moving-tag]`')
-        redis = self.fault_tolerance.redis.image if self.fault_tolerance else None
-        if redis and is_moving(redis):
-            text = "its tag moves; allowed: a version or digest, or `allow: [moving-tag]`"
-            problems.add("faultTolerance.redis.image", f'"{redis}": {text}')
+        others = {
+            "faultTolerance.redis.image": self.fault_tolerance.redis.image if self.fault_tolerance else None,
+            "keeper.image": self.keeper.image if self.keeper else None,
+        }
+        for key, image in others.items():
+            if image and is_moving(image):
+                text = "its tag moves; allowed: a version or digest, or `allow: [moving-tag]`"
+                problems.add(key, f'"{image}": {text}')
 
     def _check_ray_version(self, problems: FieldProblems) -> None:
         from_own_tag = not self.ray_version_setting and self.image_setting and not is_official(self.image_setting)

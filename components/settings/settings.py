@@ -43,7 +43,7 @@ class Settings(Model):
     render_to: str = ""
     """Directory for the manifests. With it nothing is deployed: `up` writes files and connects to no cluster."""
     protect: bool = False
-    """Refuse to delete namespaces and RayClusters, and to restart a cluster while jobs run."""
+    """Refuse to delete namespaces, RayClusters and what keepers have kept, and to restart a cluster while jobs run."""
     confirm_restart: bool = False
     """Let an `up` of a protected stack restart or suspend a cluster while jobs run. Set it for one `up` only."""
     adopt: bool = False
@@ -70,6 +70,10 @@ class Settings(Model):
         if self.monitoring.scrape_from and open_ones:
             text = "these clusters have no NetworkPolicies, so every pod can read their metrics"
             lines.append(f"monitoring.scrapeFrom: {', '.join(open_ones)}: {text}")
+        if self.monitoring.pod_monitor and not self.monitoring.scrape_from:
+            closed = [cluster.name for cluster in self.clusters if cluster.keeper and cluster.keeper_is_closed]
+            text = "no token protects their jobs, so Prometheus cannot reach their keepers; name the scraper"
+            lines += [f"monitoring.scrapeFrom: not set; {', '.join(closed)}: {text}"] if closed else []
         return lines
 
     @property
@@ -100,10 +104,14 @@ class Settings(Model):
     def _check_clusters(self, problems: FieldProblems) -> None:
         names = Counter((cluster.namespace, cluster.name) for cluster in self.clusters)
         watched = self.kuberay.watch_namespaces
+        keepers = {(each.namespace, each.keeper_name): each.name for each in self.clusters if each.keeper}
         for index, cluster in enumerate(self.clusters):
             key = f"clusters[{index}]"
             if names[cluster.namespace, cluster.name] > 1:
                 problems.add(f"{key}.name", f'"{cluster.name}": used twice in namespace {cluster.namespace}')
+            if kept := keepers.get((cluster.namespace, cluster.name)):
+                text = f"the keeper of {kept} has this name, and its objects are named like a cluster's"
+                problems.add(f"{key}.name", f'"{cluster.name}": {text}; allowed: another name')
             if self.used_namespaces[cluster.namespace] != cluster.create_namespace:
                 text = f"another entry has a different value for namespace {cluster.namespace}"
                 value = str(cluster.create_namespace).lower()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Interrupted, JobsError, command
+from .kept import LogRequest, print_kept_log, result_of
 from .output import notify, outcome_text, print_json, report_end, write_stderr, write_stdout
 from .runner import detached, end_of_log, pending_explained, run
 
@@ -153,15 +154,38 @@ async def _run_attempt(
     if options.no_wait:
         return prepared, None
     write = write_stdout if options.output == "text" else write_stderr
+    written = 0
+
+    def count(piece: bytes) -> None:
+        nonlocal written
+        written += len(piece)
+        write(piece)
+
     try:
         async with pending_explained(session):
-            result = await session.run_to_end(submission.submission_id, write, limits=state.limits())
+            result = await session.run_to_end(submission.submission_id, count, limits=state.limits())
+        if submission.submission_id in session.gone_logs:
+            result = await _finish_from_keeper(session, result, LogRequest(write, written, is_rest=written > 0))
         state.log_end = await end_of_log(session, result)
         return prepared, result
     except asyncio.CancelledError:
         if options.stop_on_interrupt:
             await _stop(session, prepared.submission_id, state)
         raise
+
+
+async def _finish_from_keeper(session: Session, result: Result, rest: LogRequest) -> Result:
+    """Writes the rest of a log that Ray could not give. Returns the result, of a lost job as it was kept."""
+    from ..spec.job_info import LOST
+
+    is_lost = result.status == LOST
+    kept = await print_kept_log(session.connection.target, result.submission_id, rest, forgotten=is_lost)
+    if kept is None or not is_lost:
+        return result
+    known = result_of(kept[0])
+    if session.recorder is not None and known.info is not None and known.status != LOST:
+        session.recorder.record_jobs([known.info])
+    return known
 
 
 async def _stop(session: Session, submission_id: str, state: SubmissionState) -> None:

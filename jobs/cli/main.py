@@ -32,11 +32,13 @@ COMMANDS = {
     "stop": "Stop jobs and wait until they have ended.",
     "delete": "Delete the server's record of jobs that have ended.",
     "prune": "Delete the server's records of old jobs.",
-    "history": "Show the jobs that were submitted from this machine.",
+    "history": "Show what was submitted from here; --team: all jobs.",
     "rerun": "Submit a job of the local job history again.",
     "why": "Explain why a job waits or failed, and what helps.",
     "check": "Check whether jobs can run at the target.",
+    "page": "Open the page of all jobs in the browser.",
     "forward": "Open a tunnel for the ray CLI and the dashboard.",
+    "keep": "Keep every job of a cluster, with its log, until Ctrl-C.",
     "local": "Start, stop or show the Ray that --local uses.",
     "completion": "Print the completion script of a shell.",
 }
@@ -46,7 +48,7 @@ OF_OTHERS = {
     "ls": "list", "ps": "list", "queue": "list", "get": "status", "info": "status", "describe": "status",
     "cancel": "stop", "kill": "stop", "rm": "delete", "remove": "delete", "run": "submit", "exec": "submit",
     "launch": "submit", "tail": "logs", "attach": "logs", "doctor": "check", "dashboard": "forward",
-    "port-forward": "forward",
+    "port-forward": "forward", "ui": "page", "web": "page", "open": "page",
 }  # fmt: skip
 
 HELP = """Submit and follow Ray jobs on Kubernetes.

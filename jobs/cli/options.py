@@ -33,6 +33,7 @@ _TARGET_OPTIONS = (
     _target("--token-file", metavar="FILE", help="With --address: file with the token."),
     _target("--verify", metavar="BOOL|FILE", default="true", help="TLS with --address: true, false, or a CA file."),
     _target("--headers", metavar="JSON", help="Headers for every request, as a JSON object."),
+    _target("--keeper", metavar="URL", help="Keeper of the cluster, instead of the stack's."),
     _target("--ledger", metavar="FILE", help="Ledger file (default: RAYJOBS_LEDGER, or a file of this user)."),
     _target("--allow-unauthenticated", is_flag=True, help="Accept a remote --address without a token."),
 )
@@ -41,7 +42,7 @@ _quiet_option = option(
 )
 _TARGET_NAMES = (
     "address", "outputs", "stack", "cluster", "local", "context", "kubeconfig", "token_file",
-    "allow_unauthenticated", "ledger",
+    "allow_unauthenticated", "keeper", "ledger",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..session import Session
     from ..spec.job_info import Result
     from ..target.options import TargetOptions
+    from ..target.resolve import Target
 
 T = TypeVar("T")
 
@@ -58,13 +59,26 @@ def run(main: Callable[[], Awaitable[T]]) -> T:
 
 
 def with_session(
-    options: TargetOptions, work: Callable[[Session], Awaitable[T]], *, patience: float = 300.0, record: bool = True
+    options: TargetOptions,
+    work: Callable[[Session], Awaitable[T]],
+    *,
+    patience: float = 300.0,
+    record: bool = True,
+    target: Target | None = None,
 ) -> T:
-    """Opens a session at the target and returns the result of `work` in it."""
+    """Opens a session at the target and returns the result of `work` in it.
+
+    Args:
+        options: The options of the target.
+        work: What is done.
+        patience: See `open_session`.
+        record: See `open_session`.
+        target: What `resolve` returned for the options; None: it is resolved here.
+    """
     from ..session import open_session
     from ..target.resolve import resolve
 
-    target = resolve(options, notify=notify)
+    target = target or resolve(options, notify=notify)
 
     async def main() -> T:
         async with open_session(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -47,6 +47,7 @@ class RayJobsApi:
     def __init__(self, http: HttpClient, *, agent_route: AgentRoute | None = None) -> None:
         self.http = http
         self._agent_route = agent_route
+        self._listed: tuple[tuple[int, int], Sequence[JobInfo]] | None = None
 
     async def agent(self, address: str) -> HttpClient | None:
         """Returns the dashboard agent at this address, if it may be used."""
@@ -76,14 +77,29 @@ class RayJobsApi:
 
         return await self._ask("GET", _job_path(submission_id), deadline, parse, allowed=(404,))
 
-    async def list_jobs(self, deadline: Deadline | None = None) -> list[JobInfo]:
-        """Lists all jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes."""
+    async def list_jobs(
+        self, deadline: Deadline | None = None, *, attempt_seconds: float | None = None
+    ) -> Sequence[JobInfo]:
+        """Lists all jobs that the server knows, submitted ones and drivers, oldest first. It may take minutes.
 
-        def parse(response: httpx.Response) -> list[JobInfo]:
-            return sorted(_jobs_of(response, self.http.where, read_jobs), key=lambda job: job.start_time or 0)
+        Args:
+            deadline: The end of all attempts.
+            attempt_seconds: There is one attempt, of so many seconds; None: it is repeated until the deadline.
 
-        deadline = deadline or Deadline(LIST_SECONDS)
-        return await self._ask("GET", "/api/jobs/", deadline, parse, seconds=LIST_SECONDS, most=LIST_BYTES)
+        Returns:
+            The jobs; the same list as before if the answer is the same, because most of the time goes into reading it.
+        """
+
+        def parse(response: httpx.Response) -> Sequence[JobInfo]:
+            mark = (len(response.content), hash(response.content))
+            if self._listed is None or self._listed[0] != mark:
+                jobs = sorted(_jobs_of(response, self.http.where, read_jobs), key=lambda job: job.start_time or 0)
+                self._listed = mark, jobs
+            return self._listed[1]
+
+        deadline = deadline or Deadline(attempt_seconds or LIST_SECONDS)
+        options = {"seconds": attempt_seconds or LIST_SECONDS, "retry": attempt_seconds is None, "most": LIST_BYTES}
+        return await self._ask("GET", "/api/jobs/", deadline, parse, **options)
 
     async def post_job(self, spec: JobSpec, submission_id: str, seconds: float) -> JobsError | None:
         """Tries once to create the job. Returns None if it was accepted, an error if that is not clear.

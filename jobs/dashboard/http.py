@@ -109,7 +109,8 @@ class HttpClient:
         tls: bool | ssl.SSLContext = tls_context(verify) if base_url.startswith("https:") else False
         transport = _Transport(
             verify=tls,
-            limits=httpx.Limits(max_connections=64, keepalive_expiry=10),
+            # httpcore looks at all idle connections at each request.
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=8, keepalive_expiry=10),
             socket_options=options,
             proxy=_proxy(proxy) if proxy else None,
         )
@@ -220,6 +221,7 @@ class HttpClient:
         parse: Callable[[httpx.Response], T],
         allowed: tuple[int, ...] = (),
         seconds: float = REQUEST_SECONDS,
+        retry: bool = True,
         **options: Any,
     ) -> T:
         """Sends an idempotent request, repeats it as long as the failure may pass, and returns the parsed answer.
@@ -233,6 +235,7 @@ class HttpClient:
             parse: Reads the answer. A ServerFault that it raises (cut off, not JSON) counts as a failure that may pass.
             allowed: Unsuccessful statuses that `parse` gets; every other one is raised as an error.
             seconds: Deadline of one attempt.
+            retry: False: there is one attempt, and its failure is raised.
             options: Options of `once`.
 
         Raises:
@@ -256,6 +259,8 @@ class HttpClient:
                     raise
                 except Unreachable as error:
                     failure = error
+                if not retry:
+                    raise failure
                 waiting.detail = failure.message
                 first = isinstance(failure, NotConnected) and not self.reached
                 await (first_contact if first else backoff).pause(failure)

@@ -11,8 +11,8 @@ Three sources have the log. The first that works is used, and what was read is n
    of a log with a mark, the byte 0 or 1, and nothing tells where a piece begins.
 
 A source is an async generator. It yields the bytes from an offset on, and returns when it has no more at this moment.
-The follower chooses the source, counts the bytes, and decides when the log is complete: when a read that began after
-the end of the job has returned.
+The reader chooses the source and counts the bytes. The follower decides when the log is complete: when a read that
+began after the end of the job has returned. A keeper, which has many logs to follow, decides that by itself.
 """
 
 from __future__ import annotations
@@ -58,6 +58,122 @@ class LogGone(Exception):
     """The server has the job, but no log of it."""
 
 
+class LogShrank(Exception):
+    """The server's log is shorter than what was read of it before: another one began."""
+
+
+class LogReader:
+    """Reads the log of one job, from the best source.
+
+    Args:
+        client: The server.
+        submission_id: The job.
+        offset: The first byte to read. Afterwards, the attribute `offset` is the next byte.
+        patience: Seconds for the log as text, with all attempts.
+        notify: Called with messages for a person.
+
+    Attributes:
+        by_text: The server has nothing better than the log as text, which is read from its beginning each time.
+    """
+
+    def __init__(
+        self,
+        client: RayJobsApi,
+        submission_id: str,
+        *,
+        offset: int = 0,
+        patience: float = PATIENCE_SECONDS,
+        notify: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self.client = client
+        self.submission_id = submission_id
+        self.offset = offset
+        self.patience = patience
+        self.notify = notify
+        self.by_text = False
+        self._agent: HttpClient | None = None
+        self._agent_address: str | None = None
+        self._agent_failures = 0
+        self._agent_retry_at = 0.0
+
+    async def read(
+        self, job: JobInfo, has_ended: Callable[[], Awaitable[bool]] | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields what the log has from `offset` on.
+
+        Args:
+            job: The job's record.
+            has_ended: If no agent can be used: wait for what the job writes, until this is true; None: do not wait.
+
+        Raises:
+            LogGone, LogShrank, Unreachable
+        """
+        if job.driver_node_id is None and job.driver_agent_http_address is None:
+            return  # There is no driver yet, or there never was one.
+        async with aclosing(self._read_best(job, has_ended)) as pieces:
+            async for piece in pieces:
+                self.offset += len(piece)
+                yield piece
+
+    async def has_agent(self, job: JobInfo) -> bool:
+        """Returns whether the next `read` asks the agent of the driver's node."""
+        return await self._choose_agent(job) is not None
+
+    async def _read_best(
+        self, job: JobInfo, has_ended: Callable[[], Awaitable[bool]] | None
+    ) -> AsyncGenerator[bytes, None]:
+        agent = await self._choose_agent(job)
+        if agent is not None:
+            try:
+                async with aclosing(read_agent_log(agent, self.submission_id, self.offset)) as pieces:
+                    async for piece in pieces:
+                        self._agent_failures = 0
+                        yield piece
+                self._agent_failures = 0
+                return
+            except JobsError as error:
+                # An agent that refuses the token is of no use: the user's headers are for the dashboard only.
+                self._agent_failures += MAX_AGENT_FAILURES if isinstance(error, NotAllowed) else 1
+                if self._agent_failures < MAX_AGENT_FAILURES:
+                    raise
+                self._agent_retry_at = time.monotonic() + AGENT_RETRY_SECONDS
+        source = (
+            read_log(self.client, job, self.offset)
+            if has_ended is None
+            else read_live_log(self.client, job, self.offset, has_ended)
+        )
+        try:
+            async with aclosing(source) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        except NoLogBytes:
+            pass
+        self._warn_of_text()
+        async with aclosing(read_log_text(self.client, self.submission_id, self.offset, self.patience)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _choose_agent(self, job: JobInfo) -> HttpClient | None:
+        address = job.driver_agent_http_address
+        if address is None:
+            return None
+        if self._agent_failures >= MAX_AGENT_FAILURES and time.monotonic() < self._agent_retry_at:
+            return None
+        if address != self._agent_address:
+            self._agent = await self.client.agent(address)
+            self._agent_address = address
+        return self._agent
+
+    def _warn_of_text(self) -> None:
+        if not self.by_text:
+            self.by_text = True
+            self.notify(
+                "This Ray has no log API that gives bytes: the text of the Jobs API is shown instead. Carriage returns "
+                "and bytes that are not UTF-8 are not kept."
+            )
+
+
 class LogFollower:
     """Reads the log of one job.
 
@@ -72,6 +188,7 @@ class LogFollower:
         notify: Called with messages for a person.
         on_change: Called with the job at the first look, and whenever its status has changed.
         describe: Returns what is known about a job that has not ended, for the status line.
+        on_gone: Called if the log is gone from its node before it was read to the end.
     """
 
     def __init__(
@@ -87,26 +204,30 @@ class LogFollower:
         notify: Callable[[str], None] = lambda _text: None,
         on_change: Callable[[JobInfo], None] = lambda _job: None,
         describe: Callable[[JobInfo], str] = lambda _job: "",
+        on_gone: Callable[[], None] = lambda: None,
     ) -> None:
         self.watcher = watcher
         self.submission_id = submission_id
-        self.offset = offset
         self.follow = follow
         self.patience = patience
         self.limits = limits or TimeLimits()
         self.notify = notify
         self.on_change = on_change
         self.describe = describe
+        self.on_gone = on_gone
         self.job: JobInfo | None = None
+        self._reader = LogReader(
+            watcher.client, submission_id, offset=offset, patience=patience, notify=lambda text: self.notify(text)
+        )
         self._poller = watcher.poller(known_to_exist=known_to_exist)
         self._looked_at = 0.0
-        self._agent: HttpClient | None = None
-        self._agent_address: str | None = None
-        self._agent_failures = 0
-        self._agent_retry_at = 0.0
-        self._warned_of_text = False
         self._failure = ""
         self._reading = Activity(f"Reading the log of job {submission_id}")
+
+    @property
+    def offset(self) -> int:
+        """The next byte to read."""
+        return self._reader.offset
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yields the bytes in pieces.
@@ -129,9 +250,13 @@ class LogFollower:
             last_read = job.ended or not self.follow
             before = self.offset
             try:
-                async with aclosing(self._read(job)) as pieces:
-                    async for piece in pieces:
-                        yield piece
+                live = None if last_read else self._has_ended
+                try:
+                    async with aclosing(self._reader.read(job, live)) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                except LogShrank:
+                    pass  # What follows `offset` is still to come.
                 if last_read:
                     return
                 self._failure = ""
@@ -163,6 +288,7 @@ class LogFollower:
 
     async def _end_without_log(self, job: JobInfo) -> None:
         self.notify(f"The log of {self.submission_id} is gone from its node, after {number_of(self.offset, 'byte')}.")
+        self.on_gone()
         if self.follow and not job.ended:
             ended = await self.watcher.wait(
                 [self.submission_id], patience=self.patience, known_to_exist=True, on_change=self._update
@@ -204,73 +330,17 @@ class LogFollower:
     async def _has_ended(self) -> bool:
         return (await self._look()).ended
 
-    async def _read(self, job: JobInfo) -> AsyncGenerator[bytes, None]:
-        """Reads once from the best source, counted in `offset`."""
-        if job.driver_node_id is None and job.driver_agent_http_address is None:
-            return  # There is no driver yet, or there never was one.
-        async with aclosing(self._read_best(job)) as pieces:
-            async for piece in pieces:
-                self.offset += len(piece)
-                yield piece
-
-    async def _read_best(self, job: JobInfo) -> AsyncGenerator[bytes, None]:
-        client = self.watcher.client
-        agent = await self._choose_agent(job)
-        if agent is not None:
-            try:
-                async with aclosing(read_agent_log(agent, self.submission_id, self.offset)) as pieces:
-                    async for piece in pieces:
-                        self._agent_failures = 0
-                        yield piece
-                self._agent_failures = 0
-                return
-            except JobsError as error:
-                # An agent that refuses the token is of no use: the user's headers are for the dashboard only.
-                self._agent_failures += MAX_AGENT_FAILURES if isinstance(error, NotAllowed) else 1
-                if self._agent_failures < MAX_AGENT_FAILURES:
-                    raise
-                self._agent_retry_at = time.monotonic() + AGENT_RETRY_SECONDS
-        live = self.follow and not job.ended
-        source = (
-            read_live_log(client, job, self.offset, self._has_ended) if live else read_log(client, job, self.offset)
-        )
-        try:
-            async with aclosing(source) as pieces:
-                async for piece in pieces:
-                    yield piece
-            return
-        except NoLogBytes:
-            pass
-        self._warn_of_text()
-        async with aclosing(read_log_text(client, self.submission_id, self.offset, self.patience)) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _choose_agent(self, job: JobInfo) -> HttpClient | None:
-        address = job.driver_agent_http_address
-        if address is None:
-            return None
-        if self._agent_failures >= MAX_AGENT_FAILURES and time.monotonic() < self._agent_retry_at:
-            return None
-        if address != self._agent_address:
-            self._agent = await self.watcher.client.agent(address)
-            self._agent_address = address
-        return self._agent
-
-    def _warn_of_text(self) -> None:
-        if not self._warned_of_text:
-            self._warned_of_text = True
-            self.notify(
-                "This Ray has no log API that gives bytes: the text of the Jobs API is shown instead. Carriage returns "
-                "and bytes that are not UTF-8 are not kept."
-            )
-
 
 async def read_agent_log(agent: HttpClient, submission_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-    """Reads the log from the agent of the driver's node. Raises Unreachable, NotAllowed."""
+    """Reads the log from the agent of the driver's node. Raises Unreachable, NotAllowed, LogShrank."""
     path = f"/logs/{quote(log_name(submission_id))}"
     async with agent.stream(path, headers={"Range": f"bytes={offset}-"}) as response:
         if response.status_code == 416:
+            # A connection whose answer was not read to its end cannot be used again.
+            await read_answer(response, agent.where, MOST_ERROR_BYTES)
+            size = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("content-range", ""))
+            if size is not None and int(size[1]) < offset:
+                raise LogShrank
             return  # The offset is the end of the file.
         if response.status_code not in (200, 206):
             raise error_of_response(await read_answer(response, agent.where, MOST_ERROR_BYTES), agent.where)

@@ -74,7 +74,7 @@ class JobWatcher:
         if await self.orphans.wake_job_manager_if_any_orphaned(jobs):
             await _settle()
             jobs = await self.client.list_jobs(deadline)
-        return jobs
+        return list(jobs)
 
     def poller(self, *, by_list: bool = False, known_to_exist: bool = False) -> Poller:
         """Returns a Poller of these jobs."""

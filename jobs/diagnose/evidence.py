@@ -116,7 +116,7 @@ async def gather(
     return evidence
 
 
-async def gather_from(connection: Connection, submission_id: str) -> Evidence:
+async def gather_from(connection: Connection, submission_id: str | None) -> Evidence:
     """Reads as `gather` does, over a connection that is open already."""
     evidence, target = Evidence(submission_id), connection.target
     if isinstance(target, ClusterTarget) and connection.kube is not None:
@@ -146,7 +146,7 @@ async def _or_error(read: Awaitable[None], evidence: Evidence) -> None:
 async def _read_ray(connection: Connection, evidence: Evidence) -> None:
     client, deadline = connection.client, Deadline(SECONDS / 2)
     evidence.ray_version = str((await client.version(deadline)).get("ray_version"))
-    evidence.jobs = await client.list_jobs(deadline)
+    evidence.jobs = list(await client.list_jobs(deadline))
     evidence.ray_reached = True
     if evidence.submission_id is not None:
         with contextlib.suppress(UnknownJob):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ _PRIVATE_KEY = re.compile(
 SUBMITTING = "SUBMITTING"
 REFUSED = "REFUSED"
 DELETED = "DELETED"
+ENDED = TERMINAL | {LOST, REFUSED, DELETED}
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Entry:
     """One submission. Times are in seconds since the epoch.
 
     `spec` has no secrets; `withheld` names the values that were left out. `changes` are the statuses and their times.
+
+    The fields after `changes` are known of a job that a keeper saw on its cluster. `started_at` and `ended_at` are the
+    server's times: when it accepted the job, and when the job ended. `why` has the keys `at`, a time, and `findings`,
+    what `why` said at that time, each as a Finding has it. `source` is `submitted` (by this machine) or `seen` (on the
+    cluster).
     """
 
     submission_id: str
@@ -72,10 +79,22 @@ class Entry:
     driver_exit_code: int | None
     error_type: str | None
     changes: tuple[tuple[str, float], ...] = ()
+    driver_node: str | None = None
+    job_id: str | None = None
+    message: str | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    why: dict[str, Any] | None = None
+    source: str = "submitted"
 
     @property
     def ended(self) -> bool:
-        return self.status in TERMINAL or self.status in (LOST, REFUSED, DELETED)
+        return self.status in ENDED
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The user's own metadata, without secrets."""
+        return dict(self.spec.get("metadata") or {})
 
     def as_json(self) -> dict[str, Any]:
         """Returns the object of `history --output json`."""
@@ -83,6 +102,23 @@ class Entry:
         place, origin = record.pop("place"), record.pop("origin")
         record["changes"] = [{"status": status, "at": at} for status, at in self.changes]
         return {**record, **place, **origin}
+
+
+def name_of(spec: Mapping[str, Any]) -> str | None:
+    """Returns the name that the job's metadata gives it."""
+    name = (spec.get("metadata") or {}).get("name")
+    return name.encode(errors="replace").decode() if isinstance(name, str) else None
+
+
+def search_text(submission_id: str, spec: Mapping[str, Any], message: str | None = None) -> str:
+    """Returns the text in which a search looks: folded, see `folded`. `spec` and `message` are without secrets."""
+    values = map(str, (spec.get("metadata") or {}).values())
+    return folded("\n".join((submission_id, str(spec.get("entrypoint", "")), *values, message or "")))
+
+
+def folded(text: str) -> str:
+    """Returns the text so that upper and lower case make no difference. SQLite would end it at a NUL."""
+    return text.casefold().replace("\0", " ").encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)

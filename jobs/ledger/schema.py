@@ -6,10 +6,14 @@ No journal mode that needs shared memory is used, because home directories are o
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from .records import name_of, search_text
 
 BUSY_SECONDS = 5.0
 
@@ -31,6 +35,37 @@ _MIGRATIONS = (
     """,
     # A JSON list.
     "ALTER TABLE submission ADD COLUMN modules TEXT NOT NULL DEFAULT '[]'",
+    # What a keeper adds: see kept, keeping and log_file. The first index answers every filter of a page by itself.
+    """
+    ALTER TABLE submission ADD COLUMN name TEXT;
+    ALTER TABLE submission ADD COLUMN driver_node TEXT;
+    ALTER TABLE submission ADD COLUMN job_id TEXT;
+    ALTER TABLE submission ADD COLUMN message TEXT;
+    ALTER TABLE submission ADD COLUMN started_at REAL;
+    ALTER TABLE submission ADD COLUMN ended_at REAL;
+    ALTER TABLE submission ADD COLUMN why TEXT;
+    ALTER TABLE submission ADD COLUMN source TEXT NOT NULL DEFAULT 'submitted';
+    UPDATE submission SET name = name_in(spec);
+    CREATE INDEX submission_newest ON submission (created, status, user, submission_id, name);
+    CREATE INDEX submission_by_status ON submission (status, status_at);
+    CREATE INDEX submission_by_attempt ON submission (attempt_of) WHERE attempt_of IS NOT NULL;
+    CREATE TABLE search (n INTEGER PRIMARY KEY REFERENCES submission, text TEXT NOT NULL);
+    INSERT INTO search SELECT n, search_text_of(submission_id, spec) FROM submission;
+    CREATE TABLE log (
+        n INTEGER PRIMARY KEY REFERENCES submission, total INTEGER NOT NULL, gap_start INTEGER, gap_stop INTEGER,
+        complete INTEGER NOT NULL, generation INTEGER NOT NULL, file_bytes INTEGER NOT NULL
+    );
+    CREATE TABLE log_piece (
+        n INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, at_byte INTEGER NOT NULL,
+        size INTEGER NOT NULL, PRIMARY KEY (n, start)
+    ) WITHOUT ROWID;
+    CREATE TABLE event (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, kind TEXT NOT NULL, n INTEGER, data TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX event_of_log ON event (n) WHERE kind = 'log'
+    """,
+    # What identifies the head that a keeper saw last. Its events are removed, this is not.
+    "CREATE TABLE head (identity TEXT PRIMARY KEY, head TEXT NOT NULL)",
 )
 
 
@@ -64,10 +99,20 @@ def _migrate(db: sqlite3.Connection) -> None:
         version = _version(db)  # Another process may have migrated it meanwhile.
         if version > len(_MIGRATIONS):
             raise ValueError(f"a newer version of rayjobs wrote it (schema {version}, known up to {len(_MIGRATIONS)})")
+        db.create_function("name_in", 1, lambda spec: name_of(_object(spec)), deterministic=True)
+        db.create_function("search_text_of", 2, lambda id_, spec: search_text(id_, _object(spec)), deterministic=True)
         for script in _MIGRATIONS[version:]:
             for statement in script.split(";"):
                 db.execute(statement)
         db.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Returns the object of a JSON text; an empty one for anything else, so that one bad row stops no migration."""
+    with contextlib.suppress(ValueError):
+        value = json.loads(text)
+        return value if isinstance(value, dict) else {}
+    return {}
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -27,8 +27,9 @@ from ..spec.job_info import TERMINAL
 from ..spec.job_spec import JobSpec
 from ..spec.submission_id import has_form_of_job_id
 from ..user import current_user
-from .git import Commit
-from .records import DELETED, REFUSED, SUBMITTING, Entry, Origin, Place, Tail, redacted
+from .log_file import read_end
+from .records import DELETED, REFUSED, SUBMITTING, TAIL_BYTES, Entry, Origin, Place, Tail, name_of, redacted
+from .rows import changes_of, entry_of, explain, insert, is_damage, newest, update
 from .schema import open_database
 
 
@@ -55,8 +56,8 @@ class Ledger:
         """Records a job before its first request, so that a client that dies afterwards leaves a trace."""
 
         def write(db: sqlite3.Connection) -> None:
-            newest = _newest(db, submission_id, place.identity)
-            if newest is not None and newest["digest"] == spec.digest and newest["status"] not in (REFUSED, DELETED):
+            known = newest(db, submission_id, place.identity)
+            if known is not None and known["digest"] == spec.digest and known["status"] not in (REFUSED, DELETED):
                 return
             fields, withheld = redact.spec(_fields(spec))
             now = time.time()
@@ -67,6 +68,7 @@ class Ledger:
                 "attempt_of": origin.attempt_of,
                 "attempt": origin.attempt,
                 "batch": origin.batch,
+                "name": name_of(fields),
                 "spec": json.dumps(fields),
                 "withheld": json.dumps(withheld),
                 "digest": spec.digest,
@@ -81,11 +83,7 @@ class Ledger:
                 "status": SUBMITTING,
                 "status_at": now,
             }
-            columns = ", ".join(row)
-            done = db.execute(
-                f"INSERT INTO submission ({columns}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
-            )
-            db.execute("INSERT INTO status_change VALUES (?, ?, ?)", (done.lastrowid, SUBMITTING, now))
+            insert(db, row)
 
         self._write(write)
 
@@ -107,17 +105,14 @@ class Ledger:
         def write(db: sqlite3.Connection) -> None:
             now = time.time()
             for submission_id, (status, exit_code, error_type) in statuses.items():
-                row = _newest(db, submission_id, identity)
+                row = newest(db, submission_id, identity)
                 if row is None or row["status"] in (status, DELETED):
                     continue
                 if row["status"] in TERMINAL and status != DELETED:
                     continue
-                db.execute(
-                    "UPDATE submission SET status = ?, status_at = ?, driver_exit_code = coalesce(?, driver_exit_code),"
-                    " error_type = coalesce(?, error_type) WHERE n = ?",
-                    (status, now, exit_code, error_type, row["n"]),
-                )
-                db.execute("INSERT INTO status_change VALUES (?, ?, ?)", (row["n"], status, now))
+                more = {"driver_exit_code": exit_code, "error_type": error_type}
+                known = {column: value for column, value in more.items() if value is not None}
+                update(db, row, {"status": status, "status_at": now, **known})
 
         self._write(write)
 
@@ -128,7 +123,7 @@ class Ledger:
         """
 
         def write(db: sqlite3.Connection) -> None:
-            row = _newest(db, submission_id, identity)
+            row = newest(db, submission_id, identity)
             if row is None:
                 return
             recorded = db.execute("SELECT total FROM tail WHERE n = ?", (row["n"],)).fetchone()
@@ -169,44 +164,47 @@ class Ledger:
         chosen = {column: value for column, value in filters.items() if value is not None}
         where = " AND ".join(f"{column} = ?" for column in chosen) or "1"
         query = f"SELECT * FROM submission WHERE {where} ORDER BY n DESC LIMIT ?"
-        with self._reading() as db:
+        with self.reading() as db:
             if db is None:
                 return []
             rows = db.execute(query, (*chosen.values(), -1 if limit is None else limit)).fetchall()
-            return [_entry(row) for row in rows]
+            return [entry_of(row) for row in rows]
 
     def get(self, submission_id: str, identity: str | None = None) -> Entry | None:
         """Reads the newest submission of this id, with its status changes. Raises LedgerFault."""
-        with self._reading() as db:
-            row = None if db is None else _newest(db, submission_id, identity)
+        with self.reading() as db:
+            row = None if db is None else newest(db, submission_id, identity)
             if db is None or row is None:
                 return None
-            changes = db.execute("SELECT status, at FROM status_change WHERE n = ? ORDER BY rowid", (row["n"],))
-            return _entry(row, tuple((change["status"], change["at"]) for change in changes))
+            return entry_of(row, changes_of(db, row["n"]))
 
     def tail(self, submission_id: str, identity: str | None = None) -> Tail | None:
-        """Reads the end of the log, if it was followed. Raises LedgerFault."""
-        with self._reading() as db:
-            row = None if db is None else _newest(db, submission_id, identity)
+        """Reads the end of the log, if it was followed. Raises LedgerFault.
+
+        In a keeper's folder it is the end of the kept log, as the job wrote it.
+        """
+        with self.reading() as db:
+            row = None if db is None else newest(db, submission_id, identity)
             if db is None or row is None:
                 return None
             recorded = db.execute("SELECT data, total FROM tail WHERE n = ?", (row["n"],)).fetchone()
             if recorded is None:
-                return None
+                end = read_end(db, self.path.parent, row["n"], TAIL_BYTES)
+                return None if end is None else Tail(*end)
             try:
                 return Tail(zlib.decompress(recorded["data"]), recorded["total"])
             except zlib.error as error:
-                raise self._fault(f"The ledger {self.path} is damaged: {error}.") from None
+                raise self._fault(f"The ledger {self.path} is damaged: {error}.", damaged=True) from None
 
     def attempts(self, base: str) -> list[Entry]:
         """Reads the submission `base` and its further attempts, in order. Raises LedgerFault."""
-        with self._reading() as db:
+        with self.reading() as db:
             if db is None:
                 return []
             rows = db.execute(
                 "SELECT * FROM submission WHERE submission_id = ? OR attempt_of = ? ORDER BY attempt, n", (base, base)
             ).fetchall()
-            return [_entry(row) for row in rows]
+            return [entry_of(row) for row in rows]
 
     def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
         if self._failed:
@@ -219,10 +217,11 @@ class Ledger:
         except Exception as error:
             # Any error: a job must not fail because of its record.
             self._failed = True
-            self.notify(f"{_explain(self.path, error)} The job continues, but it is not recorded.")
+            self.notify(f"{explain(self.path, error)} The job continues, but it is not recorded.")
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Opens the database to read it; gives None where there is no file. Raises LedgerFault."""
         if not self.path.exists():
             yield None
             return
@@ -230,26 +229,18 @@ class Ledger:
             with open_database(self.path) as db:
                 yield db
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise self._fault(_explain(self.path, error)) from error
+            raise self._fault(explain(self.path, error), damaged=is_damage(error)) from error
 
-    def _fault(self, message: str) -> LedgerFault:
+    def _fault(self, message: str, *, damaged: bool) -> LedgerFault:
         return LedgerFault(
             message,
             f"Move it away (mv {self.path} {self.path}.old), or use another one with --ledger or RAYJOBS_LEDGER.",
+            damaged=damaged,
         )
 
 
 def _fields(spec: JobSpec) -> dict[str, Any]:
     return {key: value for key, value in asdict(spec).items() if value not in (None, {}, "")}
-
-
-def _newest(db: sqlite3.Connection, submission_id: str, identity: str | None) -> sqlite3.Row | None:
-    row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM submission WHERE submission_id = ? AND (? IS NULL OR identity = ?) "
-        "ORDER BY status = ?, n DESC LIMIT 1",
-        (submission_id, identity, identity, REFUSED),
-    ).fetchone()
-    return row
 
 
 def no_entry(ledger: Ledger, submission_id: str) -> UnknownJob:
@@ -258,33 +249,3 @@ def no_entry(ledger: Ledger, submission_id: str) -> UnknownJob:
     if has_form_of_job_id(submission_id):
         remedy += f" It knows no job ids of Ray: {command(f'status {submission_id}')} shows the submission id."
     return UnknownJob(f"The ledger {ledger.path} has no job {submission_id!r}.", remedy)
-
-
-def _entry(row: sqlite3.Row, changes: tuple[tuple[str, float], ...] = ()) -> Entry:
-    commit = Commit(row["git_commit"], bool(row["git_dirty"])) if row["git_commit"] else None
-    place = Place(row["identity"], row["kind"], row["stack"], row["cluster"], row["namespace"])
-    modules = tuple(json.loads(row["modules"]))
-    origin = Origin(row["key"], row["attempt_of"], row["attempt"], row["batch"], row["working_dir"], commit, modules)
-    return Entry(
-        row["submission_id"],
-        place,
-        origin,
-        json.loads(row["spec"]),
-        json.loads(row["withheld"]),
-        row["digest"],
-        row["package"],
-        row["user"],
-        row["host"],
-        row["created"],
-        row["status"],
-        row["status_at"],
-        row["driver_exit_code"],
-        row["error_type"],
-        changes,
-    )
-
-
-def _explain(path: Path, error: Exception) -> str:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return f"The ledger {path} is damaged: {error}."
-    return f"The ledger {path} cannot be used: {error}."

@@ -64,6 +64,14 @@ def http_url_problem(url: str) -> str:
 
 
 @dataclass(frozen=True)
+class KeeperService:
+    """The Service of a RayCluster's keeper, in the RayCluster's namespace, and the port of its API."""
+
+    service: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Cluster:
     """One RayCluster.
 
@@ -72,6 +80,7 @@ class Cluster:
         dashboard_port: port of the Jobs API there.
         external_url: URL of the Jobs API from outside; None: it has none.
         auth_secret: name and key of the Secret with the token; None: no token authentication.
+        keeper: what keeps its jobs; None: it has no keeper.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Cluster:
     ray_version: str | None
     external_url: str | None
     auth_secret: tuple[str, str] | None
+    keeper: KeeperService | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the entry of `clusters`, in the order of its fields in docs/architecture.md."""
@@ -92,6 +102,7 @@ class Cluster:
             "rayVersion": self.ray_version,
             "externalUrl": self.external_url,
             "authSecret": {"name": self.auth_secret[0], "key": self.auth_secret[1]} if self.auth_secret else None,
+            "keeper": {"service": self.keeper.service, "port": self.keeper.port} if self.keeper else None,
         }
 
 
@@ -231,11 +242,7 @@ class _Reader:
     def cluster(self, raw: Any, place: str) -> Cluster:
         if not isinstance(raw, dict):
             raise self.refused(f"{place} must be an object")
-        port = raw.get("dashboardPort", DASHBOARD_PORT)
-        if isinstance(port, float) and port.is_integer():
-            port = int(port)  # Pulumi's numbers are floats.
-        if not isinstance(port, int) or not 0 < port < 65536:
-            raise self.refused(f"{place}.dashboardPort must be a port, it is {port!r}")
+        port = self.port(raw.get("dashboardPort", DASHBOARD_PORT), f"{place}.dashboardPort")
         secret = raw.get("authSecret")
         if secret is not None and not (isinstance(secret, dict) and secret.get("name") and secret.get("key")):
             raise self.refused(f"{place}.authSecret must have name and key, or be null")
@@ -254,4 +261,20 @@ class _Reader:
             ray_version=self.text(raw, "rayVersion"),
             external_url=self.text(raw, "externalUrl"),
             auth_secret=auth_secret,
+            keeper=self.keeper(raw.get("keeper"), f"{place}.keeper"),
         )
+
+    def keeper(self, raw: Any, place: str) -> KeeperService | None:
+        if raw is None:
+            return None
+        if not isinstance(raw, dict):
+            raise self.refused(f"{place} must have service and port, or be null")
+        service = self.required_name(raw, "service", f"{place}.", LABEL)
+        return KeeperService(service, self.port(raw.get("port"), f"{place}.port"))
+
+    def port(self, value: Any, place: str) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # Pulumi's numbers are floats.
+        if not isinstance(value, int) or not 0 < value < 65536:
+            raise self.refused(f"{place} must be a port, it is {value!r}")
+        return value

@@ -32,6 +32,7 @@ class TargetOptions:
         allow_unauthenticated: Accept a remote `address` without a token.
         port: Local port of the tunnel; 0 is a free one.
         ledger: Path of the ledger; a file of this user by default.
+        keeper: URL of the cluster's keeper, instead of the stack's.
     """
 
     address: str | None = None
@@ -47,6 +48,7 @@ class TargetOptions:
     allow_unauthenticated: bool = False
     port: int = 0
     ledger: str | None = None
+    keeper: str | None = None
 
     def check(self) -> None:
         """Raises Refused if options contradict each other, or a header cannot be sent."""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ..errors import LocalFault, Refused, command
 from . import contract as contracts
@@ -29,6 +29,8 @@ class UrlTarget:
     token_file: str | None
     headers: Mapping[str, str]
     verify: bool | str
+    keeper: str | None = None
+    """URL of the cluster's keeper; None: none is known."""
 
     @property
     def name(self) -> str:
@@ -42,7 +44,7 @@ class UrlTarget:
 
 @dataclass(frozen=True)
 class ClusterTarget:
-    """A RayCluster that is reached by a tunnel through the Kubernetes API."""
+    """A RayCluster that is reached by a tunnel through the Kubernetes API, or directly by a pod of the cluster."""
 
     contract: Contract
     cluster: Cluster
@@ -52,6 +54,10 @@ class ClusterTarget:
     port: int = 0
     outputs_file: Path | None = None
     """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
+    keeper: str | None = None
+    """URL of the cluster's keeper; None: the contract names its Service, or there is none."""
+    in_cluster: bool = False
+    """This process runs in the pod network: it connects to the head's Service and to the agents of nodes directly."""
 
     @property
     def name(self) -> str:
@@ -68,6 +74,8 @@ class LocalTarget:
     """A Ray on this machine, which is started on first use."""
 
     headers: Mapping[str, str]
+    keeper: str | None = None
+    """URL of its keeper; None: it has none."""
 
     @property
     def name(self) -> str:
@@ -80,6 +88,11 @@ class LocalTarget:
 
 
 Target = UrlTarget | ClusterTarget | LocalTarget
+
+
+def is_in_cluster(target: Target) -> bool:
+    """Returns whether this process is a pod that connects to the target directly."""
+    return isinstance(target, ClusterTarget) and target.in_cluster
 
 
 def resolve(
@@ -109,10 +122,11 @@ def resolve(
             notify(f"{name} is set and is ignored: use --address to submit to it.")
             break
     headers = options.headers or parse_headers(environ.get("RAY_JOB_HEADERS"), "RAY_JOB_HEADERS")
+    keeper = None if options.keeper is None else _keeper_url(options.keeper, notify)
     if options.local:
-        return LocalTarget(headers)
+        return LocalTarget(headers, keeper)
     if options.address is not None:
-        return _url_target(options, options.address, headers, environ, notify)
+        return _url_target(options, options.address, headers, keeper, environ, notify)
     contract, outputs_file = read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
@@ -123,6 +137,7 @@ def resolve(
         headers={name: value for name, value in headers.items() if name.lower() != "authorization"},
         port=options.port,
         outputs_file=outputs_file if contract.kubeconfig and not options.kubeconfig else None,
+        keeper=keeper,
     )
 
 
@@ -130,37 +145,61 @@ def _url_target(
     options: TargetOptions,
     address: str,
     headers: Mapping[str, str],
+    keeper: str | None,
     environ: Mapping[str, str],
     notify: Callable[[str], None],
 ) -> UrlTarget:
-    url = address if "://" in address else f"http://{address}"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise Refused(f"--address {address!r}: {error}", "Write it like http://host:8265.") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Refused(
-            f"--address {address!r} is not an http or https URL.",
-            "Use the dashboard's address, such as http://127.0.0.1:8265; ray:// is another protocol.",
-        )
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise Refused(
-            "--address must be a plain URL, without user, password or query.", "Use --token-file or --headers."
-        )
+    url, parts = _plain_url(
+        address,
+        "--address",
+        "Use the dashboard's address, such as http://127.0.0.1:8265; ray:// is another protocol.",
+        "Use --token-file or --headers.",
+    )
     remote = not is_loopback(parts.hostname)
     authenticated = has_token(options.token_file, headers, environ)
-    if remote and authenticated and parts.scheme == "http":
-        notify(
-            f"The token is sent to {parts.hostname} over http, unencrypted: others in the network can read it. "
-            "Use https if the server has it."
-        )
+    if authenticated:
+        _warn_of_http(parts, notify)
     if remote and not authenticated and not options.allow_unauthenticated:
         raise Refused(
             f"{parts.hostname} is not this machine, and there is no token: anyone who can reach it can run code on it.",
             "Set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, use --token-file, or accept it with --allow-unauthenticated.",
         )
-    return UrlTarget(url.rstrip("/"), options.token_file, headers, options.verify)
+    return UrlTarget(url, options.token_file, headers, options.verify, keeper)
+
+
+def _keeper_url(keeper: str, notify: Callable[[str], None]) -> str:
+    url, parts = _plain_url(
+        keeper,
+        "--keeper",
+        "Use the address at which `keep` listens, such as http://127.0.0.1:8270.",
+        "The cluster's token is sent to it.",
+    )
+    _warn_of_http(parts, notify)
+    return url
+
+
+def _plain_url(text: str, option: str, example: str, login: str) -> tuple[str, SplitResult]:
+    """Returns an http or https URL without a login, and its parts. Raises Refused, with `example` or `login`."""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise Refused(f"{option} {text!r}: {error}", example) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Refused(f"{option} {text!r} is not an http or https URL.", example)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise Refused(f"{option} must be a plain URL, without user, password or query.", login)
+    return url.rstrip("/"), parts
+
+
+def _warn_of_http(parts: SplitResult, notify: Callable[[str], None]) -> None:
+    """Says that a token goes to another machine unencrypted."""
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        notify(
+            f"The token is sent to {parts.hostname} over http, unencrypted: others in the network can read it. "
+            "Use https if the server has it."
+        )
 
 
 def read_contract(

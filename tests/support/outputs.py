@@ -21,6 +21,7 @@ def contract(stack: str = "dev", clusters: int = 1, **changes: Any) -> dict[str,
             "rayVersion": "2.60.0",
             "externalUrl": None,
             "authSecret": {"name": f"ray-{i}", "key": "auth_token"},
+            "keeper": None,
         }
         for i in range(clusters)
     ]

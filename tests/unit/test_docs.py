@@ -104,7 +104,9 @@ def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_called_as_people_type_them(page: Path) -> None:
     """`rayjobs submit` when it is installed, `python -m jobs submit` here; a command `jobs` does not exist."""
-    commands = "init|submit|status|list|logs|wait|stop|delete|prune|check|forward|why|history|rerun|local|completion"
+    commands = (
+        "init|submit|status|list|logs|wait|stop|delete|prune|check|forward|why|history|rerun|local|completion|keep|page"
+    )
     assert re.findall(rf"(?<!-m )(?<!sky )(?<!\w)jobs (?:{commands})\b.*", _code(page.read_text())) == []
 
 

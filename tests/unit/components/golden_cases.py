@@ -8,6 +8,7 @@ from typing import Any
 from components.checks.rayclusters import build_and_check
 from components.kuberay import overlay
 from components.manifests import objects
+from components.manifests.contract import contract
 from components.settings import Settings, parse
 from tests.support.trees import tree
 
@@ -218,6 +219,45 @@ CASES: dict[str, Config] = {
         "kuberay": {"operator": "existing"},
         "clusters": [{"createNamespace": False}],
     },
+    "keeper": _one(keeper={"image": "registry.example.com/rayjobs:0.1.0"}),
+    "keeper-everything": {
+        "monitoring": {"podMonitor": True, "rules": True, "prometheusHost": "http://p.monitoring:9090"},
+        "clusters": [
+            {
+                "createNamespace": False,
+                "jobUsers": [{"kind": "Group", "name": "data-science"}],
+                "keeper": {
+                    "image": "registry.example.com/rayjobs:0.1.0",
+                    "storage": "50Gi",
+                    "storageClass": "fast",
+                    "retainDays": 365,
+                    "retainBytes": "30Gi",
+                    "logBytes": "1Gi",
+                    "resources": {"cpu": 2, "memory": "1Gi", "requests": {"cpu": "200m", "memory": "512Mi"}},
+                    "retain": True,
+                    "imagePullSecrets": ["pull"],
+                    "nodeSelector": {"pool": "system"},
+                    "tolerations": [{"key": "system", "operator": "Exists"}],
+                },
+            },
+            {"name": "second", "namespace": "second"},
+        ],
+    },
+    "keeper-elsewhere": {
+        "monitoring": {
+            "podMonitor": {"namespace": "monitoring"},
+            "scrapeFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        },
+        "clusters": [{"auth": "disabled", "suspend": True, "keeper": {"image": "r.example/rayjobs:0.1.0"}}],
+    },
+    "keeper-annotations": {
+        "monitoring": {"scrapeAnnotations": True},
+        "clusters": [{"networkPolicy": {"enabled": False}, "keeper": {"image": "r.example/rayjobs:0.1.0"}}],
+    },
+    "keeper-quota": {
+        "namespaces": {"ray-cluster": {"quota": "fit", "podSecurity": "restricted"}},
+        "clusters": [{"podSecurity": "restricted", "keeper": {"image": "r.example/rayjobs:0.1.0"}}],
+    },
     "existing-namespace": _one(namespace="default", createNamespace=False),
     "several-clusters": {"clusters": [{}, {"name": "second", "namespace": "other"}]},
     "v1.6.2": {"kuberay": {"version": "v1.6.2"}},
@@ -289,4 +329,5 @@ def operator_overlay(wanted: Settings) -> list[dict[str, Any]]:
 
 def manifests(wanted: Settings) -> list[dict[str, Any]]:
     """Every plain object of a stack; skips where the version's manifests cannot be had."""
-    return objects.all_objects(wanted, build_and_check(wanted, tree(wanted.kuberay.version)))
+    outputs = contract(wanted, project="ray-on-kubernetes", stack="golden", context="test", cluster_uid="6d3c")
+    return objects.all_objects(wanted, build_and_check(wanted, tree(wanted.kuberay.version)), outputs)

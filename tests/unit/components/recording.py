@@ -32,6 +32,7 @@ class Registered:
     dependencies: list[str]
     protect: bool
     retain: bool
+    ignored: list[str]
     timeouts: dict[str, str]
     aliases: list[str]
 
@@ -73,6 +74,7 @@ class RecordingMonitor(mocks.MockMonitor):
                 dependencies=list(request.dependencies),
                 protect=request.protect,
                 retain=request.retainOnDelete,
+                ignored=list(request.ignoreChanges),
                 timeouts={
                     key: getattr(timeouts, key) for key in ("create", "update", "delete") if getattr(timeouts, key)
                 },

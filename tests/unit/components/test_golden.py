@@ -72,6 +72,7 @@ IN_NO_MANIFEST = {
     "KubeRay.operator",
     "KubeRay.retainCrds",
     "KubeRay.source",
+    "Keeper.readyTimeoutSeconds",
     "RayClusterSettings.deleteTimeoutSeconds",
     "RayClusterSettings.readyTimeoutSeconds",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,62 @@ def test_a_protected_stack_that_goes_to_whatever_context_is_current_is_warned_ab
     live(kubeconfig, protect=True)
     assert len(said) == 1
     assert "this stack goes to the current context, test" in said[0]
+
+
+KEPT = {"keeper": {"image": "registry.example.com/rayjobs:0.1.0"}}
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
+DEFAULT_CLASS = {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}
+WITH_STORAGE = {
+    CLASSES: {"items": [{"metadata": DEFAULT_CLASS}]},
+    "/api/v1/namespaces/ray-cluster": {"metadata": {"name": "ray-cluster"}},
+}
+
+
+def kept(tmp_path: Path, keeper: dict[str, Any] | None = None, **config: Any) -> Graph:
+    cluster = {"createNamespace": False, "keeper": {**KEPT["keeper"], **(keeper or {})}}
+    with api_server(tmp_path, WITH_STORAGE) as path:
+        return live(str(path), clusters=[cluster], **config)
+
+
+def of_keeper(graph: Graph, kind: str) -> Any:
+    (found,) = (r for r in graph.registered if r.name == f"ray-cluster/{kind}/raycluster-autoscaler-keeper")
+    return found
+
+
+def test_up_waits_until_the_keeper_keeps_and_its_volume_goes_after_its_pod(tmp_path: Path) -> None:
+    graph = kept(tmp_path, {"readyTimeoutSeconds": 90})
+    deployment, volume = of_keeper(graph, "Deployment"), of_keeper(graph, "PersistentVolumeClaim")
+    assert deployment.timeouts == {"create": "90s", "update": "90s"}
+    assert graph.waits_for(deployment, graph.one(RAYCLUSTER))
+    for kind in ("PersistentVolumeClaim", "Role", "RoleBinding", "ServiceAccount", "NetworkPolicy"):
+        assert graph.waits_for(deployment, of_keeper(graph, kind)), kind
+    assert not graph.waits_for(volume, graph.one(RAYCLUSTER))
+    outputs = deployment.inputs["spec"]["template"]["metadata"]["annotations"]["ray-on-kubernetes/outputs"]
+    assert json.loads(outputs)["clusters"] == graph.outputs["contract"]["clusters"]
+    guard = next(r for r in graph.registered if r.type.endswith("ClusterGuard"))
+    assert graph.waits_for(guard, deployment)
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_the_volume_of_a_keeper_stays_only_when_told_to_and_is_protected_with_the_stack(
+    retain: bool, tmp_path: Path
+) -> None:
+    graph = kept(tmp_path, {"retain": retain}, protect=retain)
+    volume = of_keeper(graph, "PersistentVolumeClaim")
+    assert (volume.retain, volume.protect) == (retain, retain)
+    # Another class is refused before; the engine would delete the volume.
+    assert volume.ignored == ["spec.storageClassName"]
+    others = [r for r in graph.registered if "-keeper" in r.name and r.urn != volume.urn]
+    assert not any(r.retain or r.protect for r in others)
+
+
+def test_a_stack_without_a_keeper_has_nothing_of_it(kubeconfig: str) -> None:
+    assert not [r for r in live(kubeconfig).registered if "eeper" in r.type or "eeper" in r.name]
+
+
+def test_render_mode_writes_the_keeper_too() -> None:
+    graph = render(clusters=[{"keeper": KEPT["keeper"]}])
+    assert of_keeper(graph, "Deployment")
 
 
 KINDS = [{"kind": "PodMonitor"}, {"kind": "PrometheusRule"}]
@@ -391,6 +448,7 @@ def test_the_outputs_are_the_contract_and_flat_names(kubeconfig: str) -> None:
                 "rayVersion": "2.60.0",
                 "externalUrl": None,
                 "authSecret": {"name": "raycluster-autoscaler", "key": "auth_token"},
+                "keeper": None,
             }
         ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from jobs.connection import agent_is_safe, open_connection, verify_identity
 from jobs.kubernetes.api import Kube
 from jobs.target.options import TargetOptions
 from tests.support.api_server import UID, api_server
+from tests.support.fake_ray import fake_ray
 from tests.support.outputs import cluster_of, contract, write
 
 
@@ -73,3 +75,28 @@ def test_a_tunnel_that_every_user_of_the_machine_can_use_is_reported(
     with api_server(tmp_path, objects) as config:
         asyncio.run(open_and_close(config))
     assert len([text for text in texts if "every user of this machine" in text]) == notices == len(texts)
+
+
+def test_a_pod_connects_to_the_heads_service_and_to_agents_of_its_cluster_directly(tmp_path: Path) -> None:
+    folder = "/api/v1/namespaces/ray-cluster"
+    objects = {
+        f"{folder}/pods": {"items": [{"metadata": {"name": "worker"}, "status": {"podIP": "127.0.0.1"}}]},
+        f"{folder}/secrets/ray-0": {"data": {"auth_token": "c2VjcmV0"}},
+    }
+    outputs = write(tmp_path / "outputs.json", contract(clusterUid=UID, kubeContext="test"))
+
+    async def connect(config: Path, url: str) -> None:
+        target = cluster_of(TargetOptions(outputs=str(outputs), kubeconfig=str(config)), {}, tmp_path)
+        # Neither the head nor its token has to be there yet: the keeper may start first.
+        async with open_connection(replace(target, in_cluster=True)) as connection:
+            assert connection.url == "http://ray-0-head-svc.ray-cluster.svc:8265"
+            assert connection.identity == target.identity == f"{UID}/ray-cluster/ray-0"
+            agent = await connection.client.agent(url)
+            assert agent is not None
+            assert (await agent.once("GET", "/api/version")).status_code == 200
+            # No pod of the cluster: the token is not sent there.
+            assert await connection.client.agent(url.replace("127.0.0.1", "127.0.0.9")) is None
+
+    with api_server(tmp_path, objects) as config, fake_ray(token="secret") as ray:
+        asyncio.run(connect(config, ray.url))
+        assert ray.requests["/api/version"] == 1

@@ -26,7 +26,8 @@ print(sorted({name.split(".")[0] for name in sys.modules} & {"jobs", "components
 
 
 def files_of(folder: Path) -> set[str]:
-    paths = [*folder.rglob("*.py"), *folder.rglob("py.typed")]
+    paths = [*folder.rglob("*.py"), *folder.rglob("py.typed"), *folder.glob("keeper/web/templates/*")]
+    paths += folder.glob("keeper/web/static/*")
     return {str(path.relative_to(folder)) for path in paths}
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from ops.cluster import cluster_command
-from single_node import cluster, node, requirements
+from single_node import cluster, images, keeper, node, requirements
 from single_node.errors import SingleNodeError
 from single_node.programs import kubernetes
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -53,3 +56,16 @@ def test_a_kubeconfig_without_a_cluster_is_refused_with_the_command(tmp_path: Pa
     result = CliRunner().invoke(cluster_command, ["kubeconfig", "--state", str(tmp_path)])
     assert isinstance(result.exception, SingleNodeError)
     assert "make cluster" in str(result.exception)
+
+
+def test_the_image_of_the_keeper_is_made_of_this_checkout_and_its_name_is_printed(tmp_path: Path) -> None:
+    base = tmp_path / "keeper" / keeper._base_name(ROOT)
+    base.parent.mkdir()
+    for folder in ("root/opt", "root/usr/local/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    with tarfile.open(base, "w") as archive:
+        archive.add(tmp_path / "root", ".")
+    result = CliRunner().invoke(cluster_command, ["keeper-image"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"{keeper.image_of(ROOT).tag}\n"
+    assert (images.images_dir() / keeper.FILE).exists()

@@ -66,3 +66,17 @@ def test_a_template_with_any_kubernetes_quantity_is_counted_in_a_quota() -> None
     }
     with pytest.raises(StackError, match=r"1002\.5, sidecars included"):
         build_and_check(parse(raw), tree("v1.7.0"))
+
+
+def test_a_quota_or_limit_that_keeps_the_keeper_from_running_is_refused() -> None:
+    resources = {"cpu": 2, "memory": "40Gi", "requests": {"cpu": 2, "memory": "1Gi"}}
+    keeper = {"image": "r.example/rayjobs:0.1.0", "resources": resources}
+    guarded = {"quota": {"cpu": 3}, "limits": {"max": {"memory": "32Gi"}}}
+    settings = parse({"namespaces": {"ray-cluster": guarded}, "clusters": [{"keeper": keeper}]})
+    with pytest.raises(StackError) as caught:
+        build_and_check(settings, tree("v1.7.0"))
+    # Head 1, autoscaler 0.5, one worker 1, the keeper 2.
+    assert "requests.cpu 3 is less than the pods there request at the start (4.5, sidecars included)" in str(
+        caught.value
+    )
+    assert "32Gi is less than the 40Gi of container keeper of raycluster-autoscaler" in str(caught.value)

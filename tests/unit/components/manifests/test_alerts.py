@@ -20,6 +20,7 @@ V1 = {"autoscaling": {"version": "v1"}}
 TLS = {"ingress": {"host": "ray.example.com", "tlsSecret": "tls", "controllerNamespace": "ingress"}}
 SUSPENDED = {"suspend": True}
 TOLERANT = {"faultTolerance": {"redis": {"inCluster": True}}}
+KEPT = {"keeper": {"image": "r.example/rayjobs:0.1.0"}}
 ALL: dict[str, dict[str, Any]] = {
     "default": {},
     "grouped": GROUPED,
@@ -28,6 +29,8 @@ ALL: dict[str, dict[str, Any]] = {
     "tls": TLS,
     "suspended": SUSPENDED,
     "suspended-without-secrets": {**SUSPENDED, "auth": "disabled"},
+    "kept": KEPT,
+    "kept-suspended": {**KEPT, **SUSPENDED},
 }
 
 
@@ -70,8 +73,15 @@ OTHER_SECRET, TOKEN, CERTIFICATE = (
     f'kube_secret_info{{namespace="team",secret="{name}"}}' for name in ("other", "ray", "tls")
 )
 POD = 'kube_pod_info{namespace="team",pod="ray-head"}'
+KEEPER_UP = named("up", endpoint="keeper", pod="ray-keeper-1")
+BEHIND, PROBLEMS = (named(f"rayjobs_keeper_{what}", endpoint="keeper") for what in ("behind_seconds", "problems"))
+FREE, CAPACITY = (
+    f'kubelet_volume_stats_{what}_bytes{{namespace="team",persistentvolumeclaim="ray-keeper",node="n"}}'
+    for what in ("available", "capacity")
+)
 ALWAYS, NEVER, UNTIL_10, FROM_10 = "1+0x200", "0+0x200", "1+0x10 stale", "_x10 1+0x200"
 DOWN_AT_10 = "1+0x10 0+0x200"
+GONE = "_"
 HEALTHY = {
     HEAD_UP: ALWAYS,
     SCALER_UP: ALWAYS,
@@ -87,8 +97,13 @@ HEALTHY = {
     OTHER_SECRET: ALWAYS,
     TOKEN: ALWAYS,
     POD: ALWAYS,
+    KEEPER_UP: ALWAYS,
+    BEHIND: "2+0x200",
+    PROBLEMS: NEVER,
+    FREE: "50+0x200",
+    CAPACITY: "100+0x200",
 }
-GONE = "_"
+NO_RAY = dict.fromkeys((HEAD_UP, SCALER_UP, WORKER_UP, STARTED, ACTIVE, HEAD_ACTIVE, PENDING), GONE)
 
 
 class Case(NamedTuple):
@@ -194,9 +209,29 @@ CASES = {
         {KILLS: "3+0x30 _x30 3+0x200"}, {"62m": set(), "70m": set()}
     ),
     "a suspended cluster has no pods": Case(
-        dict.fromkeys((HEAD_UP, SCALER_UP, WORKER_UP, STARTED, ACTIVE, HEAD_ACTIVE, PENDING), GONE),
+        NO_RAY,
         {"3h": set()},
         SUSPENDED,
+    ),
+    "nothing fires for a keeper that keeps": Case({}, {"3h": set()}, KEPT),
+    "the keeper does not answer": Case({KEEPER_UP: DOWN_AT_10}, {"15m": set(), "25m": {"RayKeeperDown"}}, KEPT),
+    "the keeper started again": Case({KEEPER_UP: "1+0x10 stale _x5 1+0x200"}, {"14m": set(), "30m": set()}, KEPT),
+    "the keeper does not hear from Ray": Case(
+        {BEHIND: "2+0x10 60+60x200"}, {"15m": set(), "25m": {"RayKeeperBehind"}, "3h": {"RayKeeperBehind"}}, KEPT
+    ),
+    "the keeper does not hear from Ray, whose head is down": Case(
+        {**dict.fromkeys((HEAD_UP, SCALER_UP), DOWN_AT_10), BEHIND: "2+0x10 60+60x200", PROBLEMS: FROM_10},
+        {"3h": {"RayHeadDown"}},
+        KEPT,
+    ),
+    "the keeper has a problem": Case({PROBLEMS: "0+0x10 1+0x200"}, {"20m": set(), "30m": {"RayKeeperProblem"}}, KEPT),
+    "the keeper had a problem for some minutes": Case({PROBLEMS: "0+0x10 1+0x10 0+0x200"}, {"21m": set()}, KEPT),
+    "the keeper's volume is almost full": Case(
+        {FREE: "20-1x15 4+0x200"}, {"20m": set(), "30m": {"RayKeeperVolumeFull"}}, KEPT
+    ),
+    "nobody exports volumes": Case({FREE: GONE, CAPACITY: GONE}, {"3h": set()}, KEPT),
+    "the keeper of a suspended cluster waits": Case(
+        {**NO_RAY, BEHIND: "60+60x200", PROBLEMS: ALWAYS}, {"3h": set()}, {**KEPT, **SUSPENDED}
     ),
     "a suspended cluster runs": Case({}, {"10m": set(), "20m": {"RaySuspendedClusterRuns"}}, SUSPENDED),
 }

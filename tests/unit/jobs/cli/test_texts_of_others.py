@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from jobs.batch.jobs_file import BatchJob
 from jobs.batch.run import BatchItem
+from jobs.cli import kept
 from jobs.cli.batch_view import JsonLines, LiveTable
 from jobs.cli.main import cli
 from jobs.cli.output import notify, print_error, print_json_line
@@ -24,6 +25,8 @@ from jobs.ledger.store import Ledger
 from jobs.spec.job_info import JobInfo
 from jobs.spec.job_spec import JobRequest, JobSpec
 from jobs.submit import PreparedJob
+from tests.support.fake_ray import fake_ray
+from tests.support.http_server import JsonHandler, serve
 from tests.support.ledger import PLACE
 from tests.support.proxy import Faults, Proxy, answer
 
@@ -112,6 +115,47 @@ def test_the_history_of_an_entrypoint_is_one_too(tmp_path: Path) -> None:
         done = run(tmp_path, *words)
         assert done.exit_code == 0
         check(done.stdout)
+
+
+class HostileKeeper(JsonHandler):
+    """A keeper whose every text is hostile."""
+
+    def do_GET(self) -> None:
+        text = HOSTILE.replace("\ud800", "")
+        finding = {"kind": "cause", "text": text, "remedy": text}
+        job = {
+            **dict.fromkeys(("submission_id", "status", "identity", "kind", "user", "host", "reason"), f"j{text}"),
+            **dict.fromkeys(("message", "error_type", "package", "stack", "cluster", "batch", "key"), text),
+            **{"status_at": 1, "created": 1, "started_at": 1, "ended_at": 2, "withheld": [text], "modules": [text]},
+            "spec": {"entrypoint": text, "metadata": {text: text}, "runtime_env": {text: text}},
+            "changes": [{"status": text, "at": 1}],
+            "why": {"at": 1, "findings": [finding]},
+            "commit": {"sha": text},
+        }
+        refused = self.path.startswith("/v1/jobs/refused")
+        jobs = {"jobs": [job], "cursor": None}
+        answer = {"error": text, "remedy": text} if refused else jobs if self.path.startswith("/v1/jobs?") else job
+        self.answer(answer, 400 if refused else 200)
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize(
+    "command", ["history --team", "history --team j", "history --team refused", "status j", "wait j", "why j"]
+)
+def test_neither_does_a_command_pass_on_what_a_keeper_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, output: str
+) -> None:
+    monkeypatch.setattr(kept, "SETTLE_SECONDS", 0.0)
+    with serve(HostileKeeper) as keeper, fake_ray() as ray:
+        target = ("--address", ray.url, "--keeper", keeper)
+        done = run(tmp_path, *command.split(), *target, "--output", output)
+    assert done.exception is None or isinstance(done.exception, SystemExit | JobsError), done.exception
+    check(done.stdout)
+    check(done.stderr + str(done.exception))
+    if output == "json" and "refused" not in command:
+        assert json.loads(done.stdout)
+    else:
+        assert "# #[error]" in done.stdout + done.stderr + str(done.exception)
 
 
 def test_what_is_printed_is_visible_whoever_wrote_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import Refused
+from jobs.target.contract import KeeperService
 from jobs.target.options import TargetOptions
 from tests.support.outputs import cluster_of, contract, write
 
@@ -22,6 +23,9 @@ from tests.support.outputs import cluster_of, contract, write
         ({**contract(), "clusters": [{"name": "x"}]}, r"clusters\[0\].namespace is missing"),
         ({**contract(), "clusters": [{**contract()["clusters"][0], "dashboardPort": "x"}]}, "dashboardPort"),
         ({**contract(), "clusters": [{**contract()["clusters"][0], "authSecret": {"name": "x"}}]}, "authSecret"),
+        ({**contract(), "clusters": [{**contract()["clusters"][0], "keeper": "x"}]}, "keeper must have service and"),
+        ({**contract(), "clusters": [{**contract()["clusters"][0], "keeper": {"service": "x"}}]}, "keeper.port must"),
+        ({**contract(), "clusters": [{**contract()["clusters"][0], "keeper": {"port": 1}}]}, "service is missing"),
         (contract(prometheus=9090), "prometheus must be a string"),
         (contract(prometheus="prometheus:9090"), "prometheus must be an http or https URL, such as"),
         (contract(prometheus="http://prometheus:99999"), "prometheus must be an http or https URL"),
@@ -43,6 +47,7 @@ def test_an_outputs_file_that_cannot_be_used_says_what_is_wrong(tmp_path: Path, 
         ("authSecret", {"name": "../../kube-system/secrets/x", "key": "auth_token"}),
         ("authSecret", {"name": "x", "key": "../token"}),
         ("authSecret", {"name": ["x"], "key": "auth_token"}),
+        ("keeper", {"service": "x/proxy?a=b", "port": 8270}),
         ("namespace", "a/../kube-system"),
         ("namespace", "a.b"),
         ("headService", "x/proxy?a=b"),
@@ -64,6 +69,16 @@ def test_names_that_kubernetes_allows_are_accepted(tmp_path: Path) -> None:
     path = write(tmp_path / "outputs.json", {**contract(), "clusters": [{**contract()["clusters"][0], **names}]})
     target = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path)
     assert target.cluster.auth_secret == ("team.ray-token", "AUTH_token.v1")
+
+
+def test_a_keeper_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    keeper = {"service": "ray-keeper", "port": 8270.0}
+    path = write(
+        tmp_path / "outputs.json", {**contract(), "clusters": [{**contract()["clusters"][0], "keeper": keeper}]}
+    )
+    cluster = cluster_of(TargetOptions(outputs=str(path)), {}, tmp_path).cluster
+    assert cluster.keeper == KeeperService("ray-keeper", 8270)
+    assert cluster.to_dict()["keeper"] == {"service": "ray-keeper", "port": 8270}
 
 
 def test_a_prometheus_with_a_password_is_refused_without_showing_it(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""The page and the API of a keeper: who may ask it, and under which names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Collection
+
+from ..activity import muted
+from ..connection import Connection
+from ..errors import JobsError
+from ..target.resolve import ClusterTarget, is_loopback
+from .keeper import Keeper
+from .web.access import Access
+from .web.app import Served
+from .web.guard import LOOPBACK_NAMES
+
+# The cluster's token is read again so often while programs ask with it.
+TOKEN_SECONDS = 10.0
+
+
+class ServedToken:
+    """The cluster's token, as the server's thread needs it: at once. It is read in the loop of the connection.
+
+    Args:
+        connection: The cluster.
+        loop: The event loop of the connection.
+    """
+
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+        self._connection = connection
+        self._loop = loop
+        self._token: str | None = None
+        self._asked_at = float("-inf")
+
+    def __call__(self) -> str | None:
+        """Returns the token as it was read last. May be called from any thread."""
+        self._asked_at = time.monotonic()
+        return self._token
+
+    async def refresh(self) -> None:
+        """Reads the token, from the event loop of a server. If it cannot be read, the last one stays."""
+        future = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
+        await asyncio.wrap_future(future)
+
+    async def run(self) -> None:
+        """Reads the token again and again while it is used, so that an old one does not stay valid."""
+        while True:
+            if time.monotonic() - self._asked_at < 2 * TOKEN_SECONDS:
+                await self._read()
+            await asyncio.sleep(TOKEN_SECONDS)
+
+    async def _read(self) -> None:
+        with muted(), contextlib.suppress(JobsError):
+            self._token = await self._connection.read_token()
+
+
+def access_of(connection: Connection, token: ServedToken) -> Access:
+    """Returns who may ask the keeper of a connection.
+
+    In a cluster without token authentication everyone who reaches it, as with Ray's own dashboard. On other machines
+    without a token, only the browser that opened the page.
+    """
+    target = connection.target
+    is_open = isinstance(target, ClusterTarget) and target.in_cluster and target.cluster.auth_secret is None
+    return Access(token, refresh=token.refresh, is_open=is_open)
+
+
+def served_of(keeper: Keeper, access: Access) -> Served:
+    """Returns what the application shows of a keeper."""
+    return Served(keeper.kept, access, keeper.state, keeper.cluster)
+
+
+def host_names(connection: Connection, listen: str) -> Collection[str]:
+    """Returns the names under which the server is asked: see `jobs.keeper.web.guard`.
+
+    Args:
+        connection: The cluster, whose keeper has a Service if it runs there.
+        listen: The address at which the server listens.
+    """
+    names = set(LOOPBACK_NAMES)
+    target = connection.target
+    if isinstance(target, ClusterTarget) and target.in_cluster:
+        cluster = target.cluster
+        service = cluster.keeper.service if cluster.keeper else f"{cluster.name}-keeper"
+        in_namespace = f"{service}.{cluster.namespace}"
+        names |= {service, in_namespace, f"{in_namespace}.svc", f"{in_namespace}.svc.cluster.local"}
+    if not is_loopback(listen):
+        names |= {_in_url(each) for each in _own_names(listen)}
+    return names
+
+
+def _own_names(listen: str) -> set[str]:
+    """The address itself; of all addresses (`0.0.0.0`), this machine's name and those that it has."""
+    if listen not in ("0.0.0.0", "::"):
+        return {listen}
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        return {name, *(str(each[4][0]) for each in socket.getaddrinfo(name, None))}
+    return {name}
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,154 @@
+"""The keeper of a real Ray: every job, its whole log, and what happened to the head."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import local_ray as local
+from jobs.keeper.watch import REPLACED
+from jobs.ledger.kept import KeptJobs
+from tests.jobs.conftest import Head, new_id, short_directory, start_head
+from tests.support.command import Cli
+from tests.support.keeper_loop import until
+from tests.support.keeper_process import keep
+from tests.support.proxy import Faults, Proxy
+
+# Text, a progress bar, colours, and bytes that are not UTF-8, for some seconds.
+LOGS_MUCH = """
+import sys, time
+for i in range(40):
+    sys.stdout.buffer.write(b"line %d \\x1b[31mred\\x1b[0m\\r50%%\\r100%%\\n" % i + bytes(range(256)) * 100)
+    sys.stdout.buffer.flush()
+    time.sleep(0.2)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "kept"
+
+
+def is_complete(folder: Path, job: str) -> bool:
+    extent = KeptJobs(folder).log_extent(job)
+    return extent is not None and extent.complete
+
+
+def sha256_of_kept(folder: Path, job: str) -> str:
+    return hashlib.sha256(b"".join(KeptJobs(folder).read_log(job))).hexdigest()
+
+
+def sha256_of_file(head: Head, job: str) -> str:
+    return hashlib.sha256((head.log_dir / f"job-driver-{job}.log").read_bytes()).hexdigest()
+
+
+def submit_with_stock_client(head: Head, job: str, entrypoint: str) -> None:
+    code = (
+        "import sys; from ray.job_submission import JobSubmissionClient\n"
+        "client = JobSubmissionClient(sys.argv[1], headers={'Authorization': 'Bearer ' + sys.argv[2]})\n"
+        "client.submit_job(entrypoint=sys.argv[4], submission_id=sys.argv[3], metadata={'name': 'stock'})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, head.url, head.token, job, entrypoint], check=True, timeout=120)
+
+
+def test_jobs_of_every_client_are_kept_with_their_whole_logs(cli: Cli, head: Head, folder: Path) -> None:
+    (cli.cwd / "s.py").write_text(LOGS_MUCH)
+    ours, stock = new_id(), new_id()
+    with keep(cli, head.url, folder) as keeper:
+        until(lambda: keeper.url)
+        assert cli("submit", "--submission-id", ours, "--working-dir", ".", "--", "python s.py").returncode == 0
+        submit_with_stock_client(head, stock, "echo of the stock client")
+        until(lambda: is_complete(folder, ours) and is_complete(folder, stock))
+        assert keeper.get("/healthz")[0] == 200
+        assert keeper.end() == 0
+    for job in (ours, stock):
+        assert sha256_of_kept(folder, job) == sha256_of_file(head, job)
+    kept = KeptJobs(folder)
+    entry = kept.job(ours)
+    assert entry is not None
+    assert (entry.status, entry.driver_exit_code, bool(entry.user)) == ("SUCCEEDED", 0, True)
+    assert [status for status, _ in entry.changes][-1] == "SUCCEEDED"
+    assert [each.submission_id for each in kept.jobs(name="stock").entries] == [stock]
+
+
+def test_a_keeper_that_is_killed_keeps_every_byte_of_jobs_that_log_meanwhile(
+    cli: Cli, head: Head, folder: Path
+) -> None:
+    (cli.cwd / "s.py").write_text(LOGS_MUCH)
+    jobs = [new_id() for _ in range(4)]
+    for job in jobs:
+        words = ("--no-wait", "--submission-id", job, "--working-dir", ".", "--entrypoint-num-cpus", "0.1")
+        assert cli("submit", *words, "--", "python s.py").returncode == 0
+    for _ in range(4):
+        with keep(cli, head.url, folder) as keeper:
+            until(lambda keeper=keeper: keeper.url)
+            time.sleep(1.5)
+            keeper.process.kill()
+    with keep(cli, head.url, folder):
+        until(lambda: all(is_complete(folder, job) for job in jobs), 120)
+    assert [sha256_of_kept(folder, job) for job in jobs] == [sha256_of_file(head, job) for job in jobs]
+
+
+def test_connections_that_break_lose_no_byte(cli: Cli, head: Head, proxy: Proxy, folder: Path) -> None:
+    (cli.cwd / "s.py").write_text(LOGS_MUCH)
+    job, requests = new_id(), [0]
+
+    def every_third(_line: str) -> bool:
+        requests[0] += 1
+        return requests[0] % 3 == 0
+
+    with keep(cli, proxy.url, folder) as keeper:
+        until(lambda: keeper.url)
+        proxy.faults = Faults(drop_request=every_third)
+        assert cli("submit", "--submission-id", job, "--working-dir", ".", "--", "python s.py").returncode == 0
+        until(lambda: is_complete(folder, job), 120)
+    assert sha256_of_kept(folder, job) == sha256_of_file(head, job)
+
+
+def test_why_a_job_failed_is_kept(cli: Cli, head: Head, folder: Path) -> None:
+    job = new_id()
+    with keep(cli, head.url, folder) as keeper:
+        until(lambda: keeper.url)
+        cli("submit", "--submission-id", job, "--", "python -c 'raise ValueError(\"three columns\")'")
+        until(lambda: (entry := KeptJobs(folder).job(job)) and entry.why)
+    entry = KeptJobs(folder).job(job)
+    assert entry is not None
+    assert entry.why is not None
+    assert any("three columns" in finding["text"] for finding in entry.why["findings"])
+    assert (entry.status, entry.driver_exit_code) == ("FAILED", 1)
+
+
+def test_when_the_head_is_replaced_the_job_is_lost_and_its_log_stays(cli: Cli, folder: Path) -> None:
+    pytest.importorskip("ray")
+    base = short_directory()
+    first = start_head(base)
+    second: Head | None = None
+    try:
+        environ = {**cli.environ, "RAY_AUTH_TOKEN_PATH": str(first.token_file)}
+        mine = dataclasses.replace(cli, address=first.url, environ=environ)
+        job = new_id()
+        with keep(mine, first.url, folder) as keeper:
+            until(lambda: keeper.url)
+            assert mine("submit", "--no-wait", "--submission-id", job, "--", "echo begun; sleep 600").returncode == 0
+            until(lambda: b"begun\n" in b"".join(KeptJobs(folder).read_log(job)))
+            local.end(first.pid)
+            second = start_head(base, first.ports)
+            until(lambda: (entry := KeptJobs(folder).job(job)) and entry.status == "LOST", 120)
+            until(lambda: keeper.get("/healthz")[0] == 200)
+        kept = KeptJobs(folder)
+        entry = kept.job(job)
+        assert entry is not None
+        assert entry.message == REPLACED
+        assert [event.kind for event in kept.events()].count("head_replaced") == 1
+        assert b"begun\n" in b"".join(kept.read_log(job))
+    finally:
+        if second is not None:
+            local.end(second.pid)
+        shutil.rmtree(base, ignore_errors=True)

@@ -1,0 +1,118 @@
+"""log_parts: a log of any size in parts of whole lines."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.keeper.web.log_parts import Part, Read, line_start, part_before, part_from, search
+from jobs.ledger.kept import LogExtent
+
+LOGS = st.lists(st.sampled_from([b"\n", b"a", b"line\n", "é€😀".encode(), b"\x1b[31m", b"\xff", b"x" * 30])).map(
+    b"".join
+)
+
+
+def reader(data: bytes, reads: list[int] | None = None) -> Read:
+    def read(start: int, stop: int) -> bytes:
+        if reads is not None:
+            reads.append(stop - start)
+        return data[start:stop]
+
+    return read
+
+
+def extent_of(data: bytes, gap: tuple[int, int] | None = None) -> LogExtent:
+    return LogExtent(len(data), gap, True)
+
+
+def texts(part: Part) -> list[str]:
+    return [line.text for line in part.lines]
+
+
+@given(LOGS, st.integers(4, 40), st.booleans())
+def test_parts_that_follow_each_other_have_every_byte_once(data: bytes, size: int, backward: bool) -> None:
+    read, extent, ranges = reader(data), extent_of(data), []
+    at: int | None = len(data) if backward else 0
+    while at is not None:
+        part = part_before(read, extent, at, size=size) if backward else part_from(read, extent, at, size=size)
+        assert part.stop - part.start <= size
+        ranges.append((part.start, part.stop))
+        at = part.earlier if backward else part.later
+    ranges.sort()
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == len(data)
+    assert all(after[0] == before[1] for before, after in pairwise(ranges))
+
+
+def test_a_part_has_whole_lines_if_it_can() -> None:
+    data = b"one\ntwo\nthree\n"
+    assert texts(part_from(reader(data), extent_of(data), 0, size=9)) == ["one", "two"]
+    assert texts(part_before(reader(data), extent_of(data), len(data), size=11)) == ["two", "three"]
+    assert texts(part_from(reader(data), extent_of(data), 4)) == ["two", "three"]
+
+
+def test_a_line_that_is_longer_than_a_part_is_cut_between_two_characters() -> None:
+    data = "é".encode() * 10
+    part = part_from(reader(data), extent_of(data), 0, size=5)
+    assert (texts(part), part.stop) == (["éé"], 4)
+    part = part_before(reader(data), extent_of(data), len(data), size=5)
+    assert (texts(part), part.start) == (["éé"], 16)
+
+
+def test_a_part_begins_in_the_colour_that_an_earlier_line_set() -> None:
+    data = b"\x1b[31mone\ntwo\n"
+    assert part_from(reader(data), extent_of(data), 9).lines[0].html == '<span class="f1">two</span>'
+
+
+def test_a_part_stops_at_the_gap_and_the_next_one_is_behind_it() -> None:
+    data = b"first\n" + b"?" * 10 + b"last\n"
+    extent = extent_of(data, (6, 16))
+    begin = part_from(reader(data), extent, 0)
+    assert (texts(begin), begin.later, begin.gap_after) == (["first"], 16, 10)
+    end = part_before(reader(data), extent, extent.total)
+    assert (texts(end), end.earlier, end.gap_before) == (["last"], 6, 10)
+    assert part_from(reader(data), extent, 9) == end
+    assert part_before(reader(data), extent, 9) == begin
+    assert part_from(reader(data), extent, 16) == end
+
+
+def test_only_the_part_is_read_of_a_large_log() -> None:
+    data = b"a line of a large log\n" * 1_000_000
+    reads: list[int] = []
+    part_before(reader(data, reads), extent_of(data), len(data))
+    part_from(reader(data, reads), extent_of(data), 11_000_000)
+    assert sum(reads) < 300_000
+
+
+def test_the_start_of_a_line_is_found_near_it() -> None:
+    data = b"one\ntwo\n" + b"x" * 200_000
+    read, extent = reader(data), extent_of(data)
+    assert [line_start(read, extent, at) for at in (0, 2, 3, 4, 6, 8, 9)] == [0, 0, 0, 4, 4, 8, 8]
+    assert line_start(read, extent, 190_000) == 190_000
+
+
+def test_an_empty_log_has_an_empty_part() -> None:
+    part = part_before(reader(b""), extent_of(b""), 0)
+    assert (part.lines, part.earlier, part.later) == ((), None, None)
+
+
+def test_a_text_is_found_whatever_its_case_and_where_blocks_meet() -> None:
+    data = b"x" * (1024 * 1024 - 3) + b"NEEDLE" + b"y" * 100
+    found = search(reader(data), extent_of(data), "needle", 0)
+    assert found.at == 1024 * 1024 - 3
+    assert search(reader(data), extent_of(data), "needle", 1024 * 1024).at is None
+
+
+def test_a_search_reads_a_limited_number_of_bytes_and_says_where_it_ended() -> None:
+    data = b"x" * 3_000_000 + b"needle"
+    found = search(reader(data), extent_of(data), "needle", 0, most=2_000_000)
+    assert (found.at, found.searched_to) == (None, 2_000_000)
+    assert search(reader(data), extent_of(data), "needle", found.searched_to, most=2_000_000).at == 3_000_000
+
+
+def test_a_search_does_not_join_what_the_gap_separates() -> None:
+    data = b"nee" + b"?" * 10 + b"dle needle"
+    assert search(reader(data), extent_of(data, (3, 13)), "needle", 0).at == 17
