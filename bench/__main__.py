@@ -13,7 +13,7 @@ from bench.measure import keep
 
 
 def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
-    from bench import faults, growth, jobs, keeper, keeper_loop, monitoring, page, stack
+    from bench import faults, growth, jobs, keeper, keeper_loop, keeper_ray, monitoring, page, stack
 
     return {
         "stack": stack.measure,
@@ -22,6 +22,7 @@ def benchmarks() -> dict[str, Callable[[], dict[str, Any]]]:
         "jobs": jobs.measure,
         "keeper": keeper.measure,
         "keeper_loop": keeper_loop.measure,
+        "keeper_ray": keeper_ray.measure,
         "page": page.measure,
         "faults": faults.measure,
     }

@@ -126,7 +126,7 @@ def _show_team(
 
     if submission_id is not None and filters:
         raise Refused(f"--{next(iter(filters))} has no effect with an ID.", "Leave one of them out.")
-    target = resolve(options, notify=notify)
+    target = resolve(options, notify=notify, is_keeper_enough=True)
 
     async def ask() -> tuple[list[KeptJob], bool]:
         async with reach_keeper(target, notify=notify) as keeper:

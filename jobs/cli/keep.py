@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -71,9 +73,9 @@ def keep_command(
     where it was. It goes on by itself after every fault of Ray, of the network and of the disk. It starts and ends no
     job; like `list`, it makes Ray notice jobs whose node is gone. Only one keeper can use a folder.
 
-    The page shows the jobs of the folder. It listens on this machine only, unless --listen names another address; then
-    programs need the cluster's token. Values that look like secrets are withheld, but logs are kept as the jobs wrote
-    them: let only those read the folder who may read the logs.
+    The page shows the jobs of the folder. It listens on this machine only, unless --listen names another address.
+    Programs need the cluster's token; if it has none, the keeper makes one in the folder. Values that look like secrets
+    are withheld, but logs are kept as the jobs wrote them: let only those read the folder who may read the logs.
 
     \b
     Examples:
@@ -85,6 +87,8 @@ def keep_command(
     from ..ledger.keeping import Limits
     from ..target.resolve import resolve
 
+    if target_options.keeper is not None:
+        raise Refused("--keeper has no effect with `keep`, which is a keeper itself.", "Leave it out.")
     limits = Limits(retain_days, _size("--retain-bytes", retain_bytes), _size("--log-bytes", log_bytes))
     host, port = parse_listen(listen)
     check_extra("The keeper")
@@ -103,34 +107,45 @@ async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.sock
 
     from ..connection import open_connection
     from ..keeper.keeper import open_keeper
-    from ..keeper.serving import ServedToken, access_of, host_names, served_of
+    from ..keeper.serving import ServedToken, access_of, host_names, own_token_file, served_of
     from ..keeper.web.app import create_app
     from ..keeper.web.serve import serving
+    from ..target.resolve import is_in_cluster
 
     async with (
         open_connection(target, notify=notify) as connection,
         open_keeper(connection, folder, limits, notify) as keeper,
     ):
         await _check_reach(connection)
-        token = ServedToken(connection, asyncio.get_running_loop())
+        is_without_token = not is_in_cluster(target) and await connection.read_token() is None
+        own_token = own_token_file(folder) if is_without_token else None
+        token = ServedToken(connection, asyncio.get_running_loop(), own_token)
         access = access_of(connection, token)
         app = create_app(served_of(keeper, access), host_names(connection, host))
         with serving(app, bound) as url:
             notify(f"Keeping the jobs of {target.name} in {folder}.")
-            for line in _about_page(url, access):
+            for line in _about_page(url, target, access, own_token):
                 notify(line)
             await asyncio.gather(keeper.run(), token.run())
 
 
-def _about_page(url: str, access: Access) -> Iterator[str]:
-    """Yields how to open the page. What opens it is shown only to a person, who can see it only now."""
-    if access.is_open:
-        yield f"Page: {url}"
+def _about_page(url: str, target: Target, access: Access, own_token: Path | None) -> Iterator[str]:
+    """Yields how to open the page, now and later. A key that opens it is shown only to a person at a terminal."""
+    from ..target.resolve import is_in_cluster, is_loopback
+
+    token = "" if own_token is None else f" --token-file {shlex.quote(str(own_token))}"
+    if is_in_cluster(target):
+        yield f"Listening at {url}. `rayjobs page` opens the page for everybody who has the stack's outputs."
+    elif not is_loopback(urlsplit(url).hostname):
+        yield f"Listening at {url}. From another machine, open the page through ssh, as {command('page --help')} says."
     elif at_terminal(sys.stderr):
         yield f"Page, to open once within a minute: {url}{access.new_path()}"
+        yield f"Later {command(f'page --keeper {url}{token}')} opens it."
     else:
         yield f"Page: {url}"
-        yield f"{command(f'page --keeper {url}')} opens it in a browser."
+        yield f"{command(f'page --keeper {url}{token}')} opens it in a browser."
+    if own_token is not None:
+        yield f"This Ray has no token. The keeper's own one is in {own_token}, which only this user can read."
 
 
 async def _check_reach(connection: Connection) -> None:

@@ -30,7 +30,7 @@ _TARGET_OPTIONS = (
     _target("--local", is_flag=True, help="A Ray on this machine, started on first use."),
     _target("--context", metavar="NAME", help="Kube context, if it has another name here than in the stack."),
     _target("--kubeconfig", metavar="FILE", help="Kubeconfig instead of the stack's or KUBECONFIG."),
-    _target("--token-file", metavar="FILE", help="With --address: file with the token."),
+    _target("--token-file", metavar="FILE", help="With --address or --keeper: file with the token."),
     _target("--verify", metavar="BOOL|FILE", default="true", help="TLS with --address: true, false, or a CA file."),
     _target("--headers", metavar="JSON", help="Headers for every request, as a JSON object."),
     _target("--keeper", metavar="URL", help="Keeper of the cluster, instead of the stack's."),

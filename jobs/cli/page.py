@@ -34,7 +34,8 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
     this command serves it on this machine, from the local job history and what Ray has now. Then a log is read when it
     is opened.
 
-    The link opens the page once, within a minute, and only on this machine.
+    The link opens the page once, within a minute, and only on this machine. The page of a keeper on another machine
+    opens through `ssh -L 8270:127.0.0.1:8270 HOST`.
 
     \b
     Examples:
@@ -42,13 +43,14 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
       rayjobs page raysubmit_1f0c
       rayjobs page --local
       rayjobs page --no-open --port 8270
+      rayjobs page --keeper http://127.0.0.1:8270 --token-file token
     """
     from dataclasses import replace
 
     from ..keeper.reach import has_keeper
     from ..target.resolve import resolve
 
-    target = resolve(replace(target_options, port=port), notify=notify)
+    target = resolve(replace(target_options, port=port), notify=notify, is_keeper_enough=True)
 
     async def main() -> None:
         if has_keeper(target):

@@ -380,8 +380,8 @@ class KeeperApi:
         if status in (401, 403):
             return NotAllowed(
                 f"{self.where} refuses this request (HTTP {status}): {text}",
-                "It accepts the token of the cluster that it keeps. With --address: set RAY_AUTH_TOKEN or "
-                "RAY_AUTH_TOKEN_PATH, or name a file with --token-file.",
+                "It accepts the token of the cluster that it keeps; if that has none, the one in its own folder. Name "
+                "the file with --token-file; with --address, RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH count too.",
             )
         if status == 400:
             return Refused(f"{self.where}: {text}", remedy)

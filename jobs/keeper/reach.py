@@ -65,8 +65,12 @@ async def of_cluster(
     async def token() -> str | None:
         return await token_of_cluster(kube, target.cluster)
 
+    async def token_or_own() -> str | None:
+        found = await token()
+        return _own_token(target.keeper_token_file) if found is None else found
+
     if target.keeper is not None:
-        return await _at_url(target.keeper, target, token, stack)
+        return await _at_url(target.keeper, target, token_or_own, stack)
     known = target.cluster.keeper
     assert known is not None  # `has_keeper`
     service = ServiceAddress(known.service, target.cluster.namespace, known.port)
@@ -132,7 +136,12 @@ def _token_of_machine(target: Target) -> Callable[[], Awaitable[str | None]]:
     async def token() -> str | None:
         if isinstance(target, LocalTarget):
             ray = await find_local_ray()
-            return None if ray is None else read_token(ray.token_file)
+            return _own_token(target.keeper_token_file) if ray is None else read_token(ray.token_file)
         return None if isinstance(target, ClusterTarget) else read_token(target.token_file)
 
     return token
+
+
+def _own_token(file: str | None) -> str | None:
+    """Reads a keeper's own token; a token of the environment is another cluster's."""
+    return None if file is None else read_token(file)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
 import socket
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 from ..activity import muted
 from ..connection import Connection
-from ..errors import JobsError
+from ..errors import JobsError, LocalFault
 from ..target.resolve import ClusterTarget, is_loopback
+from ..target.token import read_token
 from .keeper import Keeper
 from .web.access import Access
 from .web.app import Served
@@ -19,19 +23,43 @@ from .web.guard import LOOPBACK_NAMES
 
 # The cluster's token is read again so often while programs ask with it.
 TOKEN_SECONDS = 10.0
+TOKEN_NAME = "token"
+
+
+def own_token_file(directory: Path) -> Path:
+    """Returns the file with the keeper's own token, for a cluster that has none. It is made if necessary.
+
+    Without it, every user of the machine could read the jobs, and no program could without a rule of its own.
+
+    Raises:
+        LocalFault: It can be neither read nor written.
+    """
+    path = directory.expanduser() / TOKEN_NAME
+    try:
+        if not path.is_file() or not path.read_text().strip():
+            new = path.with_suffix(".new")
+            new.unlink(missing_ok=True)
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{secrets.token_urlsafe(32)}\n")
+            new.rename(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise LocalFault(f"The keeper's token file {path} cannot be used: {error}") from None
+    return path
 
 
 class ServedToken:
-    """The cluster's token, as the server's thread needs it: at once. It is read in the loop of the connection.
+    """The token that programs send, as the server's thread needs it: at once. It is read in the loop of the connection.
 
     Args:
         connection: The cluster.
         loop: The event loop of the connection.
+        own: The file with the keeper's own token, which counts while the cluster has none; None: there is none.
     """
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, own: Path | None = None) -> None:
         self._connection = connection
         self._loop = loop
+        self._own = own
         self._token: str | None = None
         self._asked_at = float("-inf")
 
@@ -54,14 +82,15 @@ class ServedToken:
 
     async def _read(self) -> None:
         with muted(), contextlib.suppress(JobsError):
-            self._token = await self._connection.read_token()
+            token = await self._connection.read_token()
+            self._token = read_token(str(self._own)) if token is None and self._own is not None else token
 
 
 def access_of(connection: Connection, token: ServedToken) -> Access:
     """Returns who may ask the keeper of a connection.
 
     In a cluster without token authentication everyone who reaches it, as with Ray's own dashboard. On other machines
-    without a token, only the browser that opened the page.
+    the token counts, or the browser that opened the page.
     """
     target = connection.target
     is_open = isinstance(target, ClusterTarget) and target.in_cluster and target.cluster.auth_secret is None

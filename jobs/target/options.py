@@ -25,7 +25,7 @@ class TargetOptions:
         cluster: Name of the RayCluster, if the stack has several.
         context: Kube context, instead of the stack's.
         kubeconfig: Path of a kubeconfig, instead of the stack's.
-        token_file: Path of a file with the token, for `address`.
+        token_file: Path of a file with the token, for `address`. With `keeper`: of a keeper whose cluster has no token.
         headers: Sent with every request.
         verify: TLS with `address`: True, False, or the path of a CA file or directory.
         local: A Ray on this machine, which is started on first use.
@@ -61,8 +61,10 @@ class TargetOptions:
             for name in ("cluster", "context", "kubeconfig"):
                 if getattr(self, name):
                     raise Refused(f"--{name} has no effect with {target}.", "Leave one of them out.")
-        elif self.token_file:
-            raise Refused("--token-file has no effect without --address.", "The token is in the cluster's Secret.")
+        elif self.token_file and not self.keeper:
+            raise Refused(
+                "--token-file has no effect without --address or --keeper.", "The token is in the cluster's Secret."
+            )
 
 
 def parse_headers(text: str | None, source: str) -> dict[str, str]:

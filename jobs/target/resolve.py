@@ -56,6 +56,8 @@ class ClusterTarget:
     """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
     keeper: str | None = None
     """URL of the cluster's keeper; None: the contract names its Service, or there is none."""
+    keeper_token_file: str | None = None
+    """File with the own token of the keeper at `keeper`, if the cluster has none."""
     in_cluster: bool = False
     """This process runs in the pod network: it connects to the head's Service and to the agents of nodes directly."""
 
@@ -76,6 +78,8 @@ class LocalTarget:
     headers: Mapping[str, str]
     keeper: str | None = None
     """URL of its keeper; None: it has none."""
+    keeper_token_file: str | None = None
+    """File with the own token of the keeper, if this Ray has none."""
 
     @property
     def name(self) -> str:
@@ -101,6 +105,7 @@ def resolve(
     environ: Mapping[str, str] = os.environ,
     cwd: Path | None = None,
     notify: Callable[[str], None] = lambda _text: None,
+    is_keeper_enough: bool = False,
 ) -> Target:
     """Returns the target, from the first of these: --local, --address, --outputs, --stack, RAYJOBS_OUTPUTS, the Pulumi
     project around the working directory, the default outputs file.
@@ -110,6 +115,7 @@ def resolve(
         environ: The environment.
         cwd: The working directory; the process' own by default.
         notify: Called with messages for a person.
+        is_keeper_enough: Only the keeper is asked. So --keeper alone is a target, if there is no other one.
 
     Raises:
         Refused: Options contradict each other, or name nothing that can be used, or there is no target.
@@ -124,9 +130,11 @@ def resolve(
     headers = options.headers or parse_headers(environ.get("RAY_JOB_HEADERS"), "RAY_JOB_HEADERS")
     keeper = None if options.keeper is None else _keeper_url(options.keeper, notify)
     if options.local:
-        return LocalTarget(headers, keeper)
+        return LocalTarget(headers, keeper, options.token_file)
     if options.address is not None:
         return _url_target(options, options.address, headers, keeper, environ, notify)
+    if keeper is not None and is_keeper_enough and not _names_contract(options, environ, cwd or Path.cwd()):
+        return UrlTarget(keeper, options.token_file, headers, options.verify, keeper)
     contract, outputs_file = read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
@@ -138,7 +146,14 @@ def resolve(
         port=options.port,
         outputs_file=outputs_file if contract.kubeconfig and not options.kubeconfig else None,
         keeper=keeper,
+        keeper_token_file=options.token_file,
     )
+
+
+def _names_contract(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> bool:
+    """Returns whether one of the sources of `read_contract` is there."""
+    named = options.outputs or options.stack or environ.get("RAYJOBS_OUTPUTS")
+    return bool(named or find_project(cwd) or default_outputs(environ).is_file())
 
 
 def _url_target(

@@ -17,10 +17,13 @@ import pytest
 from components.cluster.api import Api
 from components.manifests import redis
 from components.settings import parse
+from jobs.ledger.kept import KeptJobs
 from ops import stack_objects
 from single_node.node import until
 from tests.support.cluster import Cluster, ClusterError
+from tests.support.command import Cli, clean_environ, wait_until
 from tests.support.documents import PREFIX, stack_files
+from tests.support.keeper_process import Process, running
 from tests.support.ray_head import RayHead
 from tests.support.stack import ROOT, SHARED, Jobs, Stack, jobs_of
 
@@ -325,20 +328,36 @@ def test_the_guests_end_cleans_its_redis_and_leaves_the_first_stack_alone(
     assert api.get("/apis/ray.io/v1/namespaces/second/rayclusters/second") is not None
 
 
+@pytest.fixture
+def kept(stack: Stack, cluster: Cluster, jobs: Jobs, tmp_path: Path) -> Iterator[KeptJobs]:
+    """What a keeper on this machine keeps of the stack's first RayCluster, through its own tunnel."""
+    environ = {**clean_environ(tmp_path), "KUBECONFIG": str(cluster.kubeconfig)}
+    target = ("--outputs", str(stack.folder / "outputs.json"), "--cluster", CLUSTER)
+    with running(Process(Cli("", tmp_path, environ), tmp_path / "kept", *target)) as keeper:
+        wait_until(lambda: any(line.startswith("Page: ") for line in keeper.lines), 60)
+        yield KeptJobs(tmp_path / "kept")
+
+
 def test_after_the_head_was_killed_every_job_is_known_and_how_it_ended_is_said_truly(
-    api: Api, jobs: Jobs, head: RayHead
+    api: Api, jobs: Jobs, head: RayHead, kept: KeptJobs
 ) -> None:
     # One driver goes with the head; the other is on a worker, which outlives it.
     start = ("submit", "--no-wait", "--submission-id")
+    count = "for i in $(seq 1 {}); do echo line $i; sleep {}; done"
     for run in (
         jobs(*start, "finished", "--", "true"),
-        jobs(*start, "on-the-head", "--", "sleep", "600"),
-        jobs(*start, "on-a-worker", "--entrypoint-num-cpus", "1", "--", "sleep 45; echo went on"),
+        jobs(*start, "on-the-head", "--", count.format(100_000, 0.05)),
+        jobs(*start, "on-a-worker", "--entrypoint-num-cpus", "1", "--", f"{count.format(450, 0.1)}; echo went on"),
     ):
         assert run.returncode == 0, run.stderr
     for name in ("on-the-head", "on-a-worker"):
         until(lambda name=name: status_of(jobs, name)["status"] == "RUNNING", f"{name} to run", 120)  # type: ignore[misc]
     assert jobs("wait", "finished", "--timeout", "60").returncode == 0
+
+    def log_of(name: str) -> list[str]:
+        return b"".join(kept.read_log(name)).decode().splitlines()
+
+    until(lambda: "line 100" in log_of("on-the-head"), "the keeper to have 100 lines", 60)
     kill_head(head, api)
     assert status_of(jobs, "finished")["status"] == "SUCCEEDED"
     lost = jobs("wait", "on-the-head", "--timeout", "240")
@@ -349,6 +368,20 @@ def test_after_the_head_was_killed_every_job_is_known_and_how_it_ended_is_said_t
     survived = jobs("wait", "on-a-worker", "--timeout", "240")
     assert survived.returncode == 0, survived.stderr
     assert status_of(jobs, "on-a-worker")["status"] == "SUCCEEDED"
+    # The keeper has the same ends, the whole log of the one, and of the other what could be read before its node died.
+    ends = {"finished": "SUCCEEDED", "on-the-head": "FAILED", "on-a-worker": "SUCCEEDED"}
+    until(
+        lambda: {each.submission_id: each.status for each in kept.jobs().entries}.items() >= ends.items(),
+        "the keeper to know how the jobs ended",
+        60,
+    )
+    numbers = [f"line {i}" for i in range(1, 100_001)]
+    until(lambda: log_of("on-a-worker")[-1:] == ["went on"], "the whole log of on-a-worker", 60)
+    assert [line for line in log_of("on-a-worker") if line.startswith("line")] == numbers[:450]
+    last = [line for line in log_of("on-the-head") if line.startswith("line")]
+    assert len(last) >= 100
+    assert last == numbers[: len(last)]
+    assert [event.kind for event in kept.events()].count("head_replaced") == 1
     fresh = jobs("submit", "--", "echo", "and on")
     assert fresh.returncode == 0, fresh.stderr
 

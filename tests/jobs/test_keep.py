@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+import random
 import shutil
 import subprocess
 import sys
@@ -94,6 +96,54 @@ def test_a_keeper_that_is_killed_keeps_every_byte_of_jobs_that_log_meanwhile(
     with keep(cli, head.url, folder):
         until(lambda: all(is_complete(folder, job) for job in jobs), 120)
     assert [sha256_of_kept(folder, job) for job in jobs] == [sha256_of_file(head, job) for job in jobs]
+
+
+# Logs until a file is there: text, colours, and bytes of every kind. -S: the machine has hundreds of them.
+LOGS_UNTIL = """
+import os, random, sys, time
+source, out = random.Random(sys.argv[2]), sys.stdout.buffer
+while not os.path.exists(sys.argv[1]):
+    out.write(b"\x1b[32mstep %d\x1b[0m\r\n" % source.randrange(10**6) + source.randbytes(source.randrange(2000)))
+    out.flush()
+    time.sleep(source.random())
+out.write(b"end")
+"""
+SUBMIT_MANY = """
+import sys
+from ray.job_submission import JobSubmissionClient
+address, token, entrypoint, *jobs = sys.argv[1:]
+client = JobSubmissionClient(address, headers={"Authorization": "Bearer " + token})
+for job in jobs:
+    client.submit_job(entrypoint=entrypoint + " " + job, submission_id=job)
+"""
+
+
+@pytest.mark.skipif(not os.environ.get("RAY_E2E_LONG"), reason="takes long: asked for with RAY_E2E_LONG=1")
+@pytest.mark.timeout(1200)
+def test_a_keeper_that_is_killed_20_times_keeps_every_byte_of_200_jobs_of_the_stock_client(
+    cli: Cli, head: Head, folder: Path, tmp_path: Path
+) -> None:
+    program, stop, source = tmp_path / "logs.py", tmp_path / "stop", random.Random(16)
+    program.write_text(LOGS_UNTIL)
+    jobs = [new_id() for _ in range(200)]
+    submitting = subprocess.Popen(
+        [sys.executable, "-c", SUBMIT_MANY, head.url, head.token, f"python -S {program} {stop}", *jobs]
+    )
+    logs = [head.log_dir / f"job-driver-{job}.log" for job in jobs]
+    try:
+        until(lambda: all(log.is_file() and log.stat().st_size for log in logs), 900)
+        assert submitting.wait(60) == 0
+        for _ in range(20):
+            with keep(cli, head.url, folder) as keeper:
+                time.sleep(0.5 + source.random() * 4)
+                keeper.process.kill()
+    finally:
+        stop.touch()
+        submitting.kill()
+    with keep(cli, head.url, folder):
+        until(lambda: all(is_complete(folder, job) for job in jobs), 600)
+    assert [sha256_of_kept(folder, job) for job in jobs] == [sha256_of_file(head, job) for job in jobs]
+    assert all(log.read_bytes().endswith(b"end") for log in logs)
 
 
 def test_connections_that_break_lose_no_byte(cli: Cli, head: Head, proxy: Proxy, folder: Path) -> None:

@@ -17,10 +17,8 @@ from tests.support.command import Cli
 class Process:
     """A keeper, and the lines of its stderr."""
 
-    def __init__(self, cli: Cli, url: str, folder: Path, *words: str, token: str = "") -> None:
-        environ = {"RAY_AUTH_TOKEN": token} if token else {}
-        command = ("keep", "--data", str(folder), "--listen", "127.0.0.1:0", "--address", url, *words)
-        self.process = cli.start_raw(*command, **environ)
+    def __init__(self, cli: Cli, folder: Path, *words: str, **environ: str) -> None:
+        self.process = cli.start_raw("keep", "--data", str(folder), "--listen", "127.0.0.1:0", *words, **environ)
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -55,12 +53,19 @@ class Process:
 
 
 @contextmanager
+def running(keeper: Process) -> Iterator[Process]:
+    """Kills a keeper at the end if it still runs."""
+    try:
+        yield keeper
+    finally:
+        if keeper.process.poll() is None:
+            keeper.process.kill()
+        keeper.process.wait(30)
+
+
+@contextmanager
 def keep(cli: Cli, url: str, folder: Path, *words: str, token: str = "") -> Iterator[Process]:
     """Runs a keeper of the Ray at a URL; it is killed at the end if it still runs."""
-    process = Process(cli, url, folder, *words, token=token)
-    try:
-        yield process
-    finally:
-        if process.process.poll() is None:
-            process.process.kill()
-        process.process.wait(30)
+    environ = {"RAY_AUTH_TOKEN": token} if token else {}
+    with running(Process(cli, folder, "--address", url, *words, **environ)) as keeper:
+        yield keeper

@@ -16,6 +16,8 @@ _LOOPBACK_PEERS = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 # Metrics have numbers only, as those of Ray itself, which are open too. A scraper with the token could run jobs.
 _FOR_ALL = ("/healthz", "/livez", "/metrics", "/open")
 _STATIC = "/static/"
+# As Ray reads it. A proxy in between may need Authorization for itself.
+_TOKEN_HEADERS = ("x-ray-authorization", "authorization")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -73,14 +75,15 @@ class Guard:
             return self._refuse(path, 421, "This server has another host name.", f"It answers to {names}.")
         if path in _FOR_ALL or path.startswith(_STATIC):
             return None
-        authorization = headers.get("authorization")
+        given = [headers[name] for name in _TOKEN_HEADERS if name in headers]
         if self._access.is_open:
             scope["by_token"] = True
-        elif authorization is not None:
-            if await self._access.is_token_now(authorization):
-                scope["by_token"] = True
-                return None
-            return self._unknown(path, "This token is not the cluster's.")
+        elif given:
+            for each in given:
+                if await self._access.is_token_now(each):
+                    scope["by_token"] = True
+                    return None
+            return self._unknown(path, "This token is not the right one.")
         elif not self._has_cookie(scope):
             return self._unknown(path, "This needs the cluster's token, or a browser that `rayjobs page` opened.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":

@@ -53,6 +53,14 @@ def test_another_token_is_refused(page: Page, header: str) -> None:
     assert client_of(page).get("/v1/jobs", headers={"authorization": header.encode()}).status_code == 401
 
 
+def test_behind_a_proxy_with_its_own_login_the_token_is_in_the_other_header_of_ray(page: Page) -> None:
+    login = {"authorization": "Basic cHJveHk6bG9naW4="}
+    assert client_of(page).get("/v1/jobs", headers=login).status_code == 401
+    for token, status in ((TOKEN, 200), ("wrong", 401)):
+        headers = {**login, "x-ray-authorization": f"Bearer {token}"}
+        assert client_of(page).get("/v1/jobs", headers=headers).status_code == status
+
+
 def test_a_wrong_token_is_refused_even_from_a_browser_with_the_cookie(browser: TestClient) -> None:
     assert browser.get("/v1/jobs", headers={"authorization": "Bearer wrong"}).status_code == 401
 

@@ -143,6 +143,29 @@ def test_a_rotated_token_is_accepted_at_once_and_the_old_one_no_longer(cli: Cli,
         until(lambda: keeper.get("/healthz")[0] == 200)
 
 
+def test_the_keeper_of_a_ray_without_tokens_has_one_of_its_own(cli: Cli, folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", "SUCCEEDED", b"the log")
+        for _ in range(2):
+            with keep(cli, ray.url, folder) as keeper:
+                until(lambda keeper=keeper: keeper.lines[3:])
+                token = (folder / "token").read_text().strip()
+                assert keeper.get("/v1/jobs")[0] == 401
+                assert keeper.get("/v1/jobs", token)[0] == 200
+                assert not any(token in line for line in keeper.lines)
+                assert keeper.end() == 0
+        assert (folder / "token").stat().st_mode & 0o777 == 0o600
+        with keep(cli, ray.url, folder) as keeper:
+            until(lambda: keeper.url and keeper.get("/v1/jobs/a/log", token) == (200, b"the log"))
+            asked = ("--keeper", keeper.url, "--token-file", str(folder / "token"))
+            # Nothing but the keeper is asked, so there is no other target.
+            done = cli.raw("history", "--team", *asked)
+            assert (done.returncode, done.stdout.startswith(b"ID")) == (0, True), done.stderr
+            refused = cli.raw("history", "--team", "--keeper", keeper.url)
+            assert refused.returncode == 6
+            assert b"--token-file" in refused.stderr
+
+
 def test_while_no_program_looks_at_the_cluster_it_is_not_read(cli: Cli, folder: Path) -> None:
     with fake_ray(token=TOKEN) as ray, keep(cli, ray.url, folder, token=TOKEN) as keeper:
         until(lambda: ray.requests["/api/jobs/"] >= 2)
@@ -191,6 +214,7 @@ def test_a_folder_that_cannot_be_written_is_refused(cli: Cli, folder: Path) -> N
         (["--retain-bytes", "10 GB"], "--retain-bytes '10 GB' is not a size."),
         (["--log-bytes", "10"], "10 bytes are too few for a log."),
         (["--retain-days", "-1"], "-1"),
+        (["--keeper", "http://127.0.0.1:8270"], "--keeper has no effect with `keep`"),
         (["--in-cluster"], "--in-cluster needs a cluster of a stack"),
     ],
 )
