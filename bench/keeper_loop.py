@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def add_logging(ray: FakeRay) -> None:
 
     for i in range(LOGS):
         ray.add(f"job-{i}")
-        ray.logs[f"job-{i}"] = lambda i=i: log(i)
+        ray.logs[f"job-{i}"] = partial(log, i)
 
 
 def serve(file: Path, kind: str) -> None:

@@ -161,6 +161,83 @@ def _jobs(results: dict[str, Any]) -> str:
     return "\n".join([title, table(["what", "ours", "stock", "times faster", "goal"], rows), memory])
 
 
+def _keeper_loop(results: dict[str, Any]) -> str:
+    logging = results["logging"]
+    resting = {name: entry for name, entry in results.items() if name != "logging"}
+    rows = [
+        ["logs that differ from the jobs' own", f"{logging['logs that differ']} of 200", "0"],
+        ["largest memory", f"{logging['peak MiB']:.0f} MiB", "150 MiB"],
+        ["CPU while they log", f"{logging['cores while they logged']:.2f} cores", ""],
+        ["lists of jobs asked for", f"{logging['requests a second while they logged']['/api/jobs/']} a second", ""],
+        *(
+            [
+                f"CPU {name.replace('100000', '100,000')}",
+                f"{entry['percent of a core']:.2f} % of a core",
+                "1 %" if name.startswith("at rest") else "",
+            ]
+            for name, entry in resting.items()
+        ),
+    ]
+    title = (
+        "## What does a keeper take?\n\n"
+        f"`rayjobs keep`, while 200 jobs log 20 MB/s together ({logging['bytes'] / 1e6:.0f} MB), and while nothing "
+        "happens and Ray lists 1,000 ended jobs. The server is a stand-in of Ray's endpoints: a real Ray would take "
+        "the cores that are measured.\n"
+    )
+    return "\n".join([title, table(["what", "measured", "goal"], rows)])
+
+
+def _page(results: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{entry['median']:.1f} ms", f"{entry['max']:.1f} ms", "" if name.startswith("log") else "100 ms"]
+        for name, entry in results["requests, ms"].items()
+    ]
+    search = results["search of the whole log"]
+    rest = (
+        f"A search through the whole log of 1 GiB: {search['seconds']:.1f} s in {search['requests']} pages. "
+        f"Its download: {results['download of the log, MB/s']:.0f} MB/s. "
+        f"Largest memory of the server: {results['peak MiB']:.0f} MiB (goal: 150 MiB).\n"
+    )
+    title = "## How fast is the page of 100,000 kept jobs?\n\nWhole answers over HTTP, as a browser gets them.\n"
+    return "\n".join([title, table(["answer", "median", "slowest", "goal"], rows), rest])
+
+
+def _keeper(results: dict[str, Any]) -> str:
+    jobs, append = results["jobs"], results["append"]
+    few, many = jobs["poll, ms of CPU, with no kept job"], jobs["poll, ms of CPU, with 100,000 kept jobs"]
+    rows = [
+        *([f"a poll of 1,000 jobs, {name}, CPU", f"{few[name]:.2f} ms", f"{many[name]:.2f} ms"] for name in few),
+        ["recording one more job, CPU", "", f"{jobs['recording a job, ms of CPU']:.2f} ms"],
+        ["opening the folder", "", f"{jobs['opening the folder, ms']:.0f} ms"],
+        ["the database, for each job", "", f"{jobs['database, bytes per job'] / 1000:.1f} kB"],
+    ]
+    rest = (
+        f"Writing logs of {append['bytes'] / 1e6:.0f} MB at {append['MB/s']:.0f} MB/s takes {append['cores']:.2f} "
+        f"cores and {append['bytes on the disk'] / 1e6:.0f} MB of the disk; {append['bytes that were not kept']} bytes "
+        "are not kept.\n"
+    )
+    title = "## Does a keeper's poll cost more, the more it keeps?\n"
+    return "\n".join([title, table(["what", "nothing kept", "100,000 jobs kept"], rows), rest])
+
+
+def _keeper_ray(results: dict[str, Any]) -> str:
+    asked, jobs, lines = results["requests"], results["jobs"], results["lines"]
+
+    def pair(what: str, ours: str, theirs: str) -> list[str]:
+        mine, other = (asked[name]["median ms"] for name in (ours, theirs))
+        return [what, f"{mine:.1f} ms", f"{other:.1f} ms", _against(mine, other)]
+
+    mine, other = _wall(results["rayjobs history --team"]), _wall(results["ray job list"])
+    rows = [
+        pair(f"all {jobs} jobs as JSON", "keeper, jobs as JSON", "Ray, jobs as JSON"),
+        pair("the page of jobs; Ray's own needs that JSON", "keeper, page of jobs", "Ray, jobs as JSON"),
+        pair(f"a log of {lines:,} lines", "keeper, log", "Ray, log"),
+        ["`rayjobs history --team` and `ray job list`", f"{mine:.2f} s", f"{other:.2f} s", _against(mine, other)],
+    ]
+    title = f"## Is a keeper faster than the Ray that it keeps?\n\n{jobs} ended jobs of a local Ray, in turn.\n"
+    return "\n".join([title, table(["what", "keeper", "Ray", "ratio"], rows)])
+
+
 def _faults(results: dict[str, Any]) -> str:
     rows = [
         [
@@ -199,7 +276,17 @@ def _jobs_plot(results: dict[str, Any]) -> list[str]:
     return _plot("benchmarks.svg", bars, "`rayjobs`", "`ray job`")
 
 
-SECTIONS = {"stack": _stack, "growth": _growth, "monitoring": _monitoring, "jobs": _jobs, "faults": _faults}
+SECTIONS = {
+    "stack": _stack,
+    "growth": _growth,
+    "monitoring": _monitoring,
+    "jobs": _jobs,
+    "keeper_loop": _keeper_loop,
+    "keeper": _keeper,
+    "page": _page,
+    "keeper_ray": _keeper_ray,
+    "faults": _faults,
+}
 PLOTS = {"stack": _stack_plot, "jobs": _jobs_plot}
 
 
