@@ -13,7 +13,7 @@ from .dashboard.waiting import JobWatcher
 from .deadline import Deadline
 from .errors import JobLost, Refused
 from .packages import PackagePlanner, PackageStore
-from .spec.job_info import LOST, JobInfo
+from .spec.job_info import COMMIT_KEY, DIRTY, LOST, PACKAGE_BYTES_KEY, JobInfo
 from .spec.job_spec import JobRequest, JobSpec
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class PreparedJob:
     origin: Origin
     may_exist: bool = False
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What the server keeps of the origin, for those who do not have this machine's ledger."""
+        commit, size = self.origin.commit, self.origin.package_bytes
+        about = {} if commit is None else {COMMIT_KEY: commit.sha + (DIRTY if commit.dirty else "")}
+        return about if size is None else {**about, PACKAGE_BYTES_KEY: str(size)}
+
 
 async def prepare(request: JobRequest, *, use_cache: bool = True, ledger: str | Path | None = None) -> PreparedJob:
     """Chooses the id and reads the working directory and the modules; nothing is sent.
@@ -58,7 +65,7 @@ async def prepare(request: JobRequest, *, use_cache: bool = True, ledger: str | 
     spec, plans = await PackagePlanner(use_cache=use_cache, ledger=ledger).plan(request.spec)
     from .ledger.recorder import origin_of
 
-    origin = await in_thread(lambda: origin_of(request.spec, key=request.key))
+    origin = await in_thread(lambda: origin_of(request.spec, plans, key=request.key))
     return PreparedJob(submission_id, spec, plans, origin, may_exist=request.may_exist)
 
 
@@ -120,7 +127,7 @@ class Submitter:
                 await self.packages.provide(uri, plans.get(uri))
             deadline = Deadline(seconds)
             submission = await submit_once(
-                self.client, job.spec, job.submission_id, deadline=deadline, notify=self.notify
+                self.client, job.spec, job.submission_id, deadline=deadline, notify=self.notify, about=job.about
             )
         except Refused as error:
             if self.recorder is not None:

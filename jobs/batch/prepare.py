@@ -65,6 +65,6 @@ async def prepare_batch(batch: Batch, *, use_cache: bool = True, ledger: str | P
         spec = original.request.spec
         sources = (spec.working_dir, spec.modules)
         if sources not in origins:
-            origins[sources] = await in_thread(partial(origin_of, spec, batch=name))
+            origins[sources] = await in_thread(partial(origin_of, spec, packages, batch=name))
         submissions.append(PreparedJob(job.submission_id, job.request.spec, packages, origins[sources]))
     return PreparedBatch(name, named.jobs, tuple(submissions))

@@ -17,6 +17,7 @@ from .ledger_log import find_entry
 from .options import output_option, target_options
 from .output import local_time, notify, print_fields, print_json, print_text
 from .runner import open_ledger, run
+from .status_line import mib
 from .statuses import status_option
 from .table import print_table
 
@@ -182,6 +183,11 @@ def _row(entry: Entry) -> tuple[str, ...]:
     )
 
 
+def _package(entry: Entry) -> str | None:
+    size = entry.origin.package_bytes
+    return entry.package if size is None else f"{entry.package or 'modules'} ({mib(size)} MiB before compression)"
+
+
 def print_entry(entry: Entry, reason: str | None = None) -> None:
     """Prints all that a ledger has of a submission, a line for each field and each status.
 
@@ -207,7 +213,7 @@ def print_entry(entry: Entry, reason: str | None = None) -> None:
             ("batch", origin.batch),
             ("attempt of", origin.attempt_of),
             ("directory", origin.working_dir),
-            ("package", entry.package),
+            ("package", _package(entry)),
             ("modules", ", ".join(origin.modules)),
             ("commit", commit),
             ("withheld", ", ".join(entry.withheld)),

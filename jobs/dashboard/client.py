@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -101,15 +101,17 @@ class RayJobsApi:
         options = {"seconds": attempt_seconds or LIST_SECONDS, "retry": attempt_seconds is None, "most": LIST_BYTES}
         return await self._ask("GET", "/api/jobs/", deadline, parse, **options)
 
-    async def post_job(self, spec: JobSpec, submission_id: str, seconds: float) -> JobsError | None:
+    async def post_job(
+        self, spec: JobSpec, submission_id: str, seconds: float, about: Mapping[str, str] | None = None
+    ) -> JobsError | None:
         """Tries once to create the job. Returns None if it was accepted, an error if that is not clear.
 
-        Raises the error if the server refused the job for good.
+        `about`: see `JobSpec.wire`. Raises the error if the server refused the job for good.
         """
         try:
             from ..user import user_for_cluster
 
-            body = spec.wire(submission_id, user_for_cluster())
+            body = spec.wire(submission_id, user_for_cluster(), about)
             response = await self.http.once("POST", "/api/jobs/", json=body, seconds=seconds)
             if response.is_success:
                 answer = json_of(response, self.http.where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..activity import activity
@@ -39,6 +39,7 @@ async def submit_once(
     deadline: Deadline | None = None,
     seconds: float = 30.0,
     notify: Callable[[str], None] = lambda _text: None,
+    about: Mapping[str, str] | None = None,
 ) -> Submission:
     """Creates the job exactly once, also if requests or answers are lost.
 
@@ -53,6 +54,7 @@ async def submit_once(
         deadline: When the job must be accepted; after 120 seconds by default.
         seconds: Deadline of one request.
         notify: Called with messages for a person.
+        about: See `JobSpec.wire`.
 
     Raises:
         Conflict: The id belongs to a job with other content.
@@ -64,7 +66,7 @@ async def submit_once(
     backoff, server_faults, waiting_for_agent = Backoff(deadline), 0, False
     with activity(f"Submitting job {submission_id}", deadline) as submitting:
         while True:
-            error = await client.post_job(spec, submission_id, max(1.0, min(seconds, deadline.left)))
+            error = await client.post_job(spec, submission_id, max(1.0, min(seconds, deadline.left)), about)
             if error is None:
                 return Submission(submission_id, attached=False)
             try:

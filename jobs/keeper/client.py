@@ -89,6 +89,7 @@ class _Record(msgspec.Struct):
     working_dir: str | None = None
     modules: list[str] = []
     commit: _Commit | None = None
+    package_bytes: int | None = None
 
 
 class _Page(msgspec.Struct):
@@ -419,6 +420,7 @@ def _kept(record: _Record, keeper: str) -> KeptJob:
         record.working_dir,
         commit,
         tuple(record.modules),
+        record.package_bytes,
     )
     entry = Entry(
         record.submission_id,

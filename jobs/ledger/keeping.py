@@ -349,6 +349,7 @@ class Keeping:
         if (match := _ATTEMPT.fullmatch(job.submission_id)) and newest(db, match[1], self.place.identity):
             attempt_of, attempt = match[1], int(match[2])
         working_dir = job.runtime_env.get("working_dir")
+        sha, is_dirty = job.commit or (None, None)
         return {
             "submission_id": job.submission_id,
             "identity": self.place.identity,
@@ -363,6 +364,9 @@ class Keeping:
             "withheld": json.dumps(withheld),
             "digest": job.digest or "",
             "package": _clean(working_dir) if isinstance(working_dir, str) else None,
+            "package_bytes": job.package_bytes,
+            "git_commit": sha,
+            "git_dirty": is_dirty,
             "user": _clean(job.user),
             "host": "",
             "created": now if said["started_at"] is None else said["started_at"],

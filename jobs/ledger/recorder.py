@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Conflict, LedgerFault, Refused
 from ..spec.job_info import JobInfo
@@ -13,6 +14,9 @@ from ..target.resolve import ClusterTarget, LocalTarget, Target
 from .git import commit_of
 from .records import DELETED, REFUSED, SUBMITTING, Origin, Place, TailBuffer
 from .store import Ledger
+
+if TYPE_CHECKING:
+    from ..upload.plan import Plan
 
 
 def place_of(target: Target, identity: str) -> Place:
@@ -23,11 +27,12 @@ def place_of(target: Target, identity: str) -> Place:
     return Place(identity, "local" if isinstance(target, LocalTarget) else "address")
 
 
-def origin_of(spec: JobSpec, *, key: str | None = None, batch: str | None = None) -> Origin:
+def origin_of(spec: JobSpec, plans: Sequence[Plan] = (), *, key: str | None = None, batch: str | None = None) -> Origin:
     """Returns the origin of a submission of this process, with the commit of its working directory.
 
     Args:
         spec: The job before it is prepared: its working_dir and its modules may be local paths.
+        plans: Its packages.
         key: See Origin.
         batch: See Origin.
     """
@@ -35,7 +40,10 @@ def origin_of(spec: JobSpec, *, key: str | None = None, batch: str | None = None
     is_local = working_dir is None or is_local_path(working_dir)
     commit = commit_of(Path(working_dir or ".")) if is_local else None
     modules = tuple(map(_absolute, spec.modules))
-    return Origin(key=key, batch=batch, working_dir=working_dir, modules=modules, commit=commit)
+    package_bytes = sum(plan.total_bytes for plan in plans) if plans else None
+    return Origin(
+        key=key, batch=batch, working_dir=working_dir, modules=modules, commit=commit, package_bytes=package_bytes
+    )
 
 
 def _absolute(path: str) -> str:

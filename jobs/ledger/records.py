@@ -41,7 +41,7 @@ class Place:
 @dataclass(frozen=True)
 class Origin:
     """The origin of a job, beside its spec. `working_dir` and each of `modules` is the absolute local path, or the URI
-    that was given."""
+    that was given. `package_bytes` is what they have together before compression; None: nothing of them is local."""
 
     key: str | None = None
     attempt_of: str | None = None
@@ -50,6 +50,7 @@ class Origin:
     working_dir: str | None = None
     commit: Commit | None = None
     modules: tuple[str, ...] = ()
+    package_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,10 @@ def entry_of(row: sqlite3.Row, changes: tuple[tuple[str, float], ...] = ()) -> E
     commit = Commit(row["git_commit"], bool(row["git_dirty"])) if row["git_commit"] else None
     place = Place(row["identity"], row["kind"], row["stack"], row["cluster"], row["namespace"])
     modules = tuple(json.loads(row["modules"]))
-    origin = Origin(row["key"], row["attempt_of"], row["attempt"], row["batch"], row["working_dir"], commit, modules)
+    origin = Origin(
+        row["key"], row["attempt_of"], row["attempt"], row["batch"], row["working_dir"], commit, modules,
+        row["package_bytes"],
+    )  # fmt: skip
     return Entry(
         row["submission_id"],
         place,

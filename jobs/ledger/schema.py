@@ -37,6 +37,7 @@ _MIGRATIONS = (
     "ALTER TABLE submission ADD COLUMN modules TEXT NOT NULL DEFAULT '[]'",
     # What a keeper adds: see kept, keeping and log_file. The first index answers every filter of a page by itself.
     """
+    ALTER TABLE submission ADD COLUMN package_bytes INTEGER;
     ALTER TABLE submission ADD COLUMN name TEXT;
     ALTER TABLE submission ADD COLUMN driver_node TEXT;
     ALTER TABLE submission ADD COLUMN job_id TEXT;

@@ -77,6 +77,7 @@ class Ledger:
                 "modules": json.dumps([redact.text(module) for module in origin.modules]),
                 "git_commit": origin.commit.sha if origin.commit else None,
                 "git_dirty": origin.commit.dirty if origin.commit else None,
+                "package_bytes": origin.package_bytes,
                 "user": current_user(),
                 "host": socket.gethostname(),
                 "created": now,

@@ -32,8 +32,13 @@ EXIT_CODE_OF = {"SUCCEEDED": EXIT_SUCCEEDED, "FAILED": EXIT_FAILED, "STOPPED": E
 DIGEST_KEY = "rayjobs.spec_sha256"
 RESOURCES_KEY = "rayjobs.entrypoint_resources"
 USER_KEY = "rayjobs.user"
+COMMIT_KEY = "rayjobs.commit"
+PACKAGE_BYTES_KEY = "rayjobs.package_bytes"
+# At the end of a commit: files differ from it.
+DIRTY = "+dirty"
 OWN_PREFIX = "rayjobs."
 NOT_SHOWN = "(not shown)"
+_SHA, _BYTES = re.compile(r"[0-9a-f]{7,64}"), re.compile(r"[0-9]{1,15}")
 # Exceptions of Ray's validation, and of code that it would have protected.
 _INVALID = frozenset({"ValueError", "TypeError", "ValidationError", "KeyError", "AttributeError"})
 
@@ -96,6 +101,19 @@ class JobInfo(NamedTuple):
     def user(self) -> str:
         """Who submitted the job, as the client said; empty for a job of another client."""
         return self.metadata.get(USER_KEY, "")
+
+    @property
+    def commit(self) -> tuple[str, bool] | None:
+        """The git commit of the working directory, and whether files differed from it, as the client said."""
+        text = self.metadata.get(COMMIT_KEY, "")
+        sha = text.removesuffix(DIRTY)
+        return (sha, sha != text) if _SHA.fullmatch(sha) else None
+
+    @property
+    def package_bytes(self) -> int | None:
+        """The bytes of the working directory and the modules before compression, as the client said."""
+        text = self.metadata.get(PACKAGE_BYTES_KEY, "")
+        return int(text) if _BYTES.fullmatch(text) else None
 
     @property
     def user_metadata(self) -> dict[str, str]:

@@ -176,9 +176,15 @@ class JobSpec:
         }
         return hashlib.sha256(canonical_json(whole).encode()).hexdigest()
 
-    def wire(self, submission_id: str, user: str = "") -> dict[str, Any]:
-        """Returns the body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata."""
-        own = {DIGEST_KEY: self.digest}
+    def wire(self, submission_id: str, user: str = "", about: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Returns the body of `POST /api/jobs/` (Ray's `JobSubmitRequest`), with the client's own metadata.
+
+        Args:
+            submission_id: The job's id.
+            user: Who submits it; empty: nobody is named.
+            about: More of the client's own metadata, such as the commit.
+        """
+        own = {**(about or {}), DIGEST_KEY: self.digest}
         if user:
             own[USER_KEY] = user
         if self.resources:

@@ -16,6 +16,7 @@ import pytest
 
 from jobs import local_ray as local
 from jobs.keeper.watch import REPLACED
+from jobs.ledger.git import Commit
 from jobs.ledger.kept import KeptJobs
 from tests.jobs.conftest import Head, new_id, short_directory, start_head
 from tests.support.command import Cli
@@ -60,8 +61,17 @@ def submit_with_stock_client(head: Head, job: str, entrypoint: str) -> None:
     subprocess.run([sys.executable, "-c", code, head.url, head.token, job, entrypoint], check=True, timeout=120)
 
 
+def commit(folder: Path) -> str:
+    """Commits all files of a folder. Returns the id of the commit."""
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-C", str(folder))
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "x")):
+        subprocess.run([*git, *words], check=True)
+    return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def test_jobs_of_every_client_are_kept_with_their_whole_logs(cli: Cli, head: Head, folder: Path) -> None:
     (cli.cwd / "s.py").write_text(LOGS_MUCH)
+    sha = commit(cli.cwd)
     ours, stock = new_id(), new_id()
     with keep(cli, head.url, folder) as keeper:
         until(lambda: keeper.url)
@@ -77,6 +87,7 @@ def test_jobs_of_every_client_are_kept_with_their_whole_logs(cli: Cli, head: Hea
     assert entry is not None
     assert (entry.status, entry.driver_exit_code, bool(entry.user)) == ("SUCCEEDED", 0, True)
     assert [status for status, _ in entry.changes][-1] == "SUCCEEDED"
+    assert (entry.origin.commit, entry.origin.package_bytes) == (Commit(sha, False), len(LOGS_MUCH))
     assert [each.submission_id for each in kept.jobs(name="stock").entries] == [stock]
 
 

@@ -16,12 +16,22 @@ import pytest
 
 from jobs.errors import LedgerFault, Refused
 from jobs.ledger import keeping as keeping_module
+from jobs.ledger.git import Commit
 from jobs.ledger.keeping import Keeping, Limits
 from jobs.ledger.kept import KeptJobs
 from jobs.ledger.records import DELETED, Origin
 from jobs.ledger.store import Ledger
 from jobs.rerun import find_rerun
-from jobs.spec.job_info import DIGEST_KEY, LOST, RESOURCES_KEY, USER_KEY, JobInfo
+from jobs.spec.job_info import (
+    COMMIT_KEY,
+    DIGEST_KEY,
+    DIRTY,
+    LOST,
+    PACKAGE_BYTES_KEY,
+    RESOURCES_KEY,
+    USER_KEY,
+    JobInfo,
+)  # fmt: skip
 from tests.support.command import ROOT
 from tests.support.keeper import PLACE, START, ids, running
 from tests.support.ledger import SPEC
@@ -46,6 +56,7 @@ def state_of(folder: Path) -> str:
 
 def test_a_job_of_any_client_is_recorded_with_what_the_server_says(keeping: Keeping, folder: Path) -> None:
     metadata = {"name": "nightly", USER_KEY: "ada", DIGEST_KEY: "d1", RESOURCES_KEY: '{"num_cpus": 2, "memory": "x"}'}
+    metadata |= {COMMIT_KEY: f"c0ffee12{DIRTY}", PACKAGE_BYTES_KEY: "1234"}
     runtime_env = {"working_dir": "gcs://_ray_pkg_1.zip"}
     seen = JobInfo("a", "PENDING", "python t.py", start_time=START, metadata=metadata, runtime_env=runtime_env)
     keeping.record_seen([seen])
@@ -62,6 +73,7 @@ def test_a_job_of_any_client_is_recorded_with_what_the_server_says(keeping: Keep
         "entrypoint_num_cpus": 2,
     }
     assert (entry.user, entry.digest, entry.source, entry.place) == ("ada", "d1", "seen", PLACE)
+    assert (entry.origin.commit, entry.origin.package_bytes) == (Commit("c0ffee12", True), 1234)
     assert (entry.package, entry.metadata) == ("gcs://_ray_pkg_1.zip", {"name": "nightly"})
     assert (entry.driver_node, entry.job_id, entry.message, entry.error_type) == ("node1", "01000000", "exit 3", "E")
     assert (entry.started_at, entry.ended_at, entry.driver_exit_code) == (START / 1000, START / 1000 + 60, 3)
@@ -73,6 +85,24 @@ def test_a_job_of_any_client_is_recorded_with_what_the_server_says(keeping: Keep
         ("a", {"status": "RUNNING", "before": "PENDING"}),
         ("a", {"status": "FAILED", "before": "RUNNING"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {COMMIT_KEY: "<script>", PACKAGE_BYTES_KEY: "-1"},
+        {COMMIT_KEY: DIRTY, PACKAGE_BYTES_KEY: "9" * 30},
+        {COMMIT_KEY: "c0ffee12 ", PACKAGE_BYTES_KEY: "٣"},
+        {},
+    ],
+)
+def test_a_commit_and_a_size_that_are_none_are_left_out(
+    keeping: Keeping, folder: Path, metadata: dict[str, str]
+) -> None:
+    keeping.record_seen([JobInfo("a", "RUNNING", "x", start_time=START, metadata=metadata)])
+    entry = KeptJobs(folder).job("a")
+    assert entry is not None
+    assert (entry.origin.commit, entry.origin.package_bytes) == (None, None)
 
 
 def test_a_poll_of_a_thousand_unchanged_jobs_writes_nothing(folder: Path) -> None:
