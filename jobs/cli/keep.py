@@ -124,6 +124,10 @@ async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.sock
         app = create_app(served_of(keeper, access), host_names(connection, host))
         with serving(app, bound) as url:
             notify(f"Keeping the jobs of {target.name} in {folder}.")
+            for other in keeper.kept.unfinished_elsewhere(connection.identity):
+                notify(
+                    f"{folder} also has jobs of {other}. Those that had not ended stay so: use one folder per cluster."
+                )
             for line in _about_page(url, target, access, own_token):
                 notify(line)
             await asyncio.gather(keeper.run(), token.run())

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import LedgerFault, Refused
 from .log_file import log_row, read_range
-from .records import Entry, folded
+from .records import ENDED, Entry, folded
 from .rows import entry_of, newest
 from .store import Ledger
 
@@ -156,6 +156,13 @@ class KeptJobs:
             if db is None:
                 return {}
             return {row[0]: row[1] for row in db.execute("SELECT status, count(*) FROM submission GROUP BY status")}
+
+    def unfinished_elsewhere(self, identity: str) -> list[str]:
+        """Returns the names of the clusters, other than `identity`, with jobs that had not ended when they were seen."""
+        ends = ", ".join("?" * len(ENDED))
+        query = f"SELECT DISTINCT identity FROM submission WHERE status NOT IN ({ends}) AND identity != ? ORDER BY 1"
+        with self._ledger.reading() as db:
+            return [] if db is None else [str(row[0]) for row in db.execute(query, (*sorted(ENDED), identity))]
 
     def bytes_kept(self) -> int:
         """Returns the bytes of all logs on the disk, compressed as they are."""

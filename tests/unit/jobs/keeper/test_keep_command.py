@@ -103,6 +103,17 @@ def test_an_open_stream_of_events_ends_with_the_keeper_and_without_an_error(cli:
         assert keeper.lines[3:] == ["The keeper has stopped. All that it read is written."]
 
 
+def test_a_folder_with_unfinished_jobs_of_another_cluster_is_named(cli: Cli, folder: Path) -> None:
+    with fake_ray() as one, fake_ray() as other:
+        one.add("runs")
+        with keep(cli, one.url, folder) as keeper:
+            until(lambda: KeptJobs(folder).job("runs"))
+            assert not any("also has jobs" in line for line in keeper.lines)
+        with keep(cli, other.url, folder) as keeper:
+            until(lambda: keeper.url)
+            assert f"{folder} also has jobs of {one.url}. Those that had not ended stay so" in keeper.lines[1]
+
+
 def test_a_second_keeper_of_a_folder_is_refused_with_what_holds_it(cli: Cli, folder: Path) -> None:
     with fake_ray() as ray, keep(cli, ray.url, folder) as first:
         until(lambda: first.lines)
