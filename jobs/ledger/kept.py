@@ -158,7 +158,7 @@ class KeptJobs:
             return {row[0]: row[1] for row in db.execute("SELECT status, count(*) FROM submission GROUP BY status")}
 
     def unfinished_elsewhere(self, identity: str) -> list[str]:
-        """Returns the names of the clusters, other than `identity`, with jobs that had not ended when they were seen."""
+        """Returns the names of the clusters, other than `identity`, with jobs that had not ended when last seen."""
         ends = ", ".join("?" * len(ENDED))
         query = f"SELECT DISTINCT identity FROM submission WHERE status NOT IN ({ends}) AND identity != ? ORDER BY 1"
         with self._ledger.reading() as db:
