@@ -24,9 +24,9 @@ JOBS, LINES, RUNS = 100, 100_000, 15
 SUBMIT = """
 import json, sys
 from ray.job_submission import JobSubmissionClient
-address, token, jobs, lines = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+address, token, jobs, lines = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 client = JobSubmissionClient(address, headers={"Authorization": "Bearer " + token})
-client.submit_job(entrypoint=f"seq 1000000000 1000000{lines}", submission_id="long")
+client.submit_job(entrypoint=f"seq 1000000000 {1000000000 + lines - 1}", submission_id="long")
 for number in range(jobs - 1):
     client.submit_job(entrypoint="true", submission_id=f"short-{number}")
 """
@@ -63,8 +63,7 @@ def requests(asked: Mapping[str, Callable[[], httpx.Response]]) -> dict[str, Any
 def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="kr-") as scratch, head() as target:
         folder, token = Path(scratch, "kept"), target.token_file.read_text().strip()
-        last = str(LINES - 1).zfill(5)
-        command([sys.executable, "-c", SUBMIT, target.url, token, str(JOBS), last])
+        command([sys.executable, "-c", SUBMIT, target.url, token, str(JOBS), str(LINES)])
         with keeper_of(target, folder) as url:
             reader = KeptJobs(folder)
 
