@@ -35,6 +35,7 @@ def main() -> None:
             create=create,
             limits=quota.objects(settings, manifests, name),
             protect=protect,
+            retain=name in settings.retained_namespaces,
             opts=options,
         )
         for name, create in settings.used_namespaces.items()

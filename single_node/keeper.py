@@ -29,6 +29,7 @@ def image_of(checkout: Path) -> Image:
         run("tar", "--numeric-owner", "-xf", str(_base(checkout)), "-C", str(root))
         shutil.copytree(checkout / CODE, root / "opt/rayjobs/rayjobs", ignore=shutil.ignore_patterns(*IGNORED))
         shutil.copy(checkout / PROGRAM, root / "usr/local/bin/rayjobs")
+        run("chmod", "-R", "a+rX", str(root / "opt/rayjobs"), str(root / "usr/local/bin/rayjobs"))
 
     config = {
         "Entrypoint": ["rayjobs"],

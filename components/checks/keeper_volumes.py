@@ -7,7 +7,8 @@ from typing import Any
 
 from components.cluster.api import Api
 from components.cluster.ownership import URN_ANNOTATION
-from components.manifests.keeper import RETAIN_ANNOTATION
+from components.errors import Forbidden
+from components.manifests.access import RETAIN_ANNOTATION
 from components.manifests.monitoring import KEEPER_NAME
 from components.settings import Settings
 from components.settings.keeper import Keeper
@@ -18,7 +19,11 @@ Object = Mapping[str, Any]
 
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 CLAIMS = "/api/v1/persistentvolumeclaims"
-DEFAULT_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
+# Kubernetes still takes the older one.
+DEFAULT_ANNOTATIONS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 
 
 def problems(api: Api, settings: Settings, urn_prefix: str) -> Iterator[str]:
@@ -36,15 +41,20 @@ def problems(api: Api, settings: Settings, urn_prefix: str) -> Iterator[str]:
     }
     if not keepers:
         return
-    classes = {each["metadata"]["name"]: each for each in (api.get(CLASSES) or {"items": []})["items"]}
+    claims = {}
     for key, (namespace, name, keeper) in keepers.items():
-        claim = api.get(resource_path("v1", "persistentvolumeclaims", name, namespace=namespace))
-        if claim is None:
-            yield from _of_new(key, keeper, classes)
-        else:
-            yield from _of_change(key, keeper, classes, claim)
+        claims[key] = claim = api.get(resource_path("v1", "persistentvolumeclaims", name, namespace=namespace))
+        if claim is not None:
+            yield from _of_change(key, keeper, claim)
             if not settings.used_namespaces[namespace]:
                 yield from _of_namespace(key, api.get(f"/api/v1/namespaces/{namespace}"), urn_prefix)
+    # Last: a user of one namespace may not read the classes.
+    if all(claim is not None and not _grows(keepers[key][2], claim) for key, claim in claims.items()):
+        return
+    classes = {each["metadata"]["name"]: each for each in (api.get(CLASSES) or {"items": []})["items"]}
+    for key, claim in claims.items():
+        keeper = keepers[key][2]
+        yield from _of_new(key, keeper, classes) if claim is None else _of_growth(key, keeper, classes, claim)
 
 
 def _of_new(key: str, keeper: Keeper, classes: Mapping[str, Object]) -> Iterator[str]:
@@ -57,43 +67,58 @@ def _of_new(key: str, keeper: Keeper, classes: Mapping[str, Object]) -> Iterator
 
 def _is_default(storage_class: Object) -> bool:
     annotations = storage_class["metadata"].get("annotations") or {}
-    return bool(annotations.get(DEFAULT_ANNOTATION) == "true")
+    return any(annotations.get(name) == "true" for name in DEFAULT_ANNOTATIONS)
 
 
-def _of_change(key: str, keeper: Keeper, classes: Mapping[str, Object], claim: Object) -> Iterator[str]:
-    subject = f"PersistentVolumeClaim {claim['metadata']['namespace']}/{claim['metadata']['name']}"
-    name = claim["spec"].get("storageClassName")
+def _subject(claim: Object) -> str:
+    return f"PersistentVolumeClaim {claim['metadata']['namespace']}/{claim['metadata']['name']}"
+
+
+def _size(claim: Object) -> str:
+    return str(claim["spec"]["resources"]["requests"]["storage"])
+
+
+def _grows(keeper: Keeper, claim: Object) -> bool:
+    return parse_quantity(keeper.storage) > parse_quantity(_size(claim))
+
+
+def _of_change(key: str, keeper: Keeper, claim: Object) -> Iterator[str]:
+    subject, name, size = _subject(claim), claim["spec"].get("storageClassName"), _size(claim)
     if keeper.storage_class and keeper.storage_class != name:
         yield (
             f'{key}.storageClass: "{keeper.storage_class}": {subject} has {name}, and a volume cannot change its '
             f"class; allowed: {name}. To begin with an empty volume: remove `keeper`, run `pulumi up`, which "
             "deletes all kept jobs, and add it again"
         )
-    size = claim["spec"]["resources"]["requests"]["storage"]
     if parse_quantity(keeper.storage) < parse_quantity(size):
         yield f'{key}.storage: "{keeper.storage}": {subject} has {size}, and a volume cannot shrink; allowed: {size} on'
-    grows = parse_quantity(keeper.storage) > parse_quantity(size)
-    if grows and name in classes and not classes[name].get("allowVolumeExpansion"):
+
+
+def _of_growth(key: str, keeper: Keeper, classes: Mapping[str, Object], claim: Object) -> Iterator[str]:
+    name, size = claim["spec"].get("storageClassName"), _size(claim)
+    if _grows(keeper, claim) and name in classes and not classes[name].get("allowVolumeExpansion"):
         yield (
-            f'{key}.storage: "{keeper.storage}": {subject} has {size}, and its StorageClass {name} does not let '
-            f"volumes grow (allowVolumeExpansion); allowed: {size}"
+            f'{key}.storage: "{keeper.storage}": {_subject(claim)} has {size}, and its StorageClass {name} does not '
+            f"let volumes grow (allowVolumeExpansion); allowed: {size}"
         )
 
 
 def _of_namespace(key: str, namespace: Object | None, urn_prefix: str) -> Iterator[str]:
     """A namespace that this stack created and no longer declares: the engine deletes it, and the volume with it."""
     metadata = (namespace or {"metadata": {}})["metadata"]
-    urn = str((metadata.get("annotations") or {}).get(URN_ANNOTATION, ""))
-    if urn.startswith(urn_prefix):
+    annotations = metadata.get("annotations") or {}
+    if str(annotations.get(URN_ANNOTATION, "")).startswith(urn_prefix) and RETAIN_ANNOTATION not in annotations:
         yield (
             f"{key}: this stack created namespace {metadata['name']}, and with `createNamespace: false` this update "
-            "deletes it with all kept jobs; allowed: true. To take the namespace out of the stack: "
-            f"`pulumi state delete '{urn}'`, then `kubectl annotate namespace {metadata['name']} {URN_ANNOTATION}-`"
+            "deletes it with all kept jobs; allowed: true. To take the namespace out of the stack: set "
+            "`keeper.retain: true` and run `pulumi up` first"
         )
 
 
 def losses(api: Api, settings: Settings, urn_prefix: str) -> list[str]:
     """Returns a line for each volume of a keeper that this stack has and would delete: its jobs would be lost.
+
+    A user who may not list the volumes of the whole cluster gets the lines of the stack's present namespaces.
 
     Args:
         api: API server of the cluster.
@@ -101,8 +126,17 @@ def losses(api: Api, settings: Settings, urn_prefix: str) -> list[str]:
         urn_prefix: beginning of the URNs of this stack.
     """
     wanted = {(cluster.namespace, cluster.keeper_name) for cluster in settings.clusters if cluster.keeper}
-    listed = (api.get(CLAIMS, labelSelector=f"app.kubernetes.io/name={KEEPER_NAME}") or {"items": []})["items"]
-    return [text for claim in listed for text in _loss(claim, wanted, urn_prefix)]
+    try:
+        claims = _listed(api, CLAIMS)
+    except Forbidden:
+        paths = [f"/api/v1/namespaces/{name}/persistentvolumeclaims" for name in settings.used_namespaces]
+        claims = [claim for path in paths for claim in _listed(api, path)]
+    return [text for claim in claims for text in _loss(claim, wanted, urn_prefix)]
+
+
+def _listed(api: Api, path: str) -> list[Object]:
+    found = api.get(path, labelSelector=f"app.kubernetes.io/name={KEEPER_NAME}")
+    return list((found or {"items": []})["items"])
 
 
 def _loss(claim: Object, wanted: set[tuple[str, str]], urn_prefix: str) -> Iterator[str]:

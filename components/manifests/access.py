@@ -19,6 +19,8 @@ SERVE_PORT = 8000
 OPERATOR_PORTS = (DASHBOARD_PORT, AGENT_PORT, SERVE_PORT)
 # Pulumi does not wait until the object is ready.
 SKIP_AWAIT_ANNOTATION = "pulumi.com/skipAwait"
+# Of an object that stays when the stack no longer has it, for the checks that ask the cluster.
+RETAIN_ANNOTATION = "ray-on-kubernetes/retain"
 
 
 def _metadata(cluster: RayClusterSettings, name: str, **more: Any) -> Object:

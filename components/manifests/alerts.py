@@ -301,7 +301,7 @@ def _keeper(cluster: RayClusterSettings) -> list[Object]:
             "15m",
             WARNING,
             f"The keeper of {name} has a problem",
-            "{{ $value }} problems, such as a full disk, a refused token, or logs that cannot be read.",
+            "{{ $value }} problems, such as a full disk, or a token that Ray refuses.",
             f"{logs} names each.",
         ),
         full,

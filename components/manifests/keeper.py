@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.manifests.access import SKIP_AWAIT_ANNOTATION, ray_pods, role, rule, tcp
+from components.manifests.access import RETAIN_ANNOTATION, SKIP_AWAIT_ANNOTATION, ray_pods, role, rule, tcp
 from components.manifests.merge import drop_empty
 from components.manifests.monitoring import KEEPER_ENDPOINT, keeper_labels, scrape_annotations
 from components.manifests.pods import RESTRICTED_CONTAINER, RESTRICTED_POD
@@ -18,7 +18,6 @@ from components.settings.keeper import PORT, Keeper
 from components.settings.monitoring import Monitoring
 from components.settings.raycluster import RayClusterSettings
 from components.settings.start_params import AGENT_PORT
-from jobs.kubernetes.quantities import parse_quantity
 from jobs.target.contract import DASHBOARD_PORT
 
 Object = dict[str, Any]
@@ -26,8 +25,6 @@ Object = dict[str, Any]
 USER = 10001  # of image/Dockerfile
 DATA, OUTPUTS = "/data", "/etc/rayjobs"
 OUTPUTS_ANNOTATION = "ray-on-kubernetes/outputs"
-# Of a volume that stays when the stack no longer has it, for the check that asks the cluster.
-RETAIN_ANNOTATION = "ray-on-kubernetes/retain"
 # Of the API server, as its pods see it: managed clusters, kubeadm and kind, minikube, MicroK8s. A NetworkPolicy cannot
 # name the API server, so these ports are open to every address.
 API_SERVER_PORTS = (443, 6443, 8443, 16443)
@@ -82,7 +79,7 @@ def _network_policy(cluster: RayClusterSettings, monitoring: Monitoring) -> Obje
     """Who may ask the keeper: those who may use the dashboard, and scrapers. Whom it may ask: Ray and Kubernetes."""
     callers: list[Object] = [{"podSelector": {}}, *cluster.network_policy.allow_from]
     scrapers = monitoring.scrape_from or ([] if cluster.keeper_is_closed else [{"namespaceSelector": {}}])
-    if monitoring.pod_monitor or monitoring.scrape_annotations:
+    if monitoring.scrape_from or monitoring.pod_monitor or monitoring.scrape_annotations:
         callers += scrapers
     return {
         **_object(cluster, "networking.k8s.io/v1", "NetworkPolicy"),
@@ -177,11 +174,12 @@ def pod_template(
 def outputs_of(cluster: RayClusterSettings, outputs: Mapping[str, Any]) -> Object:
     """Returns the contract for the keeper's pod: of this cluster alone, and with the pod's own way to Kubernetes.
 
-    Without Prometheus: the NetworkPolicy does not lead there.
+    Without Prometheus: the NetworkPolicy does not lead there. Without the operator: its upgrade would replace the pod.
     """
     place = (cluster.namespace, cluster.name)
     own = [each for each in outputs["clusters"] if (each["namespace"], each["name"]) == place]
-    return {**outputs, "kubeconfig": None, "kubeContext": None, "prometheus": None, "clusters": own}
+    needless = {"kubeconfig", "kubeContext", "prometheus", "operator"}
+    return {**{key: value for key, value in outputs.items() if key not in needless}, "clusters": own}
 
 
 def _outputs_file() -> Object:
@@ -191,21 +189,17 @@ def _outputs_file() -> Object:
 def container_resources(keeper: Keeper) -> Object:
     """Limits and requests of the keeper's container."""
     limits = {"cpu": keeper.resources.cpu, "memory": keeper.resources.memory}
-    requests = keeper.resources.requests
-    return {
-        "limits": limits,
-        "requests": {"cpu": requests.cpu or limits["cpu"], "memory": requests.memory or limits["memory"]},
-    }
+    requests = {"cpu": keeper.resources.cpu_request, "memory": keeper.resources.memory_request}
+    return {"limits": limits, "requests": requests}
 
 
 def _container(keeper: Keeper) -> Object:
-    most_of_one = {"--log-bytes": str(int(parse_quantity(keeper.log_bytes)))} if keeper.log_bytes else {}
     options = {
         "--data": DATA,
         "--listen": f"0.0.0.0:{PORT}",
         "--retain-days": str(keeper.retain_days),
         "--retain-bytes": str(keeper.most_log_bytes),
-        **most_of_one,
+        "--log-bytes": str(keeper.most_bytes_of_one),
     }
     return {
         "name": "keeper",
@@ -217,7 +211,7 @@ def _container(keeper: Keeper) -> Object:
             {"name": "RAYJOBS_OUTPUTS", "value": f"{OUTPUTS}/outputs.json"},
         ],
         "ports": [{"name": KEEPER_ENDPOINT, "containerPort": PORT}],
-        # A large database takes a while to open.
+        # On a busy node Python takes a while to start.
         "startupProbe": {**_probe("/livez"), "periodSeconds": 2, "failureThreshold": 300},
         "livenessProbe": {**_probe("/livez"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
         "readinessProbe": {**_probe("/healthz"), "periodSeconds": 5, "timeoutSeconds": 5},

@@ -21,6 +21,7 @@ class Namespace(pulumi.ComponentResource):
         create: whether the stack creates and deletes the namespace; otherwise it exists.
         limits: its ResourceQuota and LimitRange. They come before everything that they have to count.
         protect: refuse to delete a namespace that the stack creates.
+        retain: leave it on the cluster when the stack no longer has it.
         opts: options of the component.
     """
 
@@ -32,13 +33,15 @@ class Namespace(pulumi.ComponentResource):
         create: bool,
         limits: Sequence[dict[str, Any]] = (),
         protect: bool = False,
+        retain: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("ray-on-kubernetes:namespace:Namespace", name, {}, opts)
         created: list[pulumi.Resource] = []
         if create:
-            options = pulumi.ResourceOptions(parent=self, protect=protect)
-            created.append(declare(name, namespace.manifest(name, settings.namespace_labels()), options))
-        for manifest in limits:
-            declare(f"{name}/{manifest['kind']}", manifest, pulumi.ResourceOptions(parent=self, depends_on=created))
+            options = pulumi.ResourceOptions(parent=self, protect=protect, retain_on_delete=retain)
+            manifest = namespace.manifest(name, settings.namespace_labels(), retain=retain)
+            created.append(declare(name, manifest, options))
+        for limit in limits:
+            declare(f"{name}/{limit['kind']}", limit, pulumi.ResourceOptions(parent=self, depends_on=created))
         self.register_outputs({"name": name})

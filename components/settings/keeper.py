@@ -9,23 +9,44 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from components.settings.fields import Cpu, FieldProblems, Image, Labels, Memory, Model, ObjectName
-from components.settings.pods import Requests
 from jobs.kubernetes.quantities import parse_quantity
 
 PORT = 8270
 # Of the volume, for logs. The rest is for the database, and for what arrives between two clean-ups.
 LOGS_PERCENT = 80
+# The most that `retainBytes` may be of it: a file system takes some of a volume for itself.
+MOST_LOGS_PERCENT = 90
+LEAST_STORAGE, LEAST_LOG = "100Mi", "1Mi"
+# One job that never stops to print leaves room for the others.
+PARTS_OF_ONE_LOG = 4
+
+
+class KeeperRequests(Model):
+    """Requests of the keeper's container."""
+
+    cpu: Cpu | None = None
+    """CPUs. Default: 100m, or the limit if that is less."""
+    memory: Memory | None = None
+    """Bytes. Default: 256Mi, or the limit if that is less."""
 
 
 class KeeperResources(Model):
     """Resources of the keeper's container."""
 
     cpu: Cpu = "1"
-    """CPU limit, and request unless `requests` differs."""
+    """CPU limit."""
     memory: Memory = "512Mi"
-    """Memory limit, and request unless `requests` differs."""
-    requests: Requests = Requests.model_construct(cpu="100m", memory="256Mi")
-    """Requests where they differ from the limits. Default: 100m and 256Mi."""
+    """Memory limit."""
+    requests: KeeperRequests = KeeperRequests()
+    """Requests."""
+
+    @property
+    def cpu_request(self) -> str:
+        return self.requests.cpu or min("100m", self.cpu, key=parse_quantity)
+
+    @property
+    def memory_request(self) -> str:
+        return self.requests.memory or min("256Mi", self.memory, key=parse_quantity)
 
 
 class Keeper(Model):
@@ -34,7 +55,7 @@ class Keeper(Model):
     image: Image | None = None
     """Image of the keeper. Required: none is published. `make image IMAGE=NAME` builds it; push it to your registry."""
     storage: Memory = "10Gi"
-    """Size of the volume. It can grow if its StorageClass allows that. It cannot shrink."""
+    """Size of the volume, at least 100Mi. It can grow if its StorageClass allows that. It cannot shrink."""
     storage_class: ObjectName | None = None
     """StorageClass of the volume. A volume cannot change its class. Default: the default class of the Kubernetes
     cluster."""
@@ -42,14 +63,15 @@ class Keeper(Model):
     """Days that an ended job is kept."""
     retain_bytes: Memory | None = None
     """Bytes of all logs together, as they are on the volume. If there are more, the jobs that ended first are removed.
-    Default: 80 % of `storage`; the rest is for the database."""
+    At most 90 % of `storage`. Default: 80 %; the rest is for the database."""
     log_bytes: Memory | None = None
-    """Bytes of one log, at least 1Mi. Of a longer one the first and the last half are kept. Default: no limit."""
+    """Bytes of one log, as the job wrote it, at least 1Mi. Of a longer one the first and the last half are kept.
+    Default: a quarter of `retainBytes`."""
     resources: KeeperResources = KeeperResources()
     """Resources of the keeper's container."""
     retain: bool = False
-    """Keep the volume when the stack is destroyed or `keeper` is removed. Requires `createNamespace: false`, because
-    the volume is deleted with its namespace."""
+    """Keep the volume when the stack is destroyed or `keeper` is removed, and its namespace, if the stack created
+    it."""
     ready_timeout_seconds: Annotated[int, Field(ge=10)] = 600
     """Seconds that `up` waits until the keeper keeps, 10 to 86400."""
     image_pull_secrets: list[ObjectName] = []
@@ -66,15 +88,24 @@ class Keeper(Model):
             return int(parse_quantity(self.retain_bytes))
         return int(parse_quantity(self.storage)) * LOGS_PERCENT // 100
 
+    @property
+    def most_bytes_of_one(self) -> int:
+        """The bytes of one log: `logBytes`, or its default."""
+        return int(parse_quantity(self.log_bytes)) if self.log_bytes else self.most_log_bytes // PARTS_OF_ONE_LOG
+
     @model_validator(mode="after")
     def _check(self) -> Keeper:
         problems = FieldProblems()
         if self.image is None:
             way = "build it with `make image IMAGE=registry.example.com/rayjobs:0.1.0` and push it to your registry"
             problems.add("image", f"is missing: no image of the keeper is published; {way}")
-        if self.retain_bytes and self.most_log_bytes >= parse_quantity(self.storage):
-            text = f"not below `storage` ({self.storage}), which holds the database too; allowed: less"
+        if parse_quantity(self.storage) < parse_quantity(LEAST_STORAGE):
+            problems.add("storage", f'"{self.storage}": too small; allowed: from {LEAST_STORAGE} on')
+        if self.most_log_bytes > parse_quantity(self.storage) * MOST_LOGS_PERCENT / 100:
+            text = f"`storage` ({self.storage}) holds the database too; allowed: up to {MOST_LOGS_PERCENT} % of it"
             problems.add("retainBytes", f'"{self.retain_bytes}": {text}')
+        if self.log_bytes and self.most_bytes_of_one < parse_quantity(LEAST_LOG):
+            problems.add("logBytes", f'"{self.log_bytes}": too small; allowed: from {LEAST_LOG} on')
         for key in ("cpu", "memory"):
             request, limit = getattr(self.resources.requests, key), getattr(self.resources, key)
             if request and parse_quantity(request) > parse_quantity(limit):

@@ -286,9 +286,6 @@ class RayClusterSettings(Model):
             problems.add("createNamespace", text)
         if self.ready_timeout_seconds > 24 * 3600:
             problems.add("readyTimeoutSeconds", f"{self.ready_timeout_seconds}: allowed: 10 to 86400")
-        if self.keeper and self.keeper.retain and self.create_namespace:
-            text = "the stack deletes the namespace, and the volume with it; allowed: with `createNamespace: false`"
-            problems.add("keeper.retain", f"true: {text}")
         problems.raise_if_any()
         return self
 

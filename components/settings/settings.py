@@ -61,6 +61,11 @@ class Settings(Model):
             created[self.kuberay.namespace] = self.kuberay.create_namespace
         return created
 
+    @property
+    def retained_namespaces(self) -> set[str]:
+        """The namespaces that stay, because the volume of a keeper stays in them."""
+        return {cluster.namespace for cluster in self.clusters if cluster.keeper and cluster.keeper.retain}
+
     def warnings(self) -> list[str]:
         """Returns settings that are allowed and look like a mistake: key and text, one a line."""
         lines = [
@@ -70,7 +75,8 @@ class Settings(Model):
         if self.monitoring.scrape_from and open_ones:
             text = "these clusters have no NetworkPolicies, so every pod can read their metrics"
             lines.append(f"monitoring.scrapeFrom: {', '.join(open_ones)}: {text}")
-        if self.monitoring.pod_monitor and not self.monitoring.scrape_from:
+        scrapes = self.monitoring.pod_monitor or self.monitoring.scrape_annotations
+        if scrapes and not self.monitoring.scrape_from:
             closed = [cluster.name for cluster in self.clusters if cluster.keeper and cluster.keeper_is_closed]
             text = "no token protects their jobs, so Prometheus cannot reach their keepers; name the scraper"
             lines += [f"monitoring.scrapeFrom: not set; {', '.join(closed)}: {text}"] if closed else []
