@@ -33,6 +33,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 10.0
 NO_DRIVER_SECONDS = 3600.0
 # After a failure, and for a log that is only there as text, which is read from its beginning each time.
 LONGEST_FAILURE_SECONDS, TEXT_SECONDS = 60.0, 60.0
+# More of them change no pause.
+MOST_DOUBLED = 10
 # Reads at once by agents; of jobs that had ended before they were seen; of live streams through the dashboard. An
 # HttpClient has 64 connections, and the list needs one.
 MOST_READS, MOST_OLD, MOST_STREAMS = 32, 8, 24
@@ -82,7 +84,7 @@ class LogFollowers:
     Args:
         connection: The cluster.
         store: Gets the bytes.
-        problems: Where problems are recorded: `logs`.
+        problems: Where problems are recorded: `logs`, and `log ID` of a log that fails in an unforeseen way.
         is_silent: Whether Ray answers nothing now, so that a failure says nothing about one log.
         notify: Called with messages for a person.
         only_wanted: Only logs are read for which `want` was called.
@@ -212,6 +214,7 @@ class LogFollowers:
     def _drop(self, log: _Log) -> None:
         self._growing.discard(log)
         self._resting.discard(log)
+        self._end_problem(log)
         if self._logs.get(log.job.submission_id) is log:
             del self._logs[log.job.submission_id]
         if log.task is not None:
@@ -220,11 +223,8 @@ class LogFollowers:
     async def _follow(self, log: _Log) -> None:
         """Reads a log to its end."""
         submission_id = log.job.submission_id
-        try:
-            while not await self._turn(log):
-                await self._rest(log)
-        except Exception as error:  # The other logs go on, whatever one job has.
-            self._notify(f"The log of {submission_id} cannot be read: {type(error).__name__}: {error}")
+        while not await self._turn(log):
+            await self._rest(log)
         if log.is_settled:
             self._done[submission_id] = log.job.start_time
         log.task = None
@@ -241,20 +241,22 @@ class LogFollowers:
 
     def _pause(self, log: _Log) -> float:
         if log.failures:
-            return min(LONGEST_FAILURE_SECONDS, 2.0 ** (log.failures - 1))
+            return min(LONGEST_FAILURE_SECONDS, 2.0 ** min(log.failures - 1, MOST_DOUBLED))
         if log.reader.by_text:
             return TEXT_SECONDS
         if log in self._growing:
             return max(FIRST_PAUSE_SECONDS, len(self._growing) / READS_PER_SECOND)
         if log in self._resting:
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 1.5**log.rests)
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 1.5 ** min(log.rests, MOST_DOUBLED))
             return max(pause, len(self._resting) / RESTING_READS_PER_SECOND)
         return NO_DRIVER_SECONDS
 
     async def _turn(self, log: _Log) -> bool:
         """Reads what is there. Returns whether that was the last turn."""
         try:
-            return await self._try(log)
+            is_last = await self._try(log)
+            self._end_problem(log)
+            return is_last
         except UnknownJob:
             return True  # It was removed, or is too old to be kept.
         except (LedgerFault, _OutOfStep) as fault:
@@ -264,6 +266,16 @@ class LogFollowers:
             if isinstance(fault, LedgerFault):
                 self._problems.begin("logs", fault.message)
             return False
+        except Exception as error:  # Whatever one log has, it is tried again, and the other logs go on.
+            log.is_synced = False
+            log.failures += 1
+            text = f"The log of {log.job.submission_id} cannot be read: {type(error).__name__}: {error}"
+            self._problems.begin(f"log {log.job.submission_id}", text)
+            return (log.job.ended or log.is_lost) and log.failures >= MOST_FAILURES
+
+    def _end_problem(self, log: _Log) -> None:
+        submission_id = log.job.submission_id
+        self._problems.end(f"log {submission_id}", f"The problem with the log of {submission_id} is over.")
 
     async def _try(self, log: _Log) -> bool:
         job, is_lost = log.job, log.is_lost

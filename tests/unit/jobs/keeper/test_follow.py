@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.dashboard.logs import LogReader
 from jobs.keeper import follow
 from jobs.ledger import log_writer
 from jobs.ledger.keeping import Keeping, Limits
 from jobs.ledger.kept import LEDGER_NAME
+from jobs.spec.job_info import JobInfo
 from tests.support.fake_ray import FakeRay, fake_ray
 from tests.support.keeper_loop import be_fast, looping, until
 
@@ -197,6 +199,52 @@ def test_a_log_that_rests_is_asked_less_often_and_at_once_when_its_job_has_ended
             until(lambda: loop.is_complete("a"), 8)
             assert loop.log("a") == b"all of it"
         assert ray.requests["/logs/ID"] == 2
+
+
+class _Broken(LogReader):
+    """Fails in a way that nobody has foreseen, for the first reads of one job."""
+
+    reads = 0
+
+    async def has_agent(self, job: JobInfo) -> bool:
+        if job.submission_id == "a":
+            _Broken.reads += 1
+            if _Broken.reads <= 3:
+                raise AttributeError("nobody has foreseen this")
+        return await super().has_agent(job)
+
+
+def test_a_log_that_fails_in_an_unforeseen_way_is_said_and_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LogReader", _Broken)
+    with fake_ray() as ray:
+        ray.add("a", log=b"begin, ")
+        ray.add("b", log=b"the other one")
+        with looping(ray, folder) as loop:
+            until(lambda: loop.log("b") == b"the other one")
+            until(lambda: any("nobody has foreseen this" in text for text in loop.messages))
+            ray.write("a", b"end")
+            ray.end("a")
+            until(lambda: loop.is_complete("a"))
+            assert loop.log("a") == b"begin, end"
+            until(lambda: not loop.keeper.state().problems)
+
+
+def test_a_log_that_rests_for_days_is_still_read(folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"begin, ")
+        with looping(ray, folder) as loop:
+            until(lambda: loop.log("a") == b"begin, ")
+            (log,) = loop.keeper._followers._logs.values()
+            log.failures = 10**6
+            assert loop.keeper._followers._pause(log) == follow.LONGEST_FAILURE_SECONDS
+            log.failures, log.rests = 0, 10**6
+            time.sleep(0.5)  # Some turns.
+            ray.write("a", b"end")
+            ray.end("a")
+            until(lambda: loop.is_complete("a"))
+            assert loop.log("a") == b"begin, end"
 
 
 @pytest.mark.parametrize("id_", ["a/b c", "ä\u202e", "<script>", "..", "%2e%2e", "a\x1b[31m", "half \ud800"])
