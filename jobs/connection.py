@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .kubernetes.proxies import Proxy
     from .kubernetes.tunnel import Tunnel
     from .target.contract import Cluster
+
+# So long a pod's address is known to be one of the RayCluster. Addresses are given again.
+AGENT_SECONDS = 60.0
 
 
 @dataclass
@@ -234,6 +238,7 @@ class _ClusterAccess:
         self.stack = stack
         self._first_token: list[str | None] = []
         self._agents: dict[str, HttpClient] = {}
+        self._agents_seen: dict[str, float] = {}
 
     async def check(self) -> None:
         """Reads the token and looks for the head, so that what is missing is reported now, and not after retries."""
@@ -303,12 +308,16 @@ class _ClusterAccess:
         token is not sent there."""
         from .kubernetes.tunnel import pod_of_ip
 
-        host = urlsplit(address).hostname
-        if address not in self._agents:
+        now = time.monotonic()
+        if now - self._agents_seen.get(address, float("-inf")) > AGENT_SECONDS:
             try:
-                await pod_of_ip(self.kube, self.cluster.namespace, self.cluster.name, host or "")
+                await pod_of_ip(self.kube, self.cluster.namespace, self.cluster.name, urlsplit(address).hostname or "")
             except NotThere:
+                if (http := self._agents.pop(address, None)) is not None:
+                    await http.close()
                 return None
+            self._agents_seen[address] = now
+        if address not in self._agents:
             self._agents[address] = self.http(address, f"the Ray agent at {address}", token=self.read_token)
         return self._agents[address]
 

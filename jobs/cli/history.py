@@ -158,14 +158,14 @@ def _show_team(
 
 
 def _team_row(entry: Entry, now: float) -> tuple[str, ...]:
-    begin = entry.created if entry.started_at is None else entry.started_at
-    ended_at = entry.status_at if entry.ended_at is None else entry.ended_at
+    from ..keeper.web.timeline import begin, total_seconds
+
     return (
         entry.submission_id,
         entry.status,
         shown(entry.user, 20),
-        local_time(begin),
-        show_duration((ended_at if entry.ended else now) - begin),
+        local_time(begin(entry)),
+        show_duration(total_seconds(entry, now)),
         cell(str(entry.spec.get("entrypoint", ""))),
     )
 

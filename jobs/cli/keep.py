@@ -99,7 +99,7 @@ def keep_command(
         try:
             run(lambda: _keep(target, Path(data), limits, bound, host))
         except Interrupted:
-            notify("The keeper has stopped. All that it read is written.")
+            notify("The keeper has stopped.")
 
 
 async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.socket, host: str) -> None:
@@ -124,7 +124,9 @@ async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.sock
         app = create_app(served_of(keeper, access), host_names(connection, host))
         with serving(app, bound) as url:
             notify(f"Keeping the jobs of {target.name} in {folder}.")
-            for other in keeper.kept.unfinished_elsewhere(connection.identity):
+            # A pod's folder is opened later, and is of one cluster.
+            others = [] if is_in_cluster(target) else keeper.kept.unfinished_elsewhere(connection.identity)
+            for other in others:
                 notify(
                     f"{folder} also has jobs of {other}. Those that had not ended stay so: use one folder per cluster."
                 )

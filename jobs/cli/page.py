@@ -48,7 +48,7 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
     from dataclasses import replace
 
     from ..keeper.reach import has_keeper
-    from ..target.resolve import resolve
+    from ..target.resolve import ClusterTarget, resolve
 
     target = resolve(replace(target_options, port=port), notify=notify, is_keeper_enough=True)
 
@@ -61,7 +61,9 @@ def page_command(submission_id: str | None, no_open: bool, port: int, target_opt
                     raise
                 notify(f"The keeper of {target.name} could not be asked: {error.message} This page is without it.")
         check_extra("The page of a cluster without a keeper")
-        await _show_own_page(target, submission_id, port, target_options.ledger, is_opened=not no_open)
+        # The port is the page's, not that of the tunnel to Ray.
+        own = replace(target, port=0) if isinstance(target, ClusterTarget) else target
+        await _show_own_page(own, submission_id, port, target_options.ledger, is_opened=not no_open)
 
     try:
         run(main)
@@ -77,11 +79,11 @@ async def _show_page_of_keeper(target: Target, submission_id: str | None, *, is_
     from ..keeper.reach import reach_keeper
     from ..target.resolve import ClusterTarget, is_loopback
 
-    address = urlsplit(target.keeper or "")
+    address = urlsplit(target.keeper.url if target.keeper else "")
     if target.keeper is not None and not is_loopback(address.hostname):
         host, port = address.hostname, address.port or 8270
         raise Refused(
-            f"The page of the keeper at {target.keeper} opens only in a browser of its own machine.",
+            f"The page of the keeper at {target.keeper.url} opens only in a browser of its own machine.",
             f"Run `ssh -L {port}:127.0.0.1:{port} {host}`, and then this command with --keeper http://127.0.0.1:{port}.",
         )
     async with reach_keeper(target, notify=notify, for_browser=True) as keeper:

@@ -40,7 +40,8 @@ _IS_IT_ONE = "Is it a keeper's address? `rayjobs keep` says where it listens. It
 
 T = TypeVar("T")
 # Up to the last second of the year 9999, the last one that a date can have.
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+LAST_SECOND = 253_402_300_799  # of the year 9999
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=LAST_SECOND)]
 
 
 class _Change(msgspec.Struct):
@@ -144,7 +145,7 @@ class KeptJob:
         """What was recorded when it failed or waited; None: nothing was."""
         why = self.entry.why or {}
         at, findings = why.get("at"), why.get("findings")
-        if not isinstance(at, int | float) or not isinstance(findings, list):
+        if not isinstance(at, int | float) or not 0 <= at <= LAST_SECOND or not isinstance(findings, list):
             return None
         read = [_finding(each) for each in findings if isinstance(each, dict)]
         return RecordedWhy(float(at), [each for each in read if each.kind in _KINDS and each.text])
@@ -271,6 +272,8 @@ class KeeperApi:
                             yield piece
                     if offset >= part.total:
                         return
+                if offset == begun:
+                    raise Unreachable(f"{self.where} sent nothing from byte {offset} of the log on.")
             except Unreachable as error:
                 if isinstance(error, NotAllowed) or _is_final(error):
                     raise
@@ -410,6 +413,8 @@ _PAGE = msgspec.json.Decoder(_Page)
 
 
 def _kept(record: _Record, keeper: str) -> KeptJob:
+    if not isinstance(record.spec.get("metadata") or {}, dict):
+        record.spec = {**record.spec, "metadata": {}}
     place = Place(record.identity, record.kind, record.stack, record.cluster, record.namespace)
     commit = Commit(record.commit.sha, record.commit.dirty) if record.commit else None
     origin = Origin(

@@ -145,4 +145,4 @@ async def open_keeper(
         try:
             await store.close()
         except LedgerFault as fault:
-            notify(f"What was read last was not written: {fault.message}")
+            notify(f"What was read last was not written, and will be read again: {fault.message}")

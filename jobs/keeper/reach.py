@@ -10,7 +10,7 @@ from ..connection import open_kube, proxy_of_address, token_of_cluster, verify_i
 from ..dashboard.http import HttpClient
 from ..errors import Forbidden, NotThere, command
 from ..local_ray import find as find_local_ray
-from ..target.resolve import ClusterTarget, LocalTarget, Target
+from ..target.resolve import ClusterTarget, KeeperUrl, LocalTarget, Target
 from ..target.token import read_token
 from .client import KeeperApi
 
@@ -53,7 +53,8 @@ async def reach_keeper(
             await verify_identity(kube, target.contract.cluster_uid, notify)
             yield await of_cluster(target, kube, stack, for_browser=for_browser)
         else:
-            yield await _at_url(target.keeper or "", target, _token_of_machine(target), stack)
+            assert target.keeper is not None  # `has_keeper`
+            yield await _at_url(target.keeper, target, _token_of_machine(target), stack)
 
 
 async def of_cluster(
@@ -65,12 +66,8 @@ async def of_cluster(
     async def token() -> str | None:
         return await token_of_cluster(kube, target.cluster)
 
-    async def token_or_own() -> str | None:
-        found = await token()
-        return _own_token(target.keeper_token_file) if found is None else found
-
     if target.keeper is not None:
-        return await _at_url(target.keeper, target, token_or_own, stack)
+        return await _at_url(target.keeper, target, token, stack)
     known = target.cluster.keeper
     assert known is not None  # `has_keeper`
     service = ServiceAddress(known.service, target.cluster.namespace, known.port)
@@ -116,15 +113,19 @@ async def _through_tunnel(
 
 
 async def _at_url(
-    url: str, target: Target, token: Callable[[], Awaitable[str | None]], stack: AsyncExitStack
+    keeper: KeeperUrl, target: Target, token_of_cluster: Callable[[], Awaitable[str | None]], stack: AsyncExitStack
 ) -> KeeperApi:
-    proxy = proxy_of_address(url)
+    async def token() -> str | None:
+        # The file that the user names counts first: a keeper of a cluster without tokens has one of its own.
+        return await token_of_cluster() if keeper.token_file is None else read_token(keeper.token_file)
+
+    proxy = proxy_of_address(keeper.url)
     http = HttpClient(
-        url,
+        keeper.url,
         token=token,
         headers=target.headers,
-        verify=True if isinstance(target, ClusterTarget | LocalTarget) else target.verify,
-        where=f"the keeper at {url}",
+        verify=keeper.verify,
+        where=f"the keeper at {keeper.url}",
         proxy=proxy.url if proxy else None,
         proxy_name=proxy.name if proxy else "",
     )
@@ -136,12 +137,7 @@ def _token_of_machine(target: Target) -> Callable[[], Awaitable[str | None]]:
     async def token() -> str | None:
         if isinstance(target, LocalTarget):
             ray = await find_local_ray()
-            return _own_token(target.keeper_token_file) if ray is None else read_token(ray.token_file)
+            return None if ray is None else read_token(ray.token_file)
         return None if isinstance(target, ClusterTarget) else read_token(target.token_file)
 
     return token
-
-
-def _own_token(file: str | None) -> str | None:
-    """Reads a keeper's own token; a token of the environment is another cluster's."""
-    return None if file is None else read_token(file)

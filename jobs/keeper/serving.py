@@ -61,12 +61,12 @@ class ServedToken:
         self._loop = loop
         self._own = own
         self._token: str | None = None
-        self._asked_at = float("-inf")
+        self._asked_at = self._read_at = float("-inf")
 
     def __call__(self) -> str | None:
-        """Returns the token as it was read last. May be called from any thread."""
-        self._asked_at = time.monotonic()
-        return self._token
+        """Returns the token as it was read last; None if that is too long ago: `refresh` reads it. From any thread."""
+        now = self._asked_at = time.monotonic()
+        return self._token if now - self._read_at < 2 * TOKEN_SECONDS else None
 
     async def refresh(self) -> None:
         """Reads the token, from the event loop of a server. If it cannot be read, the last one stays."""
@@ -84,6 +84,7 @@ class ServedToken:
         with muted(), contextlib.suppress(JobsError):
             token = await self._connection.read_token()
             self._token = read_token(str(self._own)) if token is None and self._own is not None else token
+        self._read_at = time.monotonic()
 
 
 def access_of(connection: Connection, token: ServedToken) -> Access:

@@ -26,7 +26,7 @@ from ..spec import redact
 from ..spec.job_info import LOST, TERMINAL, JobInfo
 from ..spec.shown import redacted
 from .kept import LEDGER_NAME
-from .log_file import log_path, log_row, logs_of
+from .log_file import is_log_file, log_path, log_row, logs_of
 from .log_writer import LogWriter
 from .records import DELETED, ENDED, REFUSED, Entry, Place, name_of
 from .rows import entry_of, explain, insert, is_damage, newest, update
@@ -281,6 +281,7 @@ class Keeping:
                 for table in ("submission", "status_change", "tail", "search", "log", "log_piece"):
                     db.executemany(f"DELETE FROM {table} WHERE n = ?", numbers)
                 if gone:
+                    self._record_removed(db, gone)
                     db.execute("DELETE FROM event WHERE n IS NOT NULL AND n NOT IN (SELECT n FROM submission)")
                     _add_event(db, "removed", None, {"submission_ids": [row["submission_id"] for row in gone]})
                 db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (MOST_EVENTS,))
@@ -294,16 +295,31 @@ class Keeping:
         """The time for `retain`: of the clock, but not more than has passed since the folder was opened."""
         return min(time.time(), self._opened + _steady_seconds())
 
-    def _is_too_old(self, said: Mapping[str, Any]) -> bool:
-        """Whether `retain` would remove the job at once. Ray lists an ended job as long as its head lives."""
+    def _is_too_old(self, db: sqlite3.Connection, said: Mapping[str, Any]) -> bool:
+        """Whether `retain` would remove the job at once, or has. Ray lists an ended job as long as its head lives."""
         end, days = _end_of(said), self.limits.retain_days
-        return end is not None and days is not None and end < self._now() - days * _DAY
+        if end is None:
+            return False
+        if days is not None and end < self._now() - days * _DAY:
+            return True
+        row = db.execute("SELECT ended_at FROM removed WHERE identity = ?", (self.place.identity,)).fetchone()
+        return self.limits.retain_bytes is not None and row is not None and end <= row["ended_at"]
+
+    def _record_removed(self, db: sqlite3.Connection, gone: Iterable[sqlite3.Row]) -> None:
+        """Records the last end of the jobs that go, so that none of them comes back while Ray still lists it."""
+        ends = [row["status_at"] for row in gone if row["identity"] == self.place.identity]
+        if ends:
+            db.execute(
+                "INSERT INTO removed VALUES (?, ?)"
+                " ON CONFLICT (identity) DO UPDATE SET ended_at = max(ended_at, excluded.ended_at)",
+                (self.place.identity, max(ends)),
+            )
 
     def _too_old(self, db: sqlite3.Connection, now: float) -> list[sqlite3.Row]:
         if self.limits.retain_days is None:
             return []
         query = (
-            "SELECT n, submission_id, generation FROM submission LEFT JOIN log USING (n)"
+            "SELECT n, submission_id, identity, status_at, generation FROM submission LEFT JOIN log USING (n)"
             f" WHERE {_ENDED} AND status_at < ? ORDER BY status_at, n"
         )
         return db.execute(query, (now - self.limits.retain_days * _DAY,)).fetchall()
@@ -316,7 +332,7 @@ class Keeping:
         if excess <= 0:
             return []
         query = (
-            "SELECT n, submission_id, generation, file_bytes FROM submission JOIN log USING (n)"
+            "SELECT n, submission_id, identity, status_at, generation, file_bytes FROM submission JOIN log USING (n)"
             f" WHERE {_ENDED} ORDER BY status_at, n"
         )
         more = []
@@ -333,7 +349,7 @@ class Keeping:
         row = newest(db, job.submission_id, self.place.identity)
         said = _columns(job)
         if row is None or not _is_same(row, job):
-            if self._is_too_old(said):
+            if self._is_too_old(db, said):
                 return None
             _add_event(db, "status", insert(db, self._new_row(db, job, said, now)), _status(said["status"], None))
             return job.submission_id
@@ -377,7 +393,8 @@ class Keeping:
         }
 
     def _change(self, db: sqlite3.Connection, row: sqlite3.Row, changed: Mapping[str, Any]) -> None:
-        update(db, row, changed)
+        # Why it waited is not why it failed.
+        update(db, row, {**changed, "why": None} if "status" in changed else changed)
         if "status" in changed:
             _add_event(db, "status", row["n"], _status(changed["status"], row["status"]))
 
@@ -458,7 +475,7 @@ def _damage(directory: Path) -> str | None:
     """
     path = directory / LEDGER_NAME
     if not path.exists() or path.stat().st_size == 0:
-        has_logs = logs_of(directory).is_dir() and any(logs_of(directory).iterdir())
+        has_logs = any(True for _ in _log_files(directory))
         return "it is empty, and there are logs" if has_logs else None
     try:
         with open_database(path) as db:
@@ -492,9 +509,17 @@ def _set_aside(directory: Path, problem: str) -> str:
 def _remove_leftovers(db: sqlite3.Connection, directory: Path) -> None:
     """Removes files of logs that the index does not have: of removed jobs, and of a rewrite that was killed."""
     current = {log_path(directory, *row).name for row in db.execute("SELECT n, generation FROM log")}
-    for entry in os.scandir(logs_of(directory)):
-        if entry.name not in current:
-            Path(entry.path).unlink(missing_ok=True)
+    for path in _log_files(directory):
+        if path.name not in current:
+            path.unlink(missing_ok=True)
+
+
+def _log_files(directory: Path) -> Iterator[Path]:
+    """Yields the files of logs. A user's own folder of the same name may have others."""
+    if logs_of(directory).is_dir():
+        for entry in os.scandir(logs_of(directory)):
+            if is_log_file(entry.name) and entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
 
 
 def _mark(job: JobInfo) -> int:

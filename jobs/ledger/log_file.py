@@ -11,6 +11,7 @@ old index, or the new one with the new index.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import zlib
 from collections.abc import Generator
@@ -19,6 +20,7 @@ from pathlib import Path
 
 # The longest piece, in bytes of the log.
 PIECE_BYTES = 256 * 1024
+_NAME = re.compile(r"[0-9]+(\.[0-9]+)?\.z")
 # How many pieces of the index are read at once: 256 MiB of a log.
 _BATCH = 1024
 
@@ -56,6 +58,11 @@ def logs_of(directory: Path) -> Path:
 def log_path(directory: Path, n: int, generation: int) -> Path:
     """Returns the file of the log of submission `n`, in the keeper's folder `directory`."""
     return logs_of(directory) / (f"{n}.{generation}.z" if generation else f"{n}.z")
+
+
+def is_log_file(name: str) -> bool:
+    """Returns whether a name is one of `log_path`."""
+    return _NAME.fullmatch(name) is not None
 
 
 def log_row(db: sqlite3.Connection, n: int) -> LogRow | None:

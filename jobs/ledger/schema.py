@@ -65,8 +65,12 @@ _MIGRATIONS = (
     );
     CREATE UNIQUE INDEX event_of_log ON event (n) WHERE kind = 'log'
     """,
-    # What identifies the head that a keeper saw last. Its events are removed, this is not.
-    "CREATE TABLE head (identity TEXT PRIMARY KEY, head TEXT NOT NULL)",
+    # What identifies the head that a keeper saw last, and the last end of the jobs that it removed. Events are removed,
+    # these are not.
+    """
+    CREATE TABLE head (identity TEXT PRIMARY KEY, head TEXT NOT NULL);
+    CREATE TABLE removed (identity TEXT PRIMARY KEY, ended_at REAL NOT NULL)
+    """,
 )
 
 

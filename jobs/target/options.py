@@ -61,6 +61,10 @@ class TargetOptions:
             for name in ("cluster", "context", "kubeconfig"):
                 if getattr(self, name):
                     raise Refused(f"--{name} has no effect with {target}.", "Leave one of them out.")
+            if self.local and self.token_file:
+                raise Refused(
+                    "--token-file has no effect with --local.", "Leave it out: the local Ray has its own token."
+                )
         elif self.token_file and not self.keeper:
             raise Refused(
                 "--token-file has no effect without --address or --keeper.", "The token is in the cluster's Secret."

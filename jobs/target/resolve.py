@@ -22,6 +22,15 @@ _NAME_OUTPUTS = "name an outputs file with --outputs (`make outputs` writes one)
 
 
 @dataclass(frozen=True)
+class KeeperUrl:
+    """The keeper that --keeper names. `token_file` is that of --token-file, `verify` as in TargetOptions."""
+
+    url: str
+    token_file: str | None = None
+    verify: bool | str = True
+
+
+@dataclass(frozen=True)
 class UrlTarget:
     """A Jobs API at a URL. The token is read at use: `token_file`, RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."""
 
@@ -29,8 +38,8 @@ class UrlTarget:
     token_file: str | None
     headers: Mapping[str, str]
     verify: bool | str
-    keeper: str | None = None
-    """URL of the cluster's keeper; None: none is known."""
+    keeper: KeeperUrl | None = None
+    """The cluster's keeper; None: none is known."""
 
     @property
     def name(self) -> str:
@@ -54,10 +63,8 @@ class ClusterTarget:
     port: int = 0
     outputs_file: Path | None = None
     """The outputs file that names `kubeconfig`; None: an option or the user's own stack names it."""
-    keeper: str | None = None
-    """URL of the cluster's keeper; None: the contract names its Service, or there is none."""
-    keeper_token_file: str | None = None
-    """File with the own token of the keeper at `keeper`, if the cluster has none."""
+    keeper: KeeperUrl | None = None
+    """The cluster's keeper; None: the contract names its Service, or there is none."""
     in_cluster: bool = False
     """This process runs in the pod network: it connects to the head's Service and to the agents of nodes directly."""
 
@@ -76,10 +83,8 @@ class LocalTarget:
     """A Ray on this machine, which is started on first use."""
 
     headers: Mapping[str, str]
-    keeper: str | None = None
-    """URL of its keeper; None: it has none."""
-    keeper_token_file: str | None = None
-    """File with the own token of the keeper, if this Ray has none."""
+    keeper: KeeperUrl | None = None
+    """Its keeper; None: it has none."""
 
     @property
     def name(self) -> str:
@@ -128,13 +133,13 @@ def resolve(
             notify(f"{name} is set and is ignored: use --address to submit to it.")
             break
     headers = options.headers or parse_headers(environ.get("RAY_JOB_HEADERS"), "RAY_JOB_HEADERS")
-    keeper = None if options.keeper is None else _keeper_url(options.keeper, notify)
+    keeper = None if options.keeper is None else _keeper_url(options, options.keeper, notify)
     if options.local:
-        return LocalTarget(headers, keeper, options.token_file)
+        return LocalTarget(headers, keeper)
     if options.address is not None:
         return _url_target(options, options.address, headers, keeper, environ, notify)
-    if keeper is not None and is_keeper_enough and not _names_contract(options, environ, cwd or Path.cwd()):
-        return UrlTarget(keeper, options.token_file, headers, options.verify, keeper)
+    if keeper is not None and is_keeper_enough and not _needs_contract(options, environ, cwd or Path.cwd()):
+        return UrlTarget(keeper.url, options.token_file, headers, options.verify, keeper)
     contract, outputs_file = read_contract(options, environ, cwd or Path.cwd(), notify)
     return ClusterTarget(
         contract=contract,
@@ -146,21 +151,24 @@ def resolve(
         port=options.port,
         outputs_file=outputs_file if contract.kubeconfig and not options.kubeconfig else None,
         keeper=keeper,
-        keeper_token_file=options.token_file,
     )
 
 
-def _names_contract(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> bool:
-    """Returns whether one of the sources of `read_contract` is there."""
-    named = options.outputs or options.stack or environ.get("RAYJOBS_OUTPUTS")
-    return bool(named or find_project(cwd) or default_outputs(environ).is_file())
+def _needs_contract(options: TargetOptions, environ: Mapping[str, str], cwd: Path) -> bool:
+    """Returns whether the token of a keeper is that of a stack's cluster: a source of `read_contract` is named, or one
+    is there and no file with a token is named."""
+    if options.outputs or options.stack or options.cluster:
+        return True
+    if options.token_file:
+        return False
+    return bool(environ.get("RAYJOBS_OUTPUTS") or find_project(cwd) or default_outputs(environ).is_file())
 
 
 def _url_target(
     options: TargetOptions,
     address: str,
     headers: Mapping[str, str],
-    keeper: str | None,
+    keeper: KeeperUrl | None,
     environ: Mapping[str, str],
     notify: Callable[[str], None],
 ) -> UrlTarget:
@@ -182,7 +190,7 @@ def _url_target(
     return UrlTarget(url, options.token_file, headers, options.verify, keeper)
 
 
-def _keeper_url(keeper: str, notify: Callable[[str], None]) -> str:
+def _keeper_url(options: TargetOptions, keeper: str, notify: Callable[[str], None]) -> KeeperUrl:
     url, parts = _plain_url(
         keeper,
         "--keeper",
@@ -190,7 +198,7 @@ def _keeper_url(keeper: str, notify: Callable[[str], None]) -> str:
         "The cluster's token is sent to it.",
     )
     _warn_of_http(parts, notify)
-    return url
+    return KeeperUrl(url, options.token_file, options.verify)
 
 
 def _plain_url(text: str, option: str, example: str, login: str) -> tuple[str, SplitResult]:

@@ -6,6 +6,7 @@ nothing: the URL in the history of the browser is no secret.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import threading
@@ -44,6 +45,7 @@ class Access:
         self._now = now
         self._refresh = refresh
         self._refreshed_at = float("-inf")
+        self._refreshing = asyncio.Lock()
         self.is_open = is_open
         self._lock = threading.Lock()
         self._keys: dict[str, float] = {}
@@ -77,10 +79,12 @@ class Access:
         """Whether an `Authorization` header has the token. If it has another one, the token is read anew first."""
         if self.is_token(header):
             return True
-        if self._refresh is None or self._now() < self._refreshed_at + REFRESH_SECONDS:
+        if self._refresh is None:
             return False
-        self._refreshed_at = self._now()
-        await self._refresh()
+        async with self._refreshing:  # Of many requests at once, one reads it for all.
+            if not self.is_token(header) and self._now() >= self._refreshed_at + REFRESH_SECONDS:
+                await self._refresh()
+                self._refreshed_at = self._now()
         return self.is_token(header)
 
     def is_token(self, header: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...errors import LocalFault
 from .events import HAS_ENDED
 
 # Connections at once, streams of events among them. The next one is answered with 503.
@@ -77,6 +78,9 @@ def serving(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
 
     Yields:
         The URL, such as `http://127.0.0.1:8270`.
+
+    Raises:
+        LocalFault: The server does not start.
     """
     end = threading.Event()
 
@@ -90,6 +94,8 @@ def serving(app: ASGIApp, bound: socket.socket) -> Iterator[str]:
     while not server.started and thread.is_alive():
         time.sleep(0.01)
     host, port = bound.getsockname()[:2]
+    if not server.started:
+        raise LocalFault(f"The page cannot be served at {host}:{port}.", "The lines above say why.")
     try:
         yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     finally:

@@ -178,10 +178,10 @@ def pod_of(tmp_path: Path, resources: ExitStack, monkeypatch: pytest.MonkeyPatch
         resources.callback(process.terminate)
         assert process.stderr is not None
         lines: list[str] = []
-        while not lines or not lines[-1].startswith("Page: "):
+        while not lines or not lines[-1].startswith("Listening at "):
             lines.append(process.stderr.readline())
             assert lines[-1], "".join(lines)
-        pod.url = lines[-1].split()[1].rstrip(".")
+        pod.url = lines[-1].split()[2].rstrip(".")
         # What it says later has to be read.
         threading.Thread(target=process.stderr.read, daemon=True).start()
         return pod

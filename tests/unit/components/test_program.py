@@ -167,8 +167,10 @@ WITH_STORAGE = {
 }
 
 
-def kept(tmp_path: Path, keeper: dict[str, Any] | None = None, **config: Any) -> Graph:
-    cluster = {"createNamespace": False, "keeper": {**KEPT["keeper"], **(keeper or {})}}
+def kept(
+    tmp_path: Path, keeper: dict[str, Any] | None = None, *, create_namespace: bool = False, **config: Any
+) -> Graph:
+    cluster = {"createNamespace": create_namespace, "keeper": {**KEPT["keeper"], **(keeper or {})}}
     with api_server(tmp_path, WITH_STORAGE) as path:
         return live(str(path), clusters=[cluster], **config)
 
@@ -203,6 +205,15 @@ def test_the_volume_of_a_keeper_stays_only_when_told_to_and_is_protected_with_th
     assert volume.ignored == ["spec.storageClassName"]
     others = [r for r in graph.registered if "-keeper" in r.name and r.urn != volume.urn]
     assert not any(r.retain or r.protect for r in others)
+
+
+@pytest.mark.parametrize("retain", [True, False])
+def test_a_namespace_of_the_stack_stays_with_the_volume_in_it(retain: bool, tmp_path: Path) -> None:
+    graph = kept(tmp_path, {"retain": retain}, create_namespace=True)
+    (namespace,) = (r for r in graph.registered if r.type == "kubernetes:core/v1:Namespace" and r.name == "ray-cluster")
+    assert namespace.retain == retain
+    annotations = namespace.inputs["metadata"].get("annotations") or {}
+    assert ("ray-on-kubernetes/retain" in annotations) == retain
 
 
 def test_a_stack_without_a_keeper_has_nothing_of_it(kubeconfig: str) -> None:

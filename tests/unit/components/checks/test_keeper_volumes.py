@@ -70,6 +70,9 @@ def problems(api: Api, settings: Settings) -> list[str]:
 def test_a_class_that_is_there_or_a_default_is_enough() -> None:
     assert problems(Api(DEFAULT, []), kept()) == []
     assert problems(Api([storage_class("slow")], []), kept(storageClass="slow")) == []
+    beta = storage_class("slow")
+    beta["metadata"]["annotations"] = {"storageclass.beta.kubernetes.io/is-default-class": "true"}
+    assert problems(Api([beta], []), kept()) == []
 
 
 def test_a_class_that_is_missing_is_named_with_those_that_are_there() -> None:
@@ -102,7 +105,10 @@ def test_a_namespace_that_the_stack_created_cannot_be_let_go_with_the_volume_in_
     let_go = parse({"clusters": [{"keeper": keeper, "createNamespace": False}]})
     (line,) = problems(Api(DEFAULT, [claim()], **{NAMESPACE: created}), let_go)
     assert "this update deletes it with all kept jobs" in line
-    assert f"`pulumi state delete '{urn}'`" in line
+    assert "set `keeper.retain: true` and run `pulumi up` first" in line
+    created["metadata"]["annotations"]["ray-on-kubernetes/retain"] = "true"
+    assert problems(Api(DEFAULT, [claim()], **{NAMESPACE: created}), let_go) == []
+    del created["metadata"]["annotations"]["ray-on-kubernetes/retain"]
     assert problems(Api(DEFAULT, [claim()]), let_go) == []
     assert problems(Api(DEFAULT, [], **{NAMESPACE: created}), let_go) == []
 
@@ -133,6 +139,17 @@ def test_a_volume_that_stays_is_no_loss(there: dict[str, Any], settings: Setting
 
 def checked(api: Api, settings: Settings) -> list[str]:
     return live_cluster.check(api, settings, tree("v1.7.0"), PREFIX, preview=False)  # type: ignore[arg-type]
+
+
+def test_a_user_of_one_namespace_sees_what_is_lost_and_refused_there() -> None:
+    own = "/api/v1/namespaces/ray-cluster/persistentvolumeclaims"
+    listed = {own: {"items": [claim()]}}
+    api = Api(DEFAULT, [claim()], forbidden="/api/v1/persistentvolumeclaims", **listed)
+    (line,) = keeper_volumes.losses(api, parse({}), PREFIX)  # type: ignore[arg-type]
+    assert "this update deletes it" in line
+    api = Api(DEFAULT, [claim("20Gi")], forbidden="storageclasses", **listed)
+    (line,) = problems(api, kept(storage="10Gi"))
+    assert "a volume cannot shrink" in line
 
 
 def test_a_user_who_may_not_read_volumes_is_told_with_a_keeper_and_not_bothered_without() -> None:

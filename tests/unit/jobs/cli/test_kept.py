@@ -310,7 +310,7 @@ def test_a_token_that_the_keeper_refuses_is_said(page: Page, bare_cli: Cli, keep
     page.keep(job("a"))
     done = bare_cli("status", "a", "--keeper", keeper, address=ray.url, RAY_AUTH_TOKEN="another")
     assert done.returncode == 2
-    assert b"refuses this request (HTTP 401): This token is not the cluster's." in done.stderr
+    assert b"refuses this request (HTTP 401): This token is not the right one." in done.stderr
     assert b"another" not in done.stderr
 
 

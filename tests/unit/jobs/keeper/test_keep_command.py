@@ -88,7 +88,7 @@ def test_a_signal_ends_it_with_code_0_and_all_that_was_read_is_written(cli: Cli,
         with keep(cli, ray.url, folder) as keeper:
             until(lambda: ray.requests["/logs/ID"])
             assert keeper.end(number) == 0
-            assert keeper.lines[-1] == "The keeper has stopped. All that it read is written."
+            assert keeper.lines[-1] == "The keeper has stopped."
         assert log_of(folder, "a") == b"some bytes"
 
 
@@ -100,7 +100,7 @@ def test_an_open_stream_of_events_ends_with_the_keeper_and_without_an_error(cli:
             assert stream.readline() == b"retry: 2000\n"
             assert keeper.end() == 0
             assert stream.read() is not None
-        assert keeper.lines[3:] == ["The keeper has stopped. All that it read is written."]
+        assert keeper.lines[3:] == ["The keeper has stopped."]
 
 
 def test_a_folder_with_unfinished_jobs_of_another_cluster_is_named(cli: Cli, folder: Path) -> None:
