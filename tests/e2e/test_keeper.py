@@ -53,20 +53,12 @@ def volumes(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """Of somebody else, so that a volume can outlive the stack."""
-    cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}])
-    yield NAMESPACE
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-
-
-@pytest.fixture(scope="module")
-def stack(new_stack: Callable[..., Stack], image: str, volumes: str, namespace: str) -> Iterator[Stack]:
+def stack(new_stack: Callable[..., Stack], image: str, volumes: str) -> Iterator[Stack]:
     made = new_stack("keeper")
 
     def kept(settings: dict[str, Any]) -> None:
         keeper = {"image": image, "storage": "1Gi", "storageClass": volumes, "retainDays": 30}
-        settings["clusters"][0].update(namespace=namespace, createNamespace=False, keeper=keeper)
+        settings["clusters"][0].update(namespace=NAMESPACE, keeper=keeper)
 
     made.configure(kept)
     yield made
@@ -264,8 +256,9 @@ def test_a_volume_that_is_retained_stays_and_the_next_stack_has_its_jobs(
     stack.up()
     code, said = make_destroy()
     assert code == 0, said
-    assert f"retained as asked: PersistentVolumeClaim {NAMESPACE}/{KEEPER}" in said
-    assert "0 left, 1 retained" in said
+    for each in (f"Namespace {NAMESPACE}", f"PersistentVolumeClaim {NAMESPACE}/{KEEPER}"):
+        assert f"retained as asked: {each}" in said
+    assert "0 left, 2 retained" in said
     assert api.get(CLAIM) is not None
     stack.up("--config", "ray-on-kubernetes:adopt=true")
     with cluster.port_forward(NAMESPACE, f"service/{KEEPER}", 8270) as url:
@@ -286,4 +279,4 @@ def test_destroy_leaves_nothing_of_the_keeper(
     code, said = make_destroy()
     assert code == 0, said
     assert "0 left, 0 retained" in said
-    assert api.get(CLAIM) is None
+    assert api.get(f"/api/v1/namespaces/{NAMESPACE}") is None

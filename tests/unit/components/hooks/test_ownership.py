@@ -37,6 +37,7 @@ def test_every_object_is_marked_and_what_is_there_looked_at_unless_it_is_adopted
 def test_the_first_refusal_names_every_main_object_that_is_not_the_stacks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine stops at the first refusal; a person wants to see all of them at once."""
     monkeypatch.setattr(pulumi.runtime, "register_resource_transform", lambda _: None)
+    monkeypatch.setattr(ownership, "ResourceHook", lambda *_: "look")
     names = ("theirs", "also-theirs", "free", "secret", "ours")
     manifests = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
     live: dict[str, Any] = {name: {"metadata": {"name": name}} for name in ("theirs", "also-theirs")}

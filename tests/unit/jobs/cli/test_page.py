@@ -203,12 +203,18 @@ def test_a_keeper_of_the_outputs_that_does_not_run_leaves_the_page_of_this_machi
     path = write(tmp_path / "outputs.json", outputs)
     place = Place(f"{UID}/ray-cluster/ray-0", "stack", "dev", "ray-0", "ray-cluster")
     ledger_of(bare_cli).record_submission("mine", JobSpec("python mine.py"), place, Origin())
-    with api_server(tmp_path) as kubeconfig:
-        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig))
+    with api_server(tmp_path) as kubeconfig, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        # The port is the page's: the tunnel to Ray has another one.
+        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig), "--port", str(port))
         with opened(bare_cli, *words) as (process, link), browser() as ours:
+            assert link.startswith(f"http://127.0.0.1:{port}/")
             assert "mine" in ours.get(link).text
             code, said = end(process)
     assert code == 0
+    assert "is taken" not in said
     assert "The keeper of ray-cluster/ray-0 could not be asked: The keeper of ray-cluster/ray-0 does not run: " in said
     assert "The page shows the local job history only: " in said
 
@@ -223,7 +229,7 @@ def test_what_the_page_cannot_show_is_refused_with_what_helps(keeper: str, ray: 
     assert (code, "opens only in a browser of its own machine" in said) == (2, True)
     assert "ssh -L 9000:127.0.0.1:9000 keeper.example.com" in said
     code, said = refused("--address", NO_ADDRESS, "--keeper", keeper, RAY_AUTH_TOKEN="wrong")
-    assert (code, "This token is not the cluster's." in said) == (6, True)
+    assert (code, "This token is not the right one." in said) == (6, True)
     code, said = refused("--address", NO_ADDRESS, "--keeper", NO_ADDRESS)
     assert (code, "Check --keeper." in said) == (6, True)
     code, said = refused("--address", NO_ADDRESS, "--keeper", "http://user:hunter2@127.0.0.1")

@@ -6,10 +6,12 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import pytest
 
 from jobs.dashboard.http import HttpClient
@@ -79,6 +81,38 @@ def test_a_filter_that_is_not_possible_is_refused_with_the_keepers_words(url: st
     with pytest.raises(Refused, match="status 'BROKEN' is not a status") as refused:
         ask(url, lambda keeper: keeper.jobs({"status": "broken"}, 5))
     assert "Allowed: " in refused.value.remedy
+
+
+def test_a_record_with_odd_parts_breaks_no_command(page: Page, url: str) -> None:
+    page.keep(failed("a"))
+    (record,) = ask(url, lambda keeper: keeper.jobs({}, 1))[0]
+    raw = json.loads(httpx.get(f"{url}/v1/jobs/a", headers={"authorization": f"Bearer {TOKEN}"}).content)
+    for odd in ({"spec": {"metadata": "text"}}, {"spec": {"metadata": [1]}}, {"why": {"at": 1e300, "findings": []}}):
+        body = json.dumps({**raw, **odd}).encode()
+        with Proxy("127.0.0.1", int(url.rpartition(":")[2])) as proxy:
+            proxy.faults = Faults(instead=lambda _line, body=body: answer(200, body, "application/json"))
+            found = ask(proxy.url, lambda keeper: keeper.job("a"))
+        assert found is not None
+        assert (found.info.metadata, found.why) == ({}, None)
+    assert record.info.status == "FAILED"
+
+
+def test_an_answer_without_a_byte_is_tried_again_with_pauses(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LOG_SECONDS", 0.5)
+    asked = []
+
+    def nothing(line: str) -> bytes:
+        asked.append(line)
+        return (
+            b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-9/10\r\nContent-Length: 0\r\n"
+            b"Connection: close\r\n\r\n"
+        )
+
+    with Proxy("127.0.0.1", int(url.rpartition(":")[2])) as proxy:
+        proxy.faults = Faults(instead=nothing)
+        with pytest.raises(Unreachable, match="sent nothing from byte 0 of the log on"):
+            ask(proxy.url, whole)
+    assert len(asked) < 20
 
 
 def test_a_log_arrives_whole_over_connections_that_are_cut(page: Page, url: str) -> None:
@@ -256,6 +290,24 @@ def test_in_a_pod_the_service_is_asked_directly_and_a_browser_gets_a_tunnel(tmp_
     # The tunnel looks for the pod first: this stand-in for the API has none.
     with pytest.raises(Unreachable, match="service account"):
         asyncio.run(url(for_browser=True))
+
+
+def test_the_token_file_that_is_named_counts_before_the_token_of_the_cluster(
+    page: Page, url: str, tmp_path: Path
+) -> None:
+    page.keep(job("a"))
+    (tmp_path / "token").write_text(TOKEN)
+    other = {"data": {"auth_token": base64.b64encode(b"of-the-stack").decode()}}
+    outputs = str(write(tmp_path / "outputs.json", contract(kubeContext="test", clusterUid=UID)))
+    with api_server(tmp_path, {f"{CORE}/secrets/ray-0": other}) as kubeconfig:
+        for named, is_right in ((str(tmp_path / "token"), True), (None, False)):
+            options = TargetOptions(outputs=outputs, kubeconfig=str(kubeconfig), keeper=url, token_file=named)
+            asked = cluster_of(options, {}, tmp_path)
+            if is_right:
+                assert reach_and(asked, lambda keeper: keeper.job("a")) is not None
+            else:
+                with pytest.raises(NotAllowed):
+                    reach_and(asked, lambda keeper: keeper.job("a"))
 
 
 def test_a_target_without_a_keeper_says_how_one_is_named(tmp_path: Path) -> None:

@@ -93,6 +93,20 @@ def test_a_token_that_was_rotated_is_known_at_the_first_request_with_it() -> Non
     assert reads == [0.0, REFRESH_SECONDS]
 
 
+def test_of_two_requests_at_once_after_a_rotation_both_are_right() -> None:
+    tokens = {"read": "old"}
+
+    async def refresh() -> None:
+        await asyncio.sleep(0.01)
+        tokens["read"] = "new"
+
+    async def both() -> list[bool]:
+        access = Access(lambda: tokens["read"], refresh=refresh)
+        return await asyncio.gather(*(access.is_token_now("Bearer new") for _ in range(2)))
+
+    assert asyncio.run(both()) == [True, True]
+
+
 def test_a_cluster_without_tokens_is_open_to_all_who_reach_it_but_not_to_pages_of_others(page: Page) -> None:
     app = create_app(replace(page.served, access=Access(is_open=True)), [*LOOPBACK_NAMES, "ray-keeper.ns"])
     anyone = TestClient(app, "http://ray-keeper.ns:8270", client=("10.0.0.9", 50000))

@@ -14,7 +14,7 @@ from jobs.connection import Connection
 from jobs.dashboard.client import RayJobsApi
 from jobs.dashboard.http import HttpClient
 from jobs.errors import LedgerFault
-from jobs.keeper import store
+from jobs.keeper import serving, store
 from jobs.keeper.keeper import open_keeper
 from jobs.keeper.serving import ServedToken, access_of, host_names
 from jobs.ledger.keeping import Keeping
@@ -51,6 +51,24 @@ def test_in_a_cluster_it_answers_under_the_names_of_its_service(in_cluster: Clus
     }  # fmt: skip
     named = with_(in_cluster, keeper=KeeperService("jobs-of-all", 8270))
     assert "jobs-of-all.ray-cluster.svc" in host_names(connection_to(named), "127.0.0.1")
+
+
+def test_a_token_that_was_read_too_long_ago_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been revoked since."""
+
+    class Cluster:
+        async def read_token(self) -> str:
+            return "secret"
+
+    async def tokens() -> list[str | None]:
+        token = ServedToken(Cluster(), asyncio.get_running_loop())  # type: ignore[arg-type]
+        found = [token()]
+        await token.refresh()
+        found.append(token())
+        monkeypatch.setattr(serving, "TOKEN_SECONDS", -1.0)
+        return [*found, token()]
+
+    assert asyncio.run(tokens()) == [None, "secret", None]
 
 
 def test_at_all_addresses_it_answers_under_those_that_this_machine_has(in_cluster: ClusterTarget) -> None:

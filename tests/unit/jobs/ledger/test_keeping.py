@@ -214,6 +214,11 @@ def test_what_why_said_is_kept_with_its_time(keeping: Keeping, folder: Path) -> 
     assert entry is not None
     assert entry.why == {"at": 12.5, "findings": [{"kind": "cause", "text": "Out of memory."}]}
     assert entry.as_json()["why"]["at"] == 12.5
+    # Why it waited is not why it runs, or why it failed.
+    keeping.record_seen([running("a")._replace(status="FAILED", end_time=START + 1)])
+    entry = KeptJobs(folder).job("a")
+    assert entry is not None
+    assert entry.why is None
 
 
 def test_a_job_is_unfinished_until_it_has_ended_and_its_log_is_complete(keeping: Keeping) -> None:
@@ -290,6 +295,20 @@ def test_a_job_that_is_too_old_is_not_recorded_again(folder: Path) -> None:
     with Keeping(folder, PLACE, Limits(retain_days=1)) as keeping:
         keeping.record_seen(listed)
         assert ids(folder) == []
+
+
+def test_jobs_that_went_for_their_bytes_do_not_come_back_after_a_restart(folder: Path) -> None:
+    """Otherwise each start would read the logs of all jobs again that Ray still lists."""
+    listed = [running(name, status="SUCCEEDED", end_time=START + at * 1000) for at, name in enumerate("abc", 1)]
+    with Keeping(folder, PLACE, Limits(retain_bytes=150)) as keeping:
+        keeping.record_seen(listed)
+        for name in "abc":
+            keeping.append_log(name, os.urandom(90))
+            keeping.finish_log(name)
+        assert keeping.retain() == ["a", "b"]
+    with Keeping(folder, PLACE, Limits(retain_bytes=150)) as keeping:
+        keeping.record_seen([*listed, running("d", status="SUCCEEDED", end_time=START + 4000)])
+        assert sorted(ids(folder)) == ["c", "d"]
 
 
 def test_old_events_are_removed(keeping: Keeping, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

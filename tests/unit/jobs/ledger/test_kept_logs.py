@@ -240,6 +240,20 @@ def test_files_that_no_index_has_are_removed(folder: Path) -> None:
     assert kept(folder) == b"kept"
 
 
+def test_files_of_somebody_else_in_the_folder_stay(folder: Path) -> None:
+    """As with `--data .` in a project that has its own folder `logs`."""
+    mine = folder / "logs"
+    (mine / "2026").mkdir(parents=True)
+    (mine / "app.log").write_text("mine")
+    for _ in range(2):
+        with Keeping(folder, PLACE) as keeping:
+            keeping.record_seen([job(0)])
+            append(keeping, 0, b"kept")
+    assert (mine / "app.log").read_text() == "mine"
+    assert (mine / "2026").is_dir()
+    assert [each.name for each in folder.iterdir() if "damaged" in each.name] == []
+
+
 def test_a_log_that_begins_again_is_a_new_record_of_the_job(keeping: Keeping, folder: Path) -> None:
     keeping.append_log(id_of(0), b"the first log\n")
     keeping.begin_log_again(id_of(0))
