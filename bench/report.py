@@ -171,7 +171,7 @@ def _keeper_loop(results: dict[str, Any]) -> str:
         ["lists of jobs asked for", f"{logging['requests a second while they logged']['/api/jobs/']} a second", ""],
         *(
             [
-                f"CPU {name.replace('100000', '100,000')}",
+                f"CPU {'' if name.startswith('at rest') else 'with '}{name.replace('100000', '100,000')}",
                 f"{entry['percent of a core']:.2f} % of a core",
                 "1 %" if name.startswith("at rest") else "",
             ]
@@ -180,8 +180,8 @@ def _keeper_loop(results: dict[str, Any]) -> str:
     ]
     title = (
         "## What does a keeper take?\n\n"
-        f"`rayjobs keep`, while 200 jobs log 20 MB/s together ({logging['bytes'] / 1e6:.0f} MB), and while nothing "
-        "happens and Ray lists 1,000 ended jobs. The server is a stand-in of Ray's endpoints: a real Ray would take "
+        f"`rayjobs keep`, while 200 jobs log 20 MB/s together ({logging['bytes'] / 1e6:.0f} MB), and while nothing\n"
+        "happens and Ray lists 1,000 ended jobs. The server is a stand-in of Ray's endpoints: a real Ray would take\n"
         "the cores that are measured.\n"
     )
     return "\n".join([title, table(["what", "measured", "goal"], rows)])
@@ -195,7 +195,7 @@ def _page(results: dict[str, Any]) -> str:
     search = results["search of the whole log"]
     rest = (
         f"A search through the whole log of 1 GiB: {search['seconds']:.1f} s in {search['requests']} pages. "
-        f"Its download: {results['download of the log, MB/s']:.0f} MB/s. "
+        f"Its download: {results['download of the log, MB/s']:.0f} MB/s.\n"
         f"Largest memory of the server: {results['peak MiB']:.0f} MiB (goal: 150 MiB).\n"
     )
     title = "## How fast is the page of 100,000 kept jobs?\n\nWhole answers over HTTP, as a browser gets them.\n"
