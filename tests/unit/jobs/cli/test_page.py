@@ -203,20 +203,35 @@ def test_a_keeper_of_the_outputs_that_does_not_run_leaves_the_page_of_this_machi
     path = write(tmp_path / "outputs.json", outputs)
     place = Place(f"{UID}/ray-cluster/ray-0", "stack", "dev", "ray-0", "ray-cluster")
     ledger_of(bare_cli).record_submission("mine", JobSpec("python mine.py"), place, Origin())
-    with api_server(tmp_path) as kubeconfig, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        # The port is the page's: the tunnel to Ray has another one.
-        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig), "--port", str(port))
+    with api_server(tmp_path) as kubeconfig:
+        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig))
         with opened(bare_cli, *words) as (process, link), browser() as ours:
-            assert link.startswith(f"http://127.0.0.1:{port}/")
             assert "mine" in ours.get(link).text
             code, said = end(process)
     assert code == 0
-    assert "is taken" not in said
     assert "The keeper of ray-cluster/ray-0 could not be asked: The keeper of ray-cluster/ray-0 does not run: " in said
     assert "The page shows the local job history only: " in said
+
+
+def test_the_port_is_the_pages_and_the_tunnel_to_ray_has_another_one(
+    ray: FakeRay, bare_cli: Cli, tmp_path: Path
+) -> None:
+    ray.add("of-ray", "SUCCEEDED")
+    outputs = contract(kubeContext="test", clusterUid=UID)
+    outputs["clusters"][0]["authSecret"] = None
+    head = outputs["clusters"][0]["headService"]
+    objects = {f"{CORE}/services/{head}": {"spec": {"selector": {"a": "b"}}}, f"{CORE}/pods": {"items": [_pod("head")]}}
+    forwards = {f"{CORE}/pods/head/portforward?ports=8265": int(ray.url.rpartition(":")[2])}
+    path = write(tmp_path / "outputs.json", outputs)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with api_server(tmp_path, objects, forwards=forwards) as kubeconfig:
+        words = ("--outputs", str(path), "--kubeconfig", str(kubeconfig), "--port", str(port))
+        with opened(bare_cli, *words) as (process, link), browser() as ours:
+            assert link.startswith(f"http://127.0.0.1:{port}/")
+            assert "of-ray" in ours.get(link).text
+            assert end(process)[0] == 0
 
 
 def test_what_the_page_cannot_show_is_refused_with_what_helps(keeper: str, ray: FakeRay, bare_cli: Cli) -> None:
