@@ -93,6 +93,8 @@ def test_these_rights_lead_to_no_job_and_no_secret(right: str, cluster: Cluster,
 def test_these_rights_do_read_the_objects_of_a_stack(cluster: Cluster, reader: Cluster) -> None:
     assert can(cluster, "list rayclusters.ray.io")
     assert can(cluster, "get deployments.apps")
+    # A Deployment whose ReplicaSets cannot be read would look like drift.
+    assert can(cluster, "list replicasets.apps")
 
 
 def can(cluster: Cluster, right: str) -> bool:
