@@ -3,6 +3,9 @@
 Colours and styles become classes. Carriage return, backspace and the movements that progress bars use move the cursor.
 All other escape sequences are dropped: titles, links, clipboard, images. What is no whole sequence, and other control
 characters, are shown as symbols, so that nothing of a log is hidden: `␛`, `␀`, `\\u202e`.
+
+A log may be hostile. So a few bytes never cost many cells or rows: blanks are written within a budget, and no sequence
+touches a row that is empty already.
 """
 
 from __future__ import annotations
@@ -11,11 +14,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import heappop, heappush
 from html import escape
 from typing import NamedTuple
 
-# A movement to the right goes at most to this column; text that is written may be longer.
+# A movement to the right goes at most to this column; text that is written may be longer. Clearing to the left reaches
+# as many columns.
 MOST_COLUMNS = 1000
+# So many cells for each byte of the data, and one wide line more, may be there when blanks are written before a text.
+# A log whose lines end with a column at the right needs about two.
+CELLS_PER_BYTE = 4
 _TOKEN = re.compile(
     r"\x1b\[(?P<parameters>[0-?]{0,64})[ -/]{0,8}(?P<final>[@-~])"
     # Operating system commands and their like have an end on the same line, or are no sequence.
@@ -82,7 +90,7 @@ def render(data: bytes, style: Style = PLAIN, *, find: str = "") -> Rendered:
         style: The style at the beginning.
         find: Mark what is equal to this text, whatever its case. Empty: nothing.
     """
-    screen = _Screen(style)
+    screen = _Screen(style, CELLS_PER_BYTE * len(data) + MOST_COLUMNS)
     pieces = data.split(b"\n")
     at = 0
     for piece in pieces:
@@ -139,11 +147,24 @@ def _span(text: str, style: Style, marked: bool) -> str:
 
 
 class _Screen:
-    def __init__(self, style: Style) -> None:
+    """The rows, and the cursor.
+
+    Args:
+        style: The style of the first character.
+        most_cells: Blanks before a text are written only while there are not more cells than this. After that, the text
+            continues its row.
+    """
+
+    def __init__(self, style: Style, most_cells: int) -> None:
         self.rows: list[_Row] = []
         self.row = -1
         self.column = 0
         self.style = style
+        self._most_cells = most_cells
+        self._cells = 0
+        # A heap of the rows that have cells, as negative numbers: the lowest one is first. It may have a row twice, and
+        # a row that was cut.
+        self._filled: list[int] = []
 
     def begin_line(self, at: int) -> None:
         self.row += 1
@@ -154,9 +175,7 @@ class _Screen:
     def write(self, text: str) -> None:
         for token in _TOKEN.finditer(text):
             if token["text"] is not None:
-                shown = _HIDDEN.sub(_symbol, token["text"])
-                self.rows[self.row].write(self.column, shown, self.style)
-                self.column += len(shown)
+                self._put(_HIDDEN.sub(_symbol, token["text"]))
             elif token["move"] is not None:
                 self.column = 0 if token["move"] == "\r" else max(0, self.column - 1)
             elif token["final"] == "m":
@@ -164,18 +183,37 @@ class _Screen:
             elif token["final"] is not None:
                 self._move(token["final"], token["parameters"])
 
+    def _put(self, text: str) -> None:
+        row = self.rows[self.row]
+        length = len(row.characters)
+        missing = self.column - length
+        # Behind MOST_COLUMNS there is only text, even if the cursor comes from a longer row.
+        if missing > 0 and (self.column > MOST_COLUMNS or self._cells + missing > self._most_cells):
+            self.column = length
+        if not length:
+            heappush(self._filled, -self.row)
+        row.write(self.column, text, self.style)
+        self._cells += len(row.characters) - length
+        self.column += len(text)
+
+    def _cut(self, row: int, column: int) -> None:
+        self._cells -= max(0, len(self.rows[row].characters) - column)
+        self.rows[row].cut(column)
+
     def _move(self, final: str, parameters: str) -> None:
         number = int(parameters[:4]) if parameters[:4].isdecimal() else 0
         row = self.rows[self.row]
         if final == "K":
             if number in (0, 2):
-                row.cut(self.column if number == 0 else 0)
+                self._cut(self.row, self.column if number == 0 else 0)
             else:
-                row.write(0, " " * min(self.column + 1, len(row.characters)), PLAIN)
+                stop = min(self.column + 1, len(row.characters))
+                start = max(0, stop - MOST_COLUMNS)
+                row.write(start, " " * (stop - start), PLAIN)
         elif final == "J" and number == 0:
-            row.cut(self.column)
-            for below in self.rows[self.row + 1 :]:
-                below.cut(0)
+            self._cut(self.row, self.column)
+            while self._filled and -self._filled[0] > self.row:
+                self._cut(-heappop(self._filled), 0)
         elif final in "AF":
             self.row = max(0, self.row - max(1, number))
         elif final in "BE":

@@ -50,7 +50,9 @@ def part_from(read: Read, extent: LogExtent, start: int, find: str = "", size: i
     Args:
         read: Returns the bytes [start, stop) of the log.
         extent: The size of the log and its gap.
-        start: Where it starts: 0, or where another part starts or stops. Another byte is moved to the end of its line.
+        start: Where it starts: 0, or where another part starts or stops. It is never moved back, so parts that follow
+            each other never have a byte twice. In a gap, it is moved to the end of the gap. At any other byte, the part
+            begins with the rest of a line, or of a character: see `line_start`.
         find: Mark this text.
         size: The largest size, in bytes.
     """
@@ -75,19 +77,25 @@ def part_before(read: Read, extent: LogExtent, stop: int, find: str = "", size: 
     data = read(start, stop)
     if start > least:
         first = data.find(b"\n", 0, max(0, len(data) - 1)) + 1
-        kept = data[first:] if first else data.lstrip(bytes(range(0x80, 0xC0)))
+        kept = data[first:] if first else _from_a_character(data)
         start += len(data) - len(kept)
         data = kept
     return _part(read, extent, start, data, find)
 
 
 def line_start(read: Read, extent: LogExtent, at: int) -> int:
-    """Returns where the line of a byte starts, if it starts less than PART_BYTES before it; else that byte."""
+    """Returns where the line of a byte starts. If that is more than half a part before it, where its character starts.
+
+    So the part that starts there has the byte, and some more of its line. This is for a byte that is somewhere in the
+    log. Where a part starts or stops is a start already, and a part may be less than a line.
+    """
     at = max(0, min(at, extent.total))
-    least = extent.gap[1] if extent.gap and at >= extent.gap[1] else 0
-    before = max(least, at - PART_BYTES)
-    found = read(before, at).rfind(b"\n")
-    return before + found + 1 if found >= 0 else (before if before == least else at)
+    least, _ = _region(extent, at)
+    at = max(at, least)  # It was in the gap.
+    before = max(least, at - PART_BYTES // 2)
+    data = read(before, at)
+    found = data.rfind(b"\n")
+    return before + (found + 1 if found >= 0 or before == least else len(_whole_characters(data)))
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,11 @@ def _whole_characters(data: bytes) -> bytes:
         if byte < 0x80:
             break
     return data
+
+
+def _from_a_character(data: bytes) -> bytes:
+    """The data without the end of a character at its beginning. At most 3 bytes are taken away, whatever they are."""
+    return data[:3].lstrip(bytes(range(0x80, 0xC0))) + data[3:]
 
 
 def _part(read: Read, extent: LogExtent, start: int, data: bytes, find: str) -> Part:

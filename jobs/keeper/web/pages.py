@@ -179,8 +179,9 @@ class Pages:
             return self._read(submission_id, start, stop)
 
         if "from" in query:
-            start = whole_number(query, "from", 0, 0, _LAST_BYTE)
-            return part_from(read, extent, line_start(read, extent, start), find)
+            # Where a part starts or stops. The start of its line may be a whole part before it: then the page would get
+            # the same lines again.
+            return part_from(read, extent, whole_number(query, "from", 0, 0, _LAST_BYTE), find)
         if query.get("percent"):
             start = extent.total * whole_number(query, "percent", 0, 0, 100) // 100
             if start < extent.total:

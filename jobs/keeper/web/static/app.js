@@ -129,7 +129,8 @@ async function growLog() {
   const follows = isAtEnd();
   try {
     const part = await loadPart("from=" + last.dataset.start);
-    if (part && part.dataset.stop !== last.dataset.stop) last.replaceWith(part);
+    // A part that was full stays as it is, but now there is one after it.
+    if (part && (part.dataset.stop !== last.dataset.stop || part.dataset.later !== undefined)) last.replaceWith(part);
     showLinks();
   } finally {
     loading = false;

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from html import unescape
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.keeper.web.ansi import PLAIN, Style, render
+from jobs.keeper.web.ansi import CELLS_PER_BYTE, MOST_COLUMNS, PLAIN, Style, render
 
 TAGS = re.compile(r'</?mark>|<span class="[a-z0-9 ]+">|</span>')
 PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Zl", "Zp", "Cs")))
@@ -68,6 +72,7 @@ def test_the_style_goes_on_where_a_part_of_the_log_ends(first: bytes, second: by
         (b"first\nsecond\x1b[1A\rFIRST\nx", ["FIRST", "xecond"]),
         (b"a\x1b[3Cb\x1b[2Dc\x1b[1Gd", ["d  cb"]),
         (b"\x1b[2Kgone\x1b[2K", [""]),
+        (b"abc\ndef\x1b[A\x1b[2D\x1b[J", ["a", ""]),
     ],
 )
 def test_the_cursor_moves_as_in_a_terminal(data: bytes, shown: list[str]) -> None:
@@ -126,3 +131,87 @@ def test_each_line_has_the_offset_of_its_first_byte() -> None:
 def test_a_movement_far_away_makes_no_line_of_its_length() -> None:
     assert len(texts(b"\x1b[99999999999999999C" * 100 + b"x")[0]) < 3000
     assert texts(b"\x1b[9999Bx\x1b[9999Ay") == ["xy"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1b[999Cx\n" * 1000,
+        b"\x1b[999Gx\n" * 1000,
+        b"\x1b[2K\x1b[999Cx\r\n" * 1000,
+        # A column that is far away because a text is long goes with the cursor to other rows.
+        b"\n" * 1000 + b"\x1b[1000A" + b"x" * 3000 + b"\x1b[Bx" * 1000,
+        b"\n" * 2000 + b"\x1b[2000A" + b"x" * 900 + b"\x1b[Bx\b" * 2000,
+    ],
+)
+def test_a_part_of_a_log_has_not_many_more_cells_than_bytes(data: bytes) -> None:
+    lines = render(data).lines
+    assert sum(len(line.text) for line in lines) <= (CELLS_PER_BYTE + 1) * len(data) + MOST_COLUMNS
+    assert sum(len(line.html) for line in lines) <= 2 * CELLS_PER_BYTE * len(data) + MOST_COLUMNS
+
+
+def test_a_text_that_may_have_no_blanks_before_it_continues_its_row() -> None:
+    lines = texts(b"a\x1b[999Cb\x1b[2Dc\n" * 100)
+    assert (lines[0], lines[-1]) == ("a" + " " * 998 + "cb", "cb")
+    # A column that is far away because a text is long.
+    assert texts(b"\n\x1b[A" + b"x" * 3000 + b"\x1b[By") == ["x" * 3000, "y"]
+    assert texts(b"x" * 3000 + b"\x1b[2Ky") == ["y"]
+
+
+def test_what_was_cut_needs_no_cells_so_that_a_bar_can_be_drawn_for_ever() -> None:
+    assert texts(b"\r\x1b[2K\x1b[900Gx" * 1000) == [" " * 899 + "x"]
+    assert texts(b"\x1b[A\r\x1b[J\x1b[900Gx\n\x1b[900Gy" * 1000) == [" " * 899 + "x", " " * 899 + "y"]
+
+
+def test_a_column_at_the_right_of_each_line_stays_there() -> None:
+    line = b"\x1b[32m*\x1b[0m Starting service %d\x1b[120G[ ok ]\n"
+    assert {text.index("[ ok ]") for text in texts(b"".join(line % n for n in range(1000)))} == {119}
+
+
+def test_bars_of_several_lines_are_drawn_over_each_other() -> None:
+    frames = [f"\rall {n}/9\n\repoch {n}\n\r{'#' * n}\x1b[A\x1b[A" for n in range(10)]
+    assert texts(("start\n" + "".join(frames) + "\n\n\n" + "end").encode()) == [
+        "start",
+        "all 9/9",
+        "epoch 9",
+        "#" * 9,
+        "end",
+    ]
+    block = "\x1b[3A\r\x1b[J{0} of 4\nworker a: {0}\nworker b: {0}\n"
+    drawn = "\n\n\n" + "".join(block.format(n) for n in range(5))
+    assert texts(drawn.encode()) == ["4 of 4", "worker a: 4", "worker b: 4"]
+    assert texts(b"one\ntwo\nthree\x1b[2A\r\x1b[Jx\n\ny\x1b[2A\r\x1b[Jz") == ["z", "", ""]
+
+
+def test_clearing_to_the_left_reaches_as_far_as_a_movement() -> None:
+    assert texts(b"x" * 3000 + b"\x1b[1Ky") == ["x" * (3000 - MOST_COLUMNS) + " " * MOST_COLUMNS + "y"]
+    assert texts(b"some text\b\b\b\x1b[1K") == [" " * 7 + "xt"]
+
+
+def steps(work: Callable[[], object]) -> int:
+    """How many lines of Python run, which does not depend on the machine."""
+    number, before = 0, sys.gettrace()
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
+        nonlocal number
+        number += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return number
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\n" * 1000 + b"\x1b[9999A" + b"\x1b[J" * 1000,
+        b"x\n" * 1000 + b"\x1b[9999A" + b"\x1b[J" * 1000,
+        b"\n" * 1000 + b"\x1b[9999Bx\x1b[9999A\x1b[J" * 200,
+    ],
+)
+def test_clearing_what_is_below_touches_no_row_that_is_empty(data: bytes) -> None:
+    assert steps(lambda: render(data)) < 30 * len(data)

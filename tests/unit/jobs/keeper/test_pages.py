@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from urllib.parse import quote, urljoin
@@ -12,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from jobs.keeper.web.pages import job_path
-from tests.support.keeper_page import TRACEBACK, Page, failed, fill, job
+from jobs.ledger.keeping import Keeping, Limits
+from tests.support.keeper_page import PLACE, TRACEBACK, Page, failed, fill, job
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;\x1b[31m\u202e"
 TAGS = {
@@ -272,6 +275,136 @@ def test_the_part_of_a_log_that_grows_is_fetched_from_its_start(full: Page, brow
     grown = read(browser, f"/jobs/raysubmit_runs/log-part?from={part['data-start']}")
     assert "epoch 1\nepoch 2" in re.sub(r"\s*\n\s*", "\n", grown.text)
     assert int(grown.all("div", **{"class": "part"})[0]["data-stop"] or 0) == int(part["data-stop"] or 0) + 8
+
+
+BAR = "\r 42%|██████████▌             | 42/100 [00:07<00:09, 5.9it/s]"
+
+
+def mixed(seed: int, size: int) -> bytes:
+    """A log of lines of every length, the longest ones longer than three parts, with bars and without."""
+    chosen, log = random.Random(seed), BAR * 2000
+    while len(log) < size:
+        kind = chosen.choice(["a short line", "zwölf Boxkämpfer 😀 ", BAR, "\x1b[32m█\x1b[0m", "x"])
+        log += kind * chosen.choice([1, 1, 50, chosen.randrange(200_000 // len(kind))]) + chosen.choice(
+            ["\n", "\n", ""]
+        )
+    return log.encode()
+
+
+LONG_LINES = {
+    "a first line of 200,000 bytes": b"x" * 200_000 + b"\nlast\n",
+    "a line without an end": "é█😀".encode() * 30_000,
+    "a part that ends inside a character": b"." + "█".encode() * 70_000 + b"\n",
+    "bars": BAR.encode() * 4000,
+    "lines of every length": mixed(1, 500_000),
+    "lines of every length, with a gap": mixed(2, 2_500_000),
+    "one line with a gap": "█".encode() * 800_000,
+}
+
+
+def walk(client: TestClient, path: str, following: Callable[[Reader], str]) -> tuple[list[tuple[int, int]], str]:
+    """The bytes of the parts that follow each other from a path on, and their text without blanks."""
+    ranges, text = [], ""
+    while path:
+        found = read(client, path)
+        (part,) = found.all("div", **{"class": "part"})
+        ranges.append((int(part["data-start"] or ""), int(part["data-stop"] or "")))
+        text += "".join(found.text.split())
+        assert len(ranges) <= 100, ranges[-5:]
+        path = following(found)
+    return ranges, text
+
+
+def by_script(edge: str) -> Callable[[Reader], str]:
+    """What app.js loads at an edge of the log: `later` or `earlier`."""
+
+    def following(found: Reader) -> str:
+        at = found.all("div", **{"class": "part"})[0].get(f"data-{edge}")
+        return f"/jobs/a/log-part?{'from' if edge == 'later' else 'before'}={at}" if at else ""
+
+    return following
+
+
+def by_link(rel: str) -> Callable[[Reader], str]:
+    def following(found: Reader) -> str:
+        (link,) = found.all("a", rel=rel)
+        return "" if "hidden" in link else urljoin("/jobs/a", link["href"]).partition("#")[0]
+
+    return following
+
+
+@pytest.mark.parametrize("name", LONG_LINES)
+def test_the_parts_of_a_log_have_every_byte_once_however_long_its_lines_are(
+    page: Page, browser: TestClient, name: str
+) -> None:
+    log = LONG_LINES[name]
+    page.keeping.close()
+    page.keeping = Keeping(page.kept.directory, PLACE, Limits(log_bytes=1024 * 1024))
+    page.keep(job("a"), logs={"a": log})
+    extent = page.kept.log_extent("a")
+    assert extent is not None
+    assert bool(extent.gap) == ("gap" in name)
+    kept = [(0, extent.gap[0]), (extent.gap[1], len(log))] if extent.gap else [(0, len(log))]
+    walks = [
+        ("/jobs/a/log-part?from=0", by_script("later")),
+        ("/jobs/a/log-part?end", by_script("earlier")),
+        ("/jobs/a?from=0", by_link("next")),
+        ("/jobs/a", by_link("prev")),
+    ]
+    for path, following in walks:
+        ranges, text = walk(browser, path, following)
+        joined: list[tuple[int, int]] = []
+        for start, stop in sorted(ranges):
+            if joined and joined[-1][1] == start:
+                joined[-1] = joined[-1][0], stop
+            else:
+                joined.append((start, stop))
+        assert joined == kept, path
+        if not extent.gap:
+            assert "\ufffd" not in text
+        if path == "/jobs/a/log-part?from=0" and not extent.gap and not set(b"\r\x1b") & set(log):
+            assert text == "".join(log.decode().split())
+
+
+@pytest.mark.parametrize("begin", [b"", b"a line\n" * 9000, b"x" * 70_000, BAR.encode() * 1000 + b"\n"])
+def test_a_log_that_grows_is_shown_with_every_byte_once(page: Page, browser: TestClient, begin: bytes) -> None:
+    page.keep(job("a", "RUNNING"))
+
+    def grow(data: bytes) -> None:
+        page.keeping.append_log("a", data)
+        page.keeping.flush()
+
+    def load(query: str) -> Reader:
+        return read(browser, f"/jobs/a/log-part?{query}")
+
+    def edge(part: Reader, name: str) -> str | None:
+        return part.all("div", **{"class": "part"})[0].get(f"data-{name}")
+
+    grow(begin + BAR.encode())
+    shown = [load("end")]
+    first, bars = edge(shown[0], "start"), BAR.encode() * 2500
+    # It often ends inside a character for now.
+    for at_byte in range(0, len(bars), 5003):
+        grow(bars[at_byte : at_byte + 5003])
+        # As `growLog` of app.js: the last part again, then what is after it.
+        shown[-1] = load(f"from={edge(shown[-1], 'start')}")
+        while at := edge(shown[-1], "later"):
+            shown.append(load(f"from={at}"))
+            assert len(shown) < 20
+    assert edge(shown[0], "start") == first
+    assert edge(shown[-1], "stop") == str(len(begin + BAR.encode() + bars))
+    assert all(edge(before, "stop") == edge(after, "start") for before, after in pairwise(shown))
+    assert not any("\ufffd" in part.text for part in shown)
+
+
+def test_a_place_inside_a_long_line_is_shown_from_a_character_on(page: Page, browser: TestClient) -> None:
+    log = "█".encode() * 100_000
+    page.keep(job("a"), logs={"a": log + b"\nneedle"})
+    assert "\ufffd" not in "".join(read(browser, f"/jobs/a?percent={n}").text for n in range(40, 50))
+    # Only a person types a place inside a character.
+    typed = read(browser, "/jobs/a/log-part?from=100000")
+    assert (typed.all("div", **{"class": "part"})[0]["data-start"], typed.text.count("\ufffd")) == ("100000", 2)
+    assert read(browser, "/jobs/a?find=needle").all("mark")
 
 
 def test_a_job_shows_all_that_is_known_of_it(page: Page, browser: TestClient) -> None:
