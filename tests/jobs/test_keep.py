@@ -110,7 +110,7 @@ def test_a_keeper_that_is_killed_keeps_every_byte_of_jobs_that_log_meanwhile(
 
 
 # Logs until a file is there: text, colours, and bytes of every kind. -S: the machine has hundreds of them.
-LOGS_UNTIL = """
+LOGS_UNTIL = r"""
 import os, random, sys, time
 source, out = random.Random(sys.argv[2]), sys.stdout.buffer
 while not os.path.exists(sys.argv[1]):
@@ -142,7 +142,7 @@ def test_a_keeper_that_is_killed_20_times_keeps_every_byte_of_200_jobs_of_the_st
     )
     logs = [head.log_dir / f"job-driver-{job}.log" for job in jobs]
     try:
-        until(lambda: all(log.is_file() and log.stat().st_size for log in logs), 900)
+        until(lambda: all(log.is_file() and b"step" in log.read_bytes() for log in logs), 900)
         assert submitting.wait(60) == 0
         for _ in range(20):
             with keep(cli, head.url, folder) as keeper:
