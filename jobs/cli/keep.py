@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ..errors import Interrupted, LocalFault, Refused, command
+from ..errors import Interrupted, LocalFault, Refused, command, repeat_target
 from .extra import check_extra
 from .help import TARGET_HELP, Command, option
 from .options import target_options
@@ -132,6 +132,8 @@ async def _keep(target: Target, folder: Path, limits: Limits, bound: socket.sock
                 )
             for line in _about_page(url, target, access, own_token):
                 notify(line)
+            # What is recorded is for everybody: a command in it must not name the target of this one.
+            repeat_target(())
             await asyncio.gather(keeper.run(), token.run())
 
 

@@ -103,6 +103,20 @@ def test_an_open_stream_of_events_ends_with_the_keeper_and_without_an_error(cli:
         assert keeper.lines[3:] == ["The keeper has stopped."]
 
 
+def test_commands_in_what_is_recorded_do_not_name_the_keepers_own_target(cli: Cli, folder: Path) -> None:
+    with fake_ray() as ray:
+        ray.add("a", log=b"ValueError: no\n")
+        with keep(cli, ray.url, folder) as keeper:
+            until(lambda: keeper.url and KeptJobs(folder).job("a"))
+            ray.end("a", "FAILED")
+            until(lambda: (entry := KeptJobs(folder).job("a")) and entry.why)
+    entry = KeptJobs(folder).job("a")
+    assert entry is not None
+    recorded = json.dumps(entry.why)
+    assert " a" in recorded
+    assert "--address" not in recorded
+
+
 def test_a_folder_with_unfinished_jobs_of_another_cluster_is_named(cli: Cli, folder: Path) -> None:
     with fake_ray() as one, fake_ray() as other:
         one.add("runs")
